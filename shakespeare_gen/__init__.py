@@ -1,0 +1,32 @@
+"""Character-level language models in Keras 3: train them, write with them.
+
+The house, from values up to commands; imports point up this list only:
+
+    errors, config, cli                       options, flags, one-line errors
+    corpora, vocabulary, windows              text -> ids -> batches
+    model, metrics, sampling                  numbers
+    generation, evaluation, plotting,         procedures
+    checkpoints, runs, run_card, callbacks, training
+    train, generate                           commands
+
+The public API; TensorFlow is imported on first use:
+
+    run = shakespeare_gen.train_model(corpus="plays", run_dir="runs/plays", epochs=3)
+    generator = shakespeare_gen.load_generator("runs/plays")
+    print(generator.generate("ROMEO:", length=200)[0].text)
+"""
+
+__version__ = "0.1.0"
+__all__ = ["load_generator", "train_model"]
+
+
+def __getattr__(name: str):
+    if name == "train_model":
+        from shakespeare_gen.train import train_model
+
+        return train_model
+    if name == "load_generator":
+        from shakespeare_gen.generate import load_generator
+
+        return load_generator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

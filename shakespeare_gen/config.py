@@ -1,0 +1,322 @@
+"""Every option of every command: name, type, default, bounds and help text.
+
+One dataclass field is the only place where an option exists. Flags (`cli`),
+`config.json` (`runs`) and the README's tables are made from it. This module
+knows no flags library and no TensorFlow; it checks single values, and the few
+pairs that contradict each other.
+
+    >>> ModelConfig(units=0)
+    UsageError: --units: expected at least 1, received 0
+"""
+
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+from shakespeare_gen.errors import UsageError
+
+
+def option(
+    default: Any,
+    help_text: str,
+    *,
+    choices: tuple[str, ...] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """A dataclass field with its help text and bounds (`above`/`below` exclude)."""
+    bounds = {"minimum": minimum, "maximum": maximum, "above": above, "below": below}
+    metadata = {"help": help_text, "choices": choices, **bounds}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _broken_bound(value: float, bounds: dict[str, Any]) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a finite number"
+    if bounds["minimum"] is not None and value < bounds["minimum"]:
+        return f"at least {bounds['minimum']}"
+    if bounds["maximum"] is not None and value > bounds["maximum"]:
+        return f"at most {bounds['maximum']}"
+    if bounds["above"] is not None and value <= bounds["above"]:
+        return f"more than {bounds['above']}"
+    if bounds["below"] is not None and value >= bounds["below"]:
+        return f"less than {bounds['below']}"
+    return None
+
+
+def _wrong_type(value: Any, expected: Any) -> str | None:
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+        return None
+    if expected == tuple[str, ...]:
+        good = isinstance(value, tuple) and all(isinstance(x, str) for x in value)
+        return None if good else "a tuple of strings"
+    good = isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
+    return None if good else f"a value of type {expected.__name__}"
+
+
+class Config:
+    """Base of the option groups: checks every field on construction."""
+
+    TITLE: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            self._check_field(field)
+        self.check_combinations()
+
+    def _check_field(self, field: dataclasses.Field) -> None:
+        value, metadata = getattr(self, field.name), field.metadata
+        expected = _wrong_type(value, field.type)
+        if expected is None and metadata["choices"] and value not in metadata["choices"]:
+            expected = "one of " + ", ".join(metadata["choices"])
+        if expected is None and isinstance(value, (int, float)):
+            expected = _broken_bound(value, metadata)
+        if expected:
+            raise UsageError(f"--{field.name}: expected {expected}, received {value!r}")
+
+    def check_combinations(self) -> None:
+        """Raises `UsageError` where two options of the group contradict each other."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusConfig(Config):
+    """Where the text comes from and how it is split."""
+
+    TITLE = "Corpus"
+
+    corpus: str = option(
+        "tiny_shakespeare",
+        "tiny_shakespeare, tfds:NAME, plays, or a path: a file, a folder or a glob",
+    )
+    text_feature: str = option("text", "for tfds:NAME, the feature that holds the text")
+    data_dir: str = option("", "TFDS's data folder; empty: TFDS's own default")
+    fallback_corpus: str = option(
+        "", "corpus to use when the first one can't be fetched; empty: none"
+    )
+    validation_fraction: float = option(
+        0.05, "share of the text held out for validation", minimum=0, below=1
+    )
+    test_fraction: float = option(0.05, "share of the text held out for test", minimum=0, below=1)
+    encoding: str = option("utf-8", "encoding of the text files")
+    encoding_errors: str = option(
+        "strict", "what to do with undecodable bytes", choices=("strict", "replace", "ignore")
+    )
+
+    def check_combinations(self) -> None:
+        held_out = self.validation_fraction + self.test_fraction
+        if held_out >= 1:
+            raise UsageError(
+                "--validation_fraction and --test_fraction: expected a sum less than 1, "
+                f"received {held_out:g}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class VocabularyConfig(Config):
+    """Which characters the model knows."""
+
+    TITLE = "Vocabulary"
+
+    min_count: int = option(
+        1, "characters seen fewer times in the training text are pruned", minimum=1
+    )
+    unknown_id: bool = option(
+        False, "keep one id for every character outside the vocabulary, instead of leaving it out"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowConfig(Config):
+    """How the text is cut into batches."""
+
+    TITLE = "Windows"
+
+    window_chars: int = option(128, "characters in a window", minimum=1)
+    window_stride: int = option(
+        0, "characters between the starts of two windows; 0: window_chars", minimum=0
+    )
+    batch_size: int = option(64, "windows (or streams) in a batch", minimum=1)
+    carry_state: bool = option(
+        False, "read the text as parallel streams and carry the state from batch to batch"
+    )
+    random_offset: bool = option(True, "start every epoch at another place of the text")
+    steps_per_epoch: int = option(
+        0, "steps in an epoch at most; 0: as many as the text gives", minimum=0
+    )
+
+    def check_combinations(self) -> None:
+        if self.carry_state and self.window_stride not in (0, self.window_chars):
+            raise UsageError(
+                "--window_stride: expected 0 with --carry_state (streams don't overlap), "
+                f"received {self.window_stride}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(Config):
+    """The network: Embedding, recurrent layers, Dense."""
+
+    TITLE = "Model"
+
+    cell: str = option("lstm", "recurrent cell", choices=("lstm", "gru", "simple_rnn"))
+    units: int = option(256, "units of each recurrent layer", minimum=1, maximum=16384)
+    num_layers: int = option(1, "recurrent layers", minimum=1, maximum=64)
+    embedding_size: int = option(64, "width of the embedding", minimum=1, maximum=16384)
+    dropout: float = option(
+        0.0, "share of each recurrent layer's outputs dropped, one mask a window", minimum=0, below=1
+    )
+    residual: bool = option(False, "add each recurrent layer's input to its output, from the second")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig(Config):
+    """The optimizer, its schedule and gradient clipping."""
+
+    TITLE = "Optimizer"
+
+    optimizer: str = option(
+        "adamw", "optimizer", choices=("adam", "adamw", "rmsprop", "adagrad", "sgd")
+    )
+    learning_rate: float = option(0.002, "learning rate after the warm-up", above=0)
+    schedule: str = option(
+        "cosine", "learning rate over the steps", choices=("constant", "cosine", "exponential")
+    )
+    warmup_steps: int = option(100, "steps of linear warm-up from 0", minimum=0)
+    final_learning_rate: float = option(
+        0.0, "learning rate at the last step of cosine and exponential", minimum=0
+    )
+    weight_decay: float = option(0.0, "decoupled weight decay; biases are left out", minimum=0)
+    beta_2: float = option(0.99, "second-moment decay of adam and adamw", minimum=0, below=1)
+    momentum: float = option(0.0, "momentum of sgd and rmsprop", minimum=0, below=1)
+    clip_norm: float = option(1.0, "largest norm of all gradients together; 0: off", minimum=0)
+    clip_value: float = option(0.0, "largest size of any gradient element; 0: off", minimum=0)
+
+    def check_combinations(self) -> None:
+        if self.clip_norm and self.clip_value:
+            raise UsageError(
+                "--clip_norm and --clip_value: expected one of them to be 0, "
+                f"received {self.clip_norm:g} and {self.clip_value:g}"
+            )
+        if self.schedule == "exponential" and not self.final_learning_rate:
+            raise UsageError(
+                "--final_learning_rate: expected more than 0 with --schedule=exponential, received 0"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig(Config):
+    """How long to train and what to show meanwhile."""
+
+    TITLE = "Training"
+
+    epochs: int = option(20, "epochs", minimum=1)
+    patience: int = option(
+        0, "epochs without a better validation loss before training stops; 0: never", minimum=0
+    )
+    seed: int = option(0, "seed of weights, windows and dropout", minimum=0, maximum=2**31 - 1)
+    sample_every_epochs: int = option(1, "epochs between two samples; 0: no samples", minimum=0)
+    sample_chars: int = option(200, "characters in a sample", minimum=1)
+    tensorboard: bool = option(False, "write TensorBoard logs into the run folder")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(Config):
+    """The run folder."""
+
+    TITLE = "Run folder"
+
+    run_dir: str = option("runs/default", "the run folder")
+
+
+@dataclasses.dataclass(frozen=True)
+class StartConfig(Config):
+    """What to do with a run folder that is there already."""
+
+    TITLE = "Start"
+
+    resume: bool = option(False, "continue the run in run_dir; its saved options hold")
+    overwrite: bool = option(False, "delete the run in run_dir and start again")
+
+    def check_combinations(self) -> None:
+        if self.resume and self.overwrite:
+            raise UsageError("--resume and --overwrite: expected one of them, received both")
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptConfig(Config):
+    """What the text starts with."""
+
+    TITLE = "Prompt"
+
+    prompt: str = option(
+        "", "text to continue; empty with no other prompt: the start of a line"
+    )
+    prompt_path: str = option("", "file that holds the prompt; -: standard input")
+    unknown: str = option(
+        "error",
+        "prompt characters outside the vocabulary: refuse, leave out, or take the nearest known",
+        choices=("error", "skip", "nearest"),
+    )
+
+    def check_combinations(self) -> None:
+        if self.prompt and self.prompt_path:
+            raise UsageError("--prompt and --prompt_path: expected one of them, received both")
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig(Config):
+    """How the next character is chosen."""
+
+    TITLE = "Sampling"
+
+    temperature: float = option(
+        0.8, "divides the logits; 0: always the likeliest character", minimum=0
+    )
+    top_k: int = option(0, "sample from the k likeliest characters; 0: all", minimum=0)
+    top_p: float = option(
+        1.0, "sample from the likeliest characters that hold this share", above=0, maximum=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerationConfig(Config):
+    """How much text, and when it ends."""
+
+    TITLE = "Generation"
+
+    length: int = option(500, "characters to generate, without the prompt", minimum=1)
+    num_samples: int = option(1, "texts to generate", minimum=1, maximum=4096)
+    stop: tuple[str, ...] = option((), "text that ends the generation; may be given several times")
+    seed: int = option(
+        -1, "seed; the same seed gives the same text; -1: another one each time",
+        minimum=-1, maximum=2**31 - 1,
+    )
+    checkpoint: str = option("best", "which checkpoint to load", choices=("best", "last"))
+
+
+TRAIN_GROUPS = (
+    CorpusConfig, VocabularyConfig, WindowConfig, ModelConfig,
+    OptimizerConfig, TrainingConfig, RunConfig, StartConfig,
+)  # fmt: skip
+GENERATE_GROUPS = (RunConfig, PromptConfig, SamplingConfig, GenerationConfig)
+
+
+def from_options(groups: tuple[type[Config], ...], options: dict[str, Any]) -> list[Any]:
+    """Builds one config of each group out of `options`; every name must be known."""
+    names = {field.name for group in groups for field in dataclasses.fields(group)}  # type: ignore
+    unknown = sorted(set(options) - names)
+    if unknown:
+        raise UsageError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(names))}")
+    return [
+        group(**{f.name: options[f.name] for f in dataclasses.fields(group) if f.name in options})  # type: ignore
+        for group in groups
+    ]
+
+
+def non_defaults(*configs: Config) -> dict[str, Any]:
+    """The options whose value differs from the default, by name."""
+    pairs = [(field, getattr(config, field.name)) for config in configs
+             for field in dataclasses.fields(config)]  # type: ignore[arg-type]  # fmt: skip
+    return {field.name: value for field, value in pairs if value != field.default}

@@ -1,0 +1,106 @@
+"""Text from TFDS, files or packaged plays, split into train, validation and test.
+
+Each source is a module of its own: `datasets` (TFDS), `files`, `plays`. This
+module picks the source and falls back when it can't be reached. It knows
+nothing of windows or models.
+
+    corpus = load("tiny_shakespeare")
+    corpus.train, corpus.validation, corpus.test   # str
+"""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+from absl import logging
+
+from shakespeare_gen.corpora import datasets, files, plays
+from shakespeare_gen.corpora.splits import Splits
+from shakespeare_gen.errors import CorpusUnavailableError
+
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """A named text in three splits; `validation` and `test` may be empty."""
+
+    name: str
+    train: str
+    validation: str
+    test: str
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the three splits, UTF-8, each preceded by its length."""
+        digest = hashlib.sha256()
+        for text in (self.train, self.validation, self.test):
+            data = text.encode("utf-8", "surrogatepass")
+            digest.update(f"{len(data)}:".encode() + data)
+        return digest.hexdigest()
+
+    def describe(self, requested: str) -> dict:
+        """Name, hash and lengths, as JSON values; `requested` is the name that was asked for."""
+        lengths = {f"{split}_chars": len(getattr(self, split)) for split in SPLITS}
+        return {"name": self.name, "requested": requested, "sha256": self.sha256, **lengths}
+
+
+def load(
+    corpus: str,
+    text_feature: str = "text",
+    data_dir: str = "",
+    fallback_corpus: str = "",
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.05,
+    encoding: str = "utf-8",
+    encoding_errors: str = "strict",
+) -> Corpus:
+    """Loads `corpus`, or `fallback_corpus` when it can't be fetched.
+
+    Raises:
+      CorpusUnavailableError: neither can be had now.
+      UserError: the name is unknown or the text can't be read.
+    """
+
+    def load_one(name: str) -> Splits:
+        if name == "plays":
+            return plays.load()
+        if name == "tiny_shakespeare" or name.startswith("tfds:"):
+            return datasets.load(
+                name.removeprefix("tfds:"), text_feature, data_dir,
+                validation_fraction, test_fraction,
+            )  # fmt: skip
+        return files.load(name, validation_fraction, test_fraction, encoding, encoding_errors)
+
+    try:
+        return Corpus(corpus, *load_one(corpus))
+    except CorpusUnavailableError as error:
+        if not fallback_corpus:
+            raise
+        _warn_of_fallback(corpus, fallback_corpus, error)
+        return Corpus(fallback_corpus, *load_one(fallback_corpus))
+
+
+def _warn_of_fallback(corpus: str, fallback_corpus: str, error: Exception) -> None:
+    reason = str(error).splitlines()[0]
+    rule = "!" * 78
+    logging.warning(
+        "%s\n!! %s\n!! Training on the fallback corpus %r instead of %r.\n%s",
+        rule, reason, fallback_corpus, corpus, rule,
+    )  # fmt: skip
+
+
+def encode(corpus: Corpus, vocabulary) -> dict[str, np.ndarray]:
+    """Ids of each split, int32; warns of characters without an id, which are left out."""
+    ids = {split: vocabulary.encode_known(getattr(corpus, split)) for split in SPLITS}
+    for split, found in ids.items():
+        text = getattr(corpus, split)
+        if len(found) < len(text):
+            left_out = "".join(sorted(vocabulary.unknown_characters(text)))
+            logging.warning(
+                "%d of %d %s characters are outside the vocabulary and left out: %r; "
+                "--unknown_id keeps their places.",
+                len(text) - len(found), len(text), split, left_out[:40],
+            )  # fmt: skip
+    return ids

@@ -1,0 +1,170 @@
+"""Text from TensorFlow Datasets (TFDS), prepared once and read offline after.
+
+TFDS without a network takes minutes to fail, so a probe asks first. Two
+processes that prepare the same dataset crash each other, so a lock lets one
+wait. Knows nothing of files outside TFDS's data folder.
+"""
+
+import concurrent.futures
+import contextlib
+import pathlib
+
+from absl import logging
+
+from shakespeare_gen.corpora.files import join
+from shakespeare_gen.corpora.splits import Splits, cut
+from shakespeare_gen.errors import CorpusUnavailableError, UserError
+
+PROBE_SECONDS = 8.0
+
+
+def load(
+    name: str,
+    text_feature: str,
+    data_dir: str,
+    validation_fraction: float,
+    test_fraction: float,
+) -> Splits:
+    """Loads a dataset's own splits; a split it lacks is cut from the end of train.
+
+    Raises:
+      CorpusUnavailableError: not prepared here and can't be downloaded now.
+      UserError: no such dataset or text feature, or a downloaded file is damaged.
+    """
+    builder = _builder(name, data_dir)
+    _check_feature(builder, text_feature)
+    if not _is_prepared(builder):
+        _prepare(builder)
+    if "train" not in builder.info.splits:
+        raise UserError(
+            f"tfds:{name}: expected a split named train, found {', '.join(builder.info.splits)}"
+        )
+    texts = {split: _read(builder, split, text_feature)
+             for split in ("train", "validation", "test") if split in builder.info.splits}  # fmt: skip
+    rest = cut(
+        texts["train"],
+        0.0 if "validation" in texts else validation_fraction,
+        0.0 if "test" in texts else test_fraction,
+    )
+    return Splits(
+        rest.train, texts.get("validation", rest.validation), texts.get("test", rest.test)
+    )
+
+
+def network_error(url: str, timeout_seconds: float = PROBE_SECONDS) -> str | None:
+    """Why `url` can't be reached, or None where it can; decides within the timeout."""
+    import requests
+
+    def probe() -> str | None:
+        try:
+            requests.head(url, timeout=timeout_seconds / 2, allow_redirects=True)
+        except requests.RequestException as error:
+            return type(error).__name__
+        return None
+
+    # Name resolution has no timeout of its own, so the whole probe runs in a thread.
+    executor = concurrent.futures.ThreadPoolExecutor(1)
+    try:
+        return executor.submit(probe).result(timeout_seconds)
+    except concurrent.futures.TimeoutError:
+        return f"no answer in {timeout_seconds:g} s"
+    finally:
+        executor.shutdown(wait=False)
+
+
+def _builder(name: str, data_dir: str):
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    try:
+        with _errors_only():
+            return tfds.builder(name, data_dir=data_dir or None)
+    except tfds.core.DatasetNotFoundError:
+        raise UserError(f"tfds:{name}: expected a dataset of TFDS, found none of this name") from None
+
+
+@contextlib.contextmanager
+def _errors_only():
+    """Silences what TFDS tells of its folders."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _is_prepared(builder) -> bool:
+    with _errors_only():
+        return builder.is_prepared()
+
+
+def _check_feature(builder, text_feature: str) -> None:
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features or {}
+    texts = [key for key, value in features.items() if isinstance(value, tfds.features.Text)]
+    if text_feature not in texts:
+        raise UserError(
+            f"--text_feature: expected one of {', '.join(texts) or '(none)'} "
+            f"in {builder.name}, received {text_feature!r}"
+        )
+
+
+def _prepare(builder) -> None:
+    import filelock
+
+    root = pathlib.Path(builder.data_dir).parent.parent
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(root / f"{builder.name}.lock"):
+            if not _is_prepared(builder):
+                _download_and_prepare(builder, root)
+    except OSError as error:
+        raise UserError(f"--data_dir={root}: can't be written: {error}") from None
+
+
+def _download_and_prepare(builder, root: pathlib.Path) -> None:
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+
+    manual_dir = root / "downloads" / "manual"
+    files = {url: info.filename for url, info in builder.url_infos.items()}
+    missing = [url for url, file in files.items() if not (manual_dir / file).exists()]
+    if missing and (reason := network_error(missing[0])):
+        raise _unavailable(builder.name, reason, missing[0], manual_dir / files[missing[0]])
+    logging.info("Preparing the TFDS dataset %s in %s", builder.name, root)
+    try:
+        with _errors_only():
+            builder.download_and_prepare()
+    except NonMatchingChecksumError as error:
+        where = f"{manual_dir} or from its host" if not missing else "its host"
+        raise UserError(
+            f"tfds:{builder.name}: expected the published checksum of the file from {where}, "
+            f"received another: {' '.join(str(error).split())[:300]}"
+        ) from None
+    except (OSError, tfds.download.DownloadError) as error:
+        if not missing:
+            raise
+        raise _unavailable(
+            builder.name, type(error).__name__, missing[0], manual_dir / files[missing[0]]
+        ) from None
+
+
+def _unavailable(name: str, reason: str, url: str, manual_file: pathlib.Path):
+    return CorpusUnavailableError(
+        f"The dataset {name} is not on this machine and can't be downloaded ({reason}).\n"
+        "Three ways out:\n"
+        "  1. connect this machine to the network and run the command again;\n"
+        f"  2. fetch {url}\n"
+        f"     on another machine and put it, unchanged, at {manual_file};\n"
+        "  3. train on other text: --corpus=plays, --corpus=PATH of your own, "
+        "or --fallback_corpus=plays."
+    )
+
+
+def _read(builder, split: str, text_feature: str) -> str:
+    with _errors_only():
+        examples = builder.as_dataset(split=split, shuffle_files=False).as_numpy_iterator()
+    texts = [example[text_feature].decode("utf-8") for example in examples]
+    return texts[0] if len(texts) == 1 else join(texts)

@@ -1,0 +1,63 @@
+"""Starts TensorFlow quietly and says what it runs on.
+
+TensorFlow's C++ side writes to standard error before its own log level is
+set, several lines about GPU libraries on a machine that has no GPU. Those
+lines are dropped; everything else it says is passed on.
+"""
+
+import contextlib
+import os
+import pathlib
+import platform
+import re
+import sys
+import tempfile
+
+_NOISE = re.compile(
+    r"WARNING: All log messages before absl::InitializeLog"
+    r"|I0000 "
+    r"|[WE]0000 .*(cuInit|cudart|GPU will not be used|Unable to register cu)"
+)
+
+
+def start() -> None:
+    """Imports TensorFlow and finds its devices, without the usual noise."""
+    with _filtered_stderr():
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
+
+
+def hardware() -> dict:
+    """Processor, threads and GPUs that TensorFlow uses, as JSON values."""
+    import tensorflow as tf
+
+    gpus = [tf.config.experimental.get_device_details(d).get("device_name", d.name)
+            for d in tf.config.list_physical_devices("GPU")]  # fmt: skip
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"processor": _processor(), "threads": threads, "gpus": gpus}
+
+
+def _processor() -> str:
+    info = pathlib.Path("/proc/cpuinfo")
+    lines = info.read_text("utf-8", "replace").splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+@contextlib.contextmanager
+def _filtered_stderr():
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            caught.seek(0)
+            for line in caught.read().decode("utf-8", "replace").splitlines():
+                if not _NOISE.match(line):
+                    print(line, file=sys.stderr)

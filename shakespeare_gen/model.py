@@ -1,0 +1,110 @@
+"""The network: Embedding, recurrent layers, Dense; its state is explicit.
+
+Shapes: B batch, T time, D features, V vocabulary size. A state is a flat list
+of tensors [B, units]: h (and c for LSTM) of the first layer, then the second.
+
+    network = build(vocabulary_size=65, units=256)
+    logits, *state = network([ids, *initial_state(network, B)])   # [B, T] -> [B, T, V]
+    logits, state = step(network, ids, state)                     # [B]    -> [B, V]
+    model = TrainingModel(network)                                # for compile and fit
+
+Knows nothing of text, files or sampling.
+"""
+
+import keras
+
+_LAYERS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}
+_STATE_PARTS = {"lstm": ("h", "c"), "gru": ("h",), "simple_rnn": ("h",)}
+
+
+def build(
+    vocabulary_size: int,
+    cell: str = "lstm",
+    units: int = 256,
+    num_layers: int = 1,
+    embedding_size: int = 64,
+    dropout: float = 0.0,
+    residual: bool = False,
+) -> keras.Model:
+    """A functional model: [ids [B, T], *state] -> [logits [B, T, V], *state].
+
+    Dropout takes one mask a window for each recurrent layer's output, the same
+    at every time step (Gal and Ghahramani 2016, arXiv 1512.05287).
+    """
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    x = keras.layers.Embedding(vocabulary_size, embedding_size, name="embedding")(ids)
+    first_state, last_state = [], []
+    for i in range(1, num_layers + 1):
+        name = f"{cell}_{i}"
+        state = [keras.Input((units,), name=f"{name}_{part}") for part in _STATE_PARTS[cell]]
+        layer = _LAYERS[cell](units, return_sequences=True, return_state=True, name=name)
+        y, *new_state = layer(x, initial_state=state)
+        if dropout:
+            y = keras.layers.SpatialDropout1D(dropout, name=f"dropout_{i}")(y)
+        x = keras.layers.Add(name=f"residual_{i}")([x, y]) if residual and i > 1 else y
+        first_state += state
+        last_state += new_state
+    logits = keras.layers.Dense(vocabulary_size, dtype="float32", name="logits")(x)
+    return keras.Model([ids, *first_state], [logits, *last_state], name="network")
+
+
+def initial_state(network: keras.Model, batch_size) -> list:
+    """Zeros: a state that has read nothing. `batch_size` may be a tensor."""
+    return [keras.ops.zeros((batch_size, s.shape[-1]), s.dtype) for s in network.inputs[1:]]
+
+
+def step(network: keras.Model, ids, state: list) -> tuple:
+    """Reads one character: ids [B], state -> logits [B, V], state; pure, no dropout.
+
+    Calls the cells themselves: a sequence of length one would start a loop.
+    """
+    x = network.get_layer("embedding")(ids)
+    names = {layer.name for layer in network.layers}
+    rest, new_state = list(state), []
+    for i, layer in enumerate(recurrent_layers(network), 1):
+        num_parts = len(_STATE_PARTS[layer.name.rsplit("_", 1)[0]])
+        y, part = layer.cell(x, rest[:num_parts])
+        rest, new_state = rest[num_parts:], new_state + list(part)
+        x = x + y if f"residual_{i}" in names else y
+    return network.get_layer("logits")(x), new_state
+
+
+def recurrent_layers(network: keras.Model) -> list:
+    """The recurrent layers, from the first."""
+    return [layer for layer in network.layers if isinstance(layer, keras.layers.RNN)]
+
+
+class TrainingModel(keras.Model):
+    """The network as `fit` wants it: ids [B, T] -> logits [B, T, V].
+
+    With `carry_batch_size`, the last state of a training batch is the first of
+    the next one, until `reset_state`; else every window starts from zeros.
+    """
+
+    def __init__(self, network: keras.Model, carry_batch_size: int | None = None) -> None:
+        super().__init__(name="training_model")
+        self.network = network
+        self.carried = [
+            self.add_weight(
+                shape=(carry_batch_size, s.shape[-1]), dtype=s.dtype,
+                initializer="zeros", trainable=False, name=f"carried_{s.name}",
+            )  # fmt: skip
+            for s in (network.inputs[1:] if carry_batch_size else [])
+        ]
+
+    def call(self, ids, training=False):
+        state = self.carried or initial_state(self.network, keras.ops.shape(ids)[0])
+        logits, *state = self.network([ids, *state], training=training)
+        for variable, value in zip(self.carried, state, strict=False):
+            variable.assign(value)
+        return logits
+
+    def reset_state(self) -> None:
+        """Makes the carried state zero again."""
+        for variable in self.carried:
+            variable.assign(keras.ops.zeros_like(variable))
+
+
+def weights_of(network: keras.Model) -> dict:
+    """Every weight by a name that doesn't change: `lstm_1/kernel`."""
+    return {f"{layer.name}/{w.name}": w for layer in network.layers for w in layer.weights}

@@ -1,0 +1,26 @@
+"""Pictures of a run; knows the rows of `metrics.jsonl` and nothing of models."""
+
+import pathlib
+
+from shakespeare_gen.metrics import bits_per_character
+
+
+def loss_curve(rows: list[dict], path: pathlib.Path) -> None:
+    """Draws training and validation loss over the epochs as a PNG."""
+    import matplotlib.figure
+
+    figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for key, label in (("loss", "training"), ("validation_loss", "validation")):
+        points = [(row["epoch"], row[key]) for row in rows if key in row]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker=".", label=label)
+    axes.set(xlabel="epoch", ylabel="loss (nats per character)")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    right = axes.secondary_yaxis(
+        "right", functions=(bits_per_character, lambda bits: bits / bits_per_character(1))
+    )
+    right.set_ylabel("bits per character")
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,88 @@
+"""The run card: `run.json` for programs and `README.md` for people.
+
+What was run, on what, on which text, with which result, and how to use it.
+"""
+
+import importlib.metadata
+import pathlib
+import platform
+import sys
+
+from shakespeare_gen import checkpoints, devices, metrics
+
+PACKAGES = ("shakespeare_gen", "tensorflow", "keras", "numpy", "tensorflow-datasets")
+
+
+def write(run, status: str, facts: dict) -> None:
+    """Writes both forms; `status` is `running`, `finished` or `stopped`.
+
+    Args:
+      facts: `corpus` (name, requested, sha256, lengths), `options` that differ
+        from their defaults, `num_parameters`, and `losses` once they are known.
+    """
+    rows = run.metrics()
+    card = {
+        "status": status,
+        "command": " ".join(["python -m shakespeare_gen.train", *_flags(facts["options"])]),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "hardware": devices.hardware(),
+        **facts,
+        "epochs": rows,
+    }
+    checkpoints.write_json(run.card_path, card)
+    run.readme_path.write_text(_markdown(run, card), "utf-8")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _flags(options: dict) -> list[str]:
+    def flag(name, value):
+        if isinstance(value, bool):
+            return f"--{name}" if value else f"--no{name}"
+        return f"--{name}={value}"
+
+    return [flag(name, value) for name, value in options.items()]
+
+
+def _markdown(run, card: dict) -> str:
+    corpus, losses = card["corpus"], card.get("losses", {})
+    lines = [f"# {run.path.name}", "", f"Status: {card['status']}.", ""]
+    if corpus["name"] != corpus["requested"]:
+        lines += [
+            f"**Fallback corpus.** `{corpus['requested']}` could not be fetched; "
+            f"this model was trained on `{corpus['name']}`.", "",
+        ]  # fmt: skip
+    lines += [
+        "```", card["command"], "```", "",
+        f"- corpus: {corpus['name']}, {corpus['train_chars']:,} training characters, "
+        f"SHA-256 `{corpus['sha256']}`",
+        f"- parameters: {card['num_parameters']:,}",
+        f"- processor: {card['hardware']['processor']}, {card['hardware']['threads']} threads"
+        + "".join(f", {gpu}" for gpu in card["hardware"]["gpus"]),
+        "- versions: " + ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
+    ]  # fmt: skip
+    lines += [f"- {split} loss: {metrics.describe(loss)}" for split, loss in losses.items()]
+    lines += ["", "Generate:", "", "```",
+              f"{pathlib.Path(sys.executable).name} -m shakespeare_gen.generate "
+              f"--run_dir={run.path}", "```", ""]  # fmt: skip
+    if card["epochs"]:
+        lines += ["| epoch | training | validation | characters/s |", "|---|---|---|---|"]
+        lines += [
+            f"| {row['epoch']} | {row['loss']:.4f} | {_cell(row.get('validation_loss'))} "
+            f"| {row['characters_per_second']:,} |"
+            for row in card["epochs"]
+        ]
+        lines += ["", "Losses in nats per character, of the best checkpoint where one is named."]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(loss: float | None) -> str:
+    return "" if loss is None else f"{loss:.4f}"

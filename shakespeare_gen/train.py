@@ -1,0 +1,57 @@
+"""Trains a character-level language model into a run folder.
+
+    python -m shakespeare_gen.train --flagfile=flags/tiny_shakespeare.cfg --epochs=30
+"""
+
+from dataclasses import asdict
+
+from shakespeare_gen import cli, config
+
+
+def main(*_: config.Config) -> None:
+    """The command: trains with the flags that were given."""
+    from shakespeare_gen import devices
+
+    devices.start()
+    train_model(**cli.explicit_options(*config.TRAIN_GROUPS))
+
+
+def train_model(**options):
+    """Trains with `options` (named like the flags); returns the `runs.Run`."""
+    from shakespeare_gen import corpora, model, plotting, run_card, runs, training, windows
+    from shakespeare_gen.vocabulary import Vocabulary
+
+    configs = config.from_options(config.TRAIN_GROUPS, options)
+    run = runs.Run(configs[-2].run_dir)
+    resume = configs[-1].resume
+    if resume:
+        configs = config.from_options(config.TRAIN_GROUPS, run.resumed_options(options))
+    corpus_c, vocabulary_c, window_c, model_c, optimizer_c, training_c, _, start = configs
+
+    corpus = corpora.load(**asdict(corpus_c))
+    vocabulary = Vocabulary.from_text(corpus.train, **asdict(vocabulary_c))
+    ids = corpora.encode(corpus, vocabulary)
+    plan = windows.plan(len(ids["train"]), **asdict(window_c))
+    training.check(len(ids["validation"]), **asdict(training_c))
+    facts = {"corpus": corpus.describe(corpus_c.corpus), "options": config.non_defaults(*configs)}
+    if resume:
+        run.check_corpus(facts["corpus"], vocabulary)
+    else:
+        run.prepare(start.overwrite)
+        run.write_config(configs, facts["corpus"])
+        run.write_vocabulary(vocabulary)
+
+    training.set_seed(training_c.seed)
+    network = model.build(vocabulary.size, **asdict(model_c))
+    facts["num_parameters"] = network.count_params()
+    run_card.write(run, "running", facts)
+    training.train(network, vocabulary, ids, plan, run, asdict(optimizer_c), resume,
+                   **asdict(training_c))  # fmt: skip
+    facts["losses"] = training.final_losses(run, ids)
+    run_card.write(run, "finished", facts)
+    plotting.loss_curve(run.metrics(), run.loss_curve_path)
+    return run
+
+
+if __name__ == "__main__":
+    cli.run(main, *config.TRAIN_GROUPS)

@@ -1,0 +1,61 @@
+"""What the tests share: the corpus in its air-gapped place, and small runs."""
+
+import hashlib
+import os
+import pathlib
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+REPOSITORY = pathlib.Path(__file__).parent.parent
+CORPUS_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+CORPUS_PLACES = (
+    os.environ.get("TINY_SHAKESPEARE_PATH", ""),
+    str(REPOSITORY.parent / "shared" / "tiny_shakespeare" / "input.txt"),
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_shakespeare_path():
+    """The published input.txt; the tests that need it skip by name where it is missing."""
+    for place in map(pathlib.Path, filter(None, CORPUS_PLACES)):
+        if place.is_file() and hashlib.sha256(place.read_bytes()).hexdigest() == CORPUS_SHA256:
+            return place
+    pytest.skip("tiny_shakespeare's input.txt is not here; TINY_SHAKESPEARE_PATH names it")
+
+
+@pytest.fixture(scope="session")
+def tfds_data_dir(tiny_shakespeare_path, tmp_path_factory):
+    """A TFDS data folder made by the air-gapped procedure."""
+    data_dir = tmp_path_factory.mktemp("tfds")
+    manual_dir = data_dir / "downloads" / "manual"
+    manual_dir.mkdir(parents=True)
+    (manual_dir / "input.txt").write_bytes(tiny_shakespeare_path.read_bytes())
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def abab_path(tmp_path_factory):
+    """A text that a model can learn to the last bit."""
+    path = tmp_path_factory.mktemp("text") / "abab.txt"
+    path.write_text("ab" * 3000 + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_text():
+    """Three thousand characters of speech-like text."""
+    return "".join(f"SPEAKER {i % 7}:\nThis is line {i}, and so on.\n\n" for i in range(80))
+
+
+@pytest.fixture(scope="session")
+def abab_run(abab_path, tmp_path_factory):
+    """A finished small run that learned "abab…"."""
+    import shakespeare_gen
+
+    return shakespeare_gen.train_model(
+        corpus=str(abab_path), run_dir=str(tmp_path_factory.mktemp("runs") / "abab"),
+        units=16, embedding_size=8, window_chars=20, batch_size=16, epochs=6,
+        learning_rate=0.02, warmup_steps=10, sample_chars=20, seed=1,
+    )  # fmt: skip

@@ -1,0 +1,89 @@
+"""The commands as a person runs them, in processes of their own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+
+def run(*arguments, stdin=b"", **environment):
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], input=stdin, capture_output=True, check=False,
+        cwd=REPOSITORY, env={**os.environ, **environment}, timeout=300,
+    )  # fmt: skip
+
+
+def generate(run_dir, *arguments, **options):
+    return run("shakespeare_gen.generate", f"--run_dir={run_dir}", *arguments, **options)
+
+
+def test_only_text_goes_to_standard_output(abab_run):
+    done = generate(abab_run.path, "--prompt=ab", "--length=10", "--temperature=0")
+    assert done.returncode == 0
+    assert done.stdout == b"ababababababab"[:12] + b"\n"
+    assert b"seed" in done.stderr
+
+
+def test_the_prompt_comes_from_standard_input_or_a_file(abab_run, tmp_path):
+    (tmp_path / "prompt.txt").write_text("ba ", encoding="utf-8")
+    flags = ["--length=4", "--temperature=0", "--unknown=skip"]
+    piped = generate(abab_run.path, "--prompt_path=-", *flags, stdin=b"ab")
+    assert piped.stdout == b"ababab\n"
+    from_file = generate(abab_run.path, f"--prompt_path={tmp_path / 'prompt.txt'}", *flags)
+    assert from_file.stdout == b"ba baba\n"
+
+
+def test_several_samples_are_told_apart(abab_run):
+    done = generate(abab_run.path, "--num_samples=2", "--length=4", "--seed=1", "--prompt=a")
+    assert done.stdout.startswith(b"--- sample 1 ---\na")
+    assert b"\n--- sample 2 ---\na" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "message", "code"),
+    [
+        (["train", "--units=0"], "train: --units: expected at least 1, received 0", 2),
+        (["train", "--unit=3"], "train: Unknown command line flag 'unit'", 2),
+        (["train", "--units=x"], "train: flag --units=x", 2),
+        (["train", "stray"], "train: expected only --flags, received 'stray'", 2),
+        (["train", "--flagfile=nowhere.cfg"], "train:", 2),
+        (["train", "--corpus=nowhere.txt"], "train: --corpus=nowhere.txt: expected a file", 1),
+        (["train", "--resume", "--run_dir=/nowhere"], "train: --resume: expected a run", 1),
+        (["generate", "--run_dir=/nowhere"], "generate: /nowhere", 1),
+        (["generate", "--temperature=nan"], "generate: --temperature: expected a finite", 2),
+        (["generate", "--prompt_path=/nowhere"], "generate: --prompt_path=/nowhere", 1),
+    ],
+)
+def test_a_mistake_is_one_line_and_an_exit_code(command, message, code):
+    name, *flags = command
+    done = run(f"shakespeare_gen.{name}", *flags)
+    assert done.returncode == code
+    assert done.stdout == b""
+    lines = done.stderr.decode().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith(message)
+
+
+def test_a_typo_answers_before_tensorflow_is_imported():
+    code = (
+        "import sys; sys.argv = ['train', '--unit=3']\n"
+        "from shakespeare_gen import cli, config, train\n"
+        "try: cli.run(train.main, *config.TRAIN_GROUPS)\n"
+        "except SystemExit: print('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.stdout == b"False\n"
+
+
+@pytest.mark.slow
+def test_the_recipe_of_the_projects_name_runs_on_tfds(tfds_data_dir, tmp_path):
+    done = run(
+        "shakespeare_gen.train", "--flagfile=flags/tiny_shakespeare.cfg", "--epochs=1",
+        "--steps_per_epoch=3", "--units=16", f"--data_dir={tfds_data_dir}",
+        f"--run_dir={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"1,003,854 training characters" in (tmp_path / "run" / "README.md").read_bytes()

@@ -1,0 +1,232 @@
+import json
+import pathlib
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+import shakespeare_gen
+from shakespeare_gen import checkpoints, model, runs
+from shakespeare_gen.errors import NotFiniteError, UsageError, UserError
+
+OPTIONS = {
+    "units": 8, "embedding_size": 4, "window_chars": 16, "batch_size": 8,
+    "sample_every_epochs": 0, "seed": 2, "dropout": 0.2,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def text_path(small_text, tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "small.txt"
+    path.write_text(small_text, encoding="utf-8")
+    return str(path)
+
+
+def train(text_path, run_dir, **options):
+    return shakespeare_gen.train_model(
+        **{**OPTIONS, "corpus": text_path, "run_dir": str(run_dir), **options}
+    )
+
+
+def weights(run, which="last"):
+    network, _ = run.load_network(which)
+    return {name: np.asarray(w) for name, w in model.weights_of(network).items()}
+
+
+def test_a_run_folder_holds_what_a_person_looks_for(abab_run):
+    names = {path.name for path in abab_run.path.iterdir()}
+    assert {"config.json", "vocabulary.json", "metrics.jsonl", "samples.txt", "loss.png",
+            "run.json", "README.md", "checkpoints"} <= names  # fmt: skip
+    card = json.loads(abab_run.card_path.read_text("utf-8"))
+    assert card["status"] == "finished"
+    # The text's last line end is not in the training text, so 299 test characters count.
+    weighted = card["losses"]["validation"] * 300 + card["losses"]["test"] * 299
+    assert card["losses"]["both"] == pytest.approx(weighted / 599, rel=1e-9)
+    assert card["options"]["units"] == 16
+    assert "=== epoch 6" in abab_run.samples_path.read_text("utf-8")
+    assert abab_run.loss_curve_path.read_bytes().startswith(b"\x89PNG")
+    assert len(checkpoints.steps(abab_run.checkpoints)) <= 2
+
+
+@pytest.mark.parametrize("carry_state", [False, True])
+def test_two_epochs_and_two_resumed_are_four(text_path, tmp_path, carry_state):
+    options = {"carry_state": carry_state, "schedule": "constant"}
+    whole = train(text_path, tmp_path / "whole", epochs=4, **options)
+    train(text_path, tmp_path / "halves", epochs=2, **options)
+    halves = shakespeare_gen.train_model(
+        run_dir=str(tmp_path / "halves"), resume=True, epochs=4, corpus=text_path
+    )
+    for name, expected in weights(whole).items():
+        np.testing.assert_array_equal(weights(halves)[name], expected, err_msg=name)
+    keys = ("epoch", "step", "loss", "validation_loss", "learning_rate")
+    assert [[r[k] for k in keys] for r in halves.metrics()] == [
+        [r[k] for k in keys] for r in whole.metrics()
+    ]
+
+
+def test_the_best_checkpoint_is_kept_beside_the_last(text_path, tmp_path):
+    """With a learning rate far too high late epochs are worse than the first ones."""
+    run = train(text_path, tmp_path / "run", epochs=6, learning_rate=0.3, schedule="constant",
+                warmup_steps=0, clip_norm=0.0)  # fmt: skip
+    rows = run.metrics()
+    best = min(rows, key=lambda row: row["validation_loss"])
+    assert best["step"] != rows[-1]["step"]
+    assert checkpoints.steps(run.checkpoints) == [best["step"], rows[-1]["step"]]
+    _, progress = run.load_network("best")
+    assert progress["step"] == best["step"]
+
+
+def test_early_stopping_counts_across_a_resume(text_path, tmp_path):
+    options = {"learning_rate": 0.3, "schedule": "constant", "warmup_steps": 0, "clip_norm": 0.0}
+    whole = train(text_path, tmp_path / "whole", epochs=30, patience=3, **options)
+    assert len(whole.metrics()) < 30
+    stop = len(whole.metrics()) - 1
+    train(text_path, tmp_path / "halves", epochs=stop, patience=3, **options)
+    halves = train(text_path, tmp_path / "halves", epochs=30, patience=3, resume=True, **options)
+    assert len(halves.metrics()) == len(whole.metrics())
+
+
+def test_a_run_is_never_overwritten_unasked(text_path, tmp_path):
+    run = train(text_path, tmp_path / "run", epochs=1)
+    before = weights(run)
+    with pytest.raises(UserError, match="--resume, start again with --overwrite"):
+        train(text_path, tmp_path / "run", epochs=1, seed=9)
+    np.testing.assert_array_equal(weights(run)["logits/kernel"], before["logits/kernel"])
+    train(text_path, tmp_path / "run", epochs=1, seed=9, overwrite=True)
+    assert (weights(run)["logits/kernel"] != before["logits/kernel"]).any()
+
+
+def test_a_folder_of_somebody_else_is_never_touched(text_path, tmp_path):
+    (tmp_path / "novel.txt").write_text("ten years of work", encoding="utf-8")
+    with pytest.raises(UserError, match=r"found novel\.txt"):
+        train(text_path, tmp_path, overwrite=True)
+    assert (tmp_path / "novel.txt").exists()
+
+
+def test_a_bad_corpus_leaves_no_run_folder(tmp_path):
+    (tmp_path / "a.txt").write_text("short\n", encoding="utf-8")
+    with pytest.raises(UserError, match="--window_chars"):
+        train(str(tmp_path / "a.txt"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"units": 9}, "--units: expected 8, .* received 9"), ({"optimizer": "sgd"}, "--optimizer")],
+)
+def test_a_resume_refuses_what_must_not_change(text_path, tmp_path, change, message):
+    train(text_path, tmp_path / "run", epochs=1)
+    with pytest.raises(UsageError, match=message):
+        train(text_path, tmp_path / "run", epochs=2, resume=True, **change)
+
+
+def test_a_resume_refuses_another_text(text_path, tmp_path):
+    path = tmp_path / "text.txt"
+    shutil.copy(text_path, path)
+    train(str(path), tmp_path / "run", epochs=1)
+    path.write_text(path.read_text("utf-8").replace("so on", "so off"), "utf-8")
+    with pytest.raises(UserError, match="--resume: expected the corpus sha256"):
+        train(str(path), tmp_path / "run", epochs=2, resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_own_code(text_path, tmp_path):
+    """The last good checkpoint stays, and the message says which learning rate to try."""
+    train(text_path, tmp_path / "run", epochs=1)
+    with pytest.raises(NotFiniteError, match="try --learning_rate=1e") as error:
+        train(text_path, tmp_path / "run", epochs=3, resume=True, learning_rate=3e37,
+              schedule="constant", clip_norm=0.0, warmup_steps=0)  # fmt: skip
+    assert error.value.exit_code == 3
+    assert np.isfinite(weights(runs.Run(tmp_path / "run"))["logits/kernel"]).all()
+
+
+def test_a_validation_split_shorter_than_a_batch_counts_whole(text_path, tmp_path):
+    run = train(text_path, tmp_path / "run", epochs=1, validation_fraction=0.002,
+                test_fraction=0.0)  # fmt: skip
+    assert np.isfinite(run.metrics()[0]["validation_loss"])
+
+
+def test_without_validation_text_the_last_checkpoint_is_the_best(text_path, tmp_path):
+    options = {"validation_fraction": 0.0, "test_fraction": 0.0}
+    run = train(text_path, tmp_path / "run", epochs=2, **options)
+    _, progress = run.load_network("best")
+    assert progress["epoch"] == 2
+    with pytest.raises(UsageError, match="--patience: expected 0"):
+        train(text_path, tmp_path / "other", patience=2, **options)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop", "adagrad", "sgd"])
+@pytest.mark.parametrize("cell", ["gru", "simple_rnn"])
+def test_every_optimizer_lowers_the_loss_of_every_cell(text_path, tmp_path, optimizer, cell):
+    rate = {"sgd": 1.0, "adagrad": 0.1}.get(optimizer, 0.01)
+    run = train(text_path, tmp_path / "run", epochs=3, optimizer=optimizer, cell=cell,
+                learning_rate=rate, warmup_steps=5, weight_decay=0.01, num_layers=2,
+                residual=True)  # fmt: skip
+    losses = [row["loss"] for row in run.metrics()]
+    assert losses[-1] < losses[0] - 0.1
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "exponential"])
+def test_schedules_in_closed_form(schedule):
+    from shakespeare_gen.training import Schedule
+
+    rate = Schedule(schedule, 1.0, 0.01, warmup_steps=10, num_steps=110)
+    assert float(rate(0)) == pytest.approx(1 / 11)
+    assert float(rate(10)) == pytest.approx(1.0)
+    middle = {"constant": 1.0, "cosine": 0.505, "exponential": 0.1}[schedule]
+    assert float(rate(60)) == pytest.approx(middle, rel=1e-5)
+    assert float(rate(110)) == pytest.approx(1.0 if schedule == "constant" else 0.01, rel=1e-4)
+
+
+def test_a_damaged_checkpoint_is_named_and_passed_over(text_path, tmp_path, caplog):
+    run = train(text_path, tmp_path / "run", epochs=1)
+    first = checkpoints.load(run.checkpoints)
+    later = checkpoints.Checkpoint(first.step + 5, first.tensors, first.state)
+    place = checkpoints.save(run.checkpoints, later)
+    data = bytearray((place / "weights.safetensors").read_bytes())
+    data[-1] ^= 1
+    (place / "weights.safetensors").write_bytes(data)
+    assert checkpoints.load(run.checkpoints).step == first.step
+    assert "is damaged and passed over: weights.safetensors" in caplog.text
+
+
+def test_a_checkpoint_that_can_not_be_written_leaves_nothing(tmp_path, monkeypatch):
+    good = checkpoints.Checkpoint(1, {"weights": {"a": np.ones(3, np.float32)}}, {})
+    checkpoints.save(tmp_path, good)
+
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "_sync", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        checkpoints.save(tmp_path, checkpoints.Checkpoint(2, good.tensors, {}))
+    assert [p.name for p in pathlib.Path(tmp_path).iterdir()] == ["step-00000001"]
+
+
+def test_a_run_of_a_newer_format_is_refused(abab_run, tmp_path):
+    shutil.copytree(abab_run.path, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    path.write_text(path.read_text("utf-8").replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(UserError, match="expected format_version 1, received 2"):
+        runs.Run(tmp_path / "run").load_network()
+
+
+def test_weights_that_do_not_fit_the_config_are_refused(abab_run, tmp_path):
+    shutil.copytree(abab_run.path, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    path.write_text(path.read_text("utf-8").replace('"units": 16', '"units": 17'))
+    with pytest.raises(UserError, match="checkpoint: expected tensor"):
+        runs.Run(tmp_path / "run").load_network()
+
+
+def test_the_training_loss_of_keras_is_the_loss_of_evaluation(abab_run):
+    """The bar and `evaluation` must speak of the same quantity."""
+    from shakespeare_gen import evaluation
+
+    network, _ = abab_run.load_network()
+    training_model = model.TrainingModel(network)
+    training_model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    ids = abab_run.read_vocabulary().encode("ab" * 64)
+    inputs = np.concatenate([[abab_run.read_vocabulary().start_id], ids[:-1]])
+    by_keras = training_model.evaluate(inputs[None], ids[None], verbose=0)
+    assert by_keras == pytest.approx(evaluation.nats_per_character(network, ids, inputs[0]), abs=1e-5)
