@@ -13,7 +13,7 @@ import sys
 from shakespeare_gen import config
 
 TABLES = {"train": config.TRAIN_GROUPS, "generate": config.GENERATE_GROUPS}
-_BLOCK = re.compile(r"(<!-- flags: (\w+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- flags: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def table(groups: tuple[type[config.Config], ...]) -> str:
@@ -30,7 +30,7 @@ def table(groups: tuple[type[config.Config], ...]) -> str:
 
 def updated(text: str) -> str:
     """`text` with every table made anew."""
-    return _BLOCK.sub(lambda m: m.group(1) + table(TABLES[m.group(2)]) + m.group(3), text)
+    return _BLOCK.sub(lambda m: m.group(1) + table(TABLES[m.group(2)]) + "\n" + m.group(3), text)
 
 
 def _shown(default: object) -> str:
