@@ -171,6 +171,24 @@ class ModelConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class EngineConfig(Config):
+    """How the network is computed; the weights are the same whatever is chosen."""
+
+    TITLE = "Engine"
+
+    kernel: str = option(
+        "auto",
+        "time loop of the recurrent layers: ours, Keras's, or the faster one for the device",
+        choices=("auto", "keras", "fused"),
+    )
+    precision: str = option(
+        "auto",
+        "type of the matrix products; auto: bfloat16 where the hardware makes it faster",
+        choices=("auto", "float32", "bfloat16"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class OptimizerConfig(Config):
     """The optimizer, its schedule and gradient clipping."""
 
@@ -297,7 +315,7 @@ class GenerationConfig(Config):
 
 
 TRAIN_GROUPS = (
-    CorpusConfig, VocabularyConfig, WindowConfig, ModelConfig,
+    CorpusConfig, VocabularyConfig, WindowConfig, ModelConfig, EngineConfig,
     OptimizerConfig, TrainingConfig, RunConfig, StartConfig,
 )  # fmt: skip
 GENERATE_GROUPS = (RunConfig, PromptConfig, SamplingConfig, GenerationConfig)

@@ -38,11 +38,29 @@ def hardware() -> dict:
     return {"processor": _processor(), "threads": threads, "gpus": gpus}
 
 
+def choose_precision(requested: str) -> str:
+    """`float32` or `bfloat16`; `auto` takes bfloat16 where matrix units compute in it."""
+    if requested != "auto":
+        return requested
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    if gpus:
+        fast = all(d.get("compute_capability", (0, 0)) >= (8, 0) for d in details)
+    else:
+        fast = bool({"amx_bf16", "avx512_bf16"} & set(_cpu_info("flags").split()))
+    return "bfloat16" if fast else "float32"
+
+
 def _processor() -> str:
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_info(key: str) -> str:
     info = pathlib.Path("/proc/cpuinfo")
     lines = info.read_text("utf-8", "replace").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")
 
 
 @contextlib.contextmanager

@@ -13,7 +13,9 @@ Knows nothing of text, files or sampling.
 
 import keras
 
-_LAYERS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}
+from shakespeare_gen import layers
+
+_LAYERS = {"lstm": layers.LSTM, "gru": layers.GRU, "simple_rnn": layers.SimpleRNN}
 _STATE_PARTS = {"lstm": ("h", "c"), "gru": ("h",), "simple_rnn": ("h",)}
 
 
@@ -25,23 +27,30 @@ def build(
     embedding_size: int = 64,
     dropout: float = 0.0,
     residual: bool = False,
+    kernel: str = "auto",
+    precision: str = "float32",
 ) -> keras.Model:
     """A functional model: [ids [B, T], *state] -> [logits [B, T, V], *state].
 
     Dropout takes one mask a window for each recurrent layer's output, the same
-    at every time step (Gal and Ghahramani 2016, arXiv 1512.05287).
+    at every time step (Gal and Ghahramani 2016, arXiv 1512.05287). With
+    `precision="bfloat16"` weights, logits and the time loop's cell state stay float32.
     """
+    dtype = "mixed_bfloat16" if precision == "bfloat16" else "float32"
+    state_dtype = keras.DTypePolicy(dtype).compute_dtype
     ids = keras.Input((None,), dtype="int32", name="ids")
-    x = keras.layers.Embedding(vocabulary_size, embedding_size, name="embedding")(ids)
+    x = keras.layers.Embedding(vocabulary_size, embedding_size, dtype=dtype, name="embedding")(ids)
     first_state, last_state = [], []
     for i in range(1, num_layers + 1):
         name = f"{cell}_{i}"
-        state = [keras.Input((units,), name=f"{name}_{part}") for part in _STATE_PARTS[cell]]
-        layer = _LAYERS[cell](units, return_sequences=True, return_state=True, name=name)
+        state = [keras.Input((units,), dtype=state_dtype, name=f"{name}_{part}") for part in _STATE_PARTS[cell]]
+        layer = _LAYERS[cell](
+            units, return_sequences=True, return_state=True, kernel=kernel, dtype=dtype, name=name
+        )
         y, *new_state = layer(x, initial_state=state)
         if dropout:
-            y = keras.layers.SpatialDropout1D(dropout, name=f"dropout_{i}")(y)
-        x = keras.layers.Add(name=f"residual_{i}")([x, y]) if residual and i > 1 else y
+            y = keras.layers.SpatialDropout1D(dropout, dtype=dtype, name=f"dropout_{i}")(y)
+        x = keras.layers.Add(dtype=dtype, name=f"residual_{i}")([x, y]) if residual and i > 1 else y
         first_state += state
         last_state += new_state
     logits = keras.layers.Dense(vocabulary_size, dtype="float32", name="logits")(x)

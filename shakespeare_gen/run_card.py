@@ -64,7 +64,7 @@ def _markdown(run, card: dict) -> str:
         "```", card["command"], "```", "",
         f"- corpus: {corpus['name']}, {corpus['train_chars']:,} training characters, "
         f"SHA-256 `{corpus['sha256']}`",
-        f"- parameters: {card['num_parameters']:,}",
+        f"- parameters: {card['num_parameters']:,}, computed in {card['precision']}",
         f"- processor: {card['hardware']['processor']}, {card['hardware']['threads']} threads"
         + "".join(f", {gpu}" for gpu in card["hardware"]["gpus"]),
         "- versions: " + ", ".join(f"{k} {v}" for k, v in card["versions"].items()),

@@ -31,6 +31,7 @@ SAVED_GROUPS: dict[str, type[config.Config]] = {
     "vocabulary": config.VocabularyConfig,
     "windows": config.WindowConfig,
     "model": config.ModelConfig,
+    "engine": config.EngineConfig,
     "optimizer": config.OptimizerConfig,
     "training": config.TrainingConfig,
 }
@@ -38,7 +39,7 @@ SAVED_GROUPS: dict[str, type[config.Config]] = {
 CHANGEABLE = frozenset(
     {f.name for f in dataclasses.fields(config.TrainingConfig)}
     | {f.name for f in dataclasses.fields(config.OptimizerConfig)}
-    | {"data_dir", "fallback_corpus"}
+    | {"data_dir", "fallback_corpus", "kernel"}
 ) - {"seed", "optimizer"}  # fmt: skip
 
 

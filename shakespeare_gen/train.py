@@ -18,7 +18,9 @@ def main(*_: config.Config) -> None:
 
 def train_model(**options):
     """Trains with `options` (named like the flags); returns the `runs.Run`."""
-    from shakespeare_gen import corpora, model, plotting, run_card, runs, training, windows
+    from absl import logging
+
+    from shakespeare_gen import corpora, devices, model, plotting, run_card, runs, training, windows
     from shakespeare_gen.vocabulary import Vocabulary
 
     configs = config.from_options(config.TRAIN_GROUPS, options)
@@ -26,7 +28,7 @@ def train_model(**options):
     resume = configs[-1].resume
     if resume:
         configs = config.from_options(config.TRAIN_GROUPS, run.resumed_options(options))
-    corpus_c, vocabulary_c, window_c, model_c, optimizer_c, training_c, _, start = configs
+    corpus_c, vocabulary_c, window_c, model_c, engine, optimizer_c, training_c, _, start = configs
 
     corpus = corpora.load(**asdict(corpus_c))
     vocabulary = Vocabulary.from_text(corpus.train, **asdict(vocabulary_c))
@@ -42,8 +44,12 @@ def train_model(**options):
         run.write_vocabulary(vocabulary)
 
     training.set_seed(training_c.seed)
-    network = model.build(vocabulary.size, **asdict(model_c))
-    facts["num_parameters"] = network.count_params()
+    precision = devices.choose_precision(engine.precision)
+    network = model.build(
+        vocabulary.size, **asdict(model_c), kernel=engine.kernel, precision=precision
+    )
+    logging.info("%s parameters, %s", f"{network.count_params():,}", precision)
+    facts |= {"num_parameters": network.count_params(), "precision": precision}
     run_card.write(run, "running", facts)
     training.train(network, vocabulary, ids, plan, run, asdict(optimizer_c), resume,
                    **asdict(training_c))  # fmt: skip

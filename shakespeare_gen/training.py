@@ -114,7 +114,7 @@ def train(
     model = TrainingModel(network, plan.batch_size if plan.carry_state else None)
     optimizer = make_optimizer(epochs * plan.steps_per_epoch, **optimizer_options)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss)
+    model.compile(optimizer, loss, jit_compile=False)
     model.build((plan.batch_size, plan.window_chars))
     progress = callbacks.Progress(**run.restore(model)) if resume else callbacks.Progress()
     run.drop_metrics_after(progress.step)

@@ -14,7 +14,7 @@ PACKAGE = REPOSITORY / "shakespeare_gen"
 # Imports point to an earlier row only.
 ORDER = (
     "errors", "config", "cli", "flag_tables", "corpora", "vocabulary", "windows", "devices",
-    "model", "metrics", "sampling", "generation", "evaluation", "plotting", "checkpoints",
+    "layers", "model", "metrics", "sampling", "generation", "evaluation", "plotting", "checkpoints",
     "runs", "run_card", "callbacks", "training", "generate", "train",
 )  # fmt: skip
 COMMANDS = ("generate", "train")

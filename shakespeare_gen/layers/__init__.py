@@ -1,0 +1,12 @@
+"""The recurrent engine: drop-in layers with their own training kernel on a CPU.
+
+`LSTM`, `GRU` and `SimpleRNN` have the constructor, the weights and the results
+of `keras.layers`; a checkpoint moves between the two unchanged. On a GPU, and
+where a kernel does not cover an option, Keras's own code runs.
+"""
+
+from shakespeare_gen.layers.gru import GRU
+from shakespeare_gen.layers.lstm import LSTM
+from shakespeare_gen.layers.simple_rnn import SimpleRNN
+
+__all__ = ["GRU", "LSTM", "SimpleRNN"]

@@ -1,0 +1,95 @@
+"""GRU (Cho et al. 2014, arXiv 1406.1078) with a fused kernel for the CPU.
+
+Keras's default form, `reset_after=True`. The reset gate multiplies the
+recurrent part of the candidate alone, so the inputs' products are one large
+product before the loop. B batch, T time, D features, U units; the gates'
+order is Keras's: update, reset, candidate.
+"""
+
+import keras
+import tensorflow as tf
+
+from shakespeare_gen.layers import seam
+
+
+class GRU(seam.FusedRNN, keras.layers.GRU):
+    """`keras.layers.GRU` with a faster loop on a CPU; see `seam.FusedRNN`."""
+
+    def covers(self) -> bool:
+        """Whether the kernel computes what this layer is configured to."""
+        names = seam.activation_names(self)
+        return self.use_bias and self.reset_after and names == ("tanh", "sigmoid")
+
+    def run_kernel(self, sequences, initial_state):
+        """[B, T, D], [h] -> outputs [B, T, U], h."""
+        cell = self.cell
+        weights = [tf.convert_to_tensor(w) for w in (cell.kernel, cell.recurrent_kernel, cell.bias)]
+        return gru(sequences, tf.nest.flatten(initial_state)[0], *weights)
+
+
+@tf.custom_gradient
+def gru(x, h, kernel, recurrent_kernel, bias):
+    """x [B, T, D], h [B, U] -> outputs [B, T, U], h; weights as in Keras, bias [2, 3 U]."""
+    units, features = recurrent_kernel.shape[0], kernel.shape[0]
+    num_steps = tf.shape(x)[1]
+    # The recurrent bias of update and reset joins the inputs'; the candidate's must not.
+    joined_bias = bias[0] + tf.concat([bias[1, : 2 * units], tf.zeros_like(bias[1, :units])], 0)
+    input_weights = tf.concat([kernel, joined_bias[None]], 0)
+    x = tf.reshape(seam.time_major(seam.with_ones(x)), [-1, features + 1])
+    projected = tf.reshape(tf.matmul(x, input_weights), [num_steps, -1, 3 * units])
+    transposed = tf.transpose(recurrent_kernel)
+    candidate_bias = bias[1, 2 * units :]
+
+    def step(t, h, before, gates, recurrents, outputs):
+        recurrent = tf.matmul(h, transposed, transpose_b=True)
+        gate, recurrent_candidate = _forward(projected[t], recurrent, candidate_bias)
+        z, _, candidate = tf.split(gate, 3, 1)
+        new_h = candidate + z * (h - candidate)
+        return (new_h, before.write(t, h), gates.write(t, gate),
+                recurrents.write(t, recurrent_candidate), outputs.write(t, new_h))  # fmt: skip
+
+    recorded = [seam.history(num_steps, h, n) for n in (units, 3 * units, units, units)]
+    h, before, gates, recurrents, outputs = seam.forward_loop(num_steps, step, (h, *recorded))
+
+    def gradient(d_outputs, d_h):
+        d_outputs = seam.time_major(d_outputs)
+
+        def step(t, d_h, d_projected, d_recurrents):
+            d_input, d_recurrent, d_before = _backward(
+                gates.read(t), recurrents.read(t), before.read(t), d_h + d_outputs[t]
+            )
+            d_h = d_before + tf.matmul(d_recurrent, recurrent_kernel, transpose_b=True)
+            return d_h, d_projected.write(t, d_input), d_recurrents.write(t, d_recurrent)
+
+        recorded = [seam.history(num_steps, d_h, 3 * units) for _ in range(2)]
+        d_h, d_projected, d_recurrents = seam.backward_loop(num_steps, step, (d_h, *recorded))
+        d_projected = seam.rows(d_projected, 3 * units)
+        d_recurrents = seam.rows(d_recurrents, 3 * units)
+        d_input_weights = tf.matmul(x, d_projected, transpose_a=True)
+        d_recurrent_kernel = tf.matmul(seam.rows(before, units), d_recurrents, transpose_a=True)
+        d_x = tf.matmul(d_projected, kernel, transpose_b=True)
+        d_x = seam.time_major(tf.reshape(d_x, [num_steps, -1, features]))
+        d_bias = tf.stack([d_input_weights[-1], tf.reduce_sum(d_recurrents, 0)])
+        return d_x, d_h, d_input_weights[:-1], d_recurrent_kernel, d_bias
+
+    return (seam.time_major(outputs.stack()), h), gradient
+
+
+def _forward(projected, recurrent, candidate_bias):
+    """Pre-activations [B, 3 U] -> gates [B, 3 U], the candidate's recurrent part [B, U]."""
+    x_gates, x_candidate = tf.split(projected, [2 * recurrent.shape[1] // 3, -1], 1)
+    h_gates, h_candidate = tf.split(recurrent, [2 * recurrent.shape[1] // 3, -1], 1)
+    gates = tf.sigmoid(x_gates + h_gates)
+    reset = gates[:, gates.shape[1] // 2 :]
+    h_candidate += candidate_bias
+    return tf.concat([gates, tf.tanh(x_candidate + reset * h_candidate)], 1), h_candidate
+
+
+def _backward(gate, recurrent_candidate, h, d_h):
+    """Gradient of h [B, U] -> of the inputs' and the recurrent product [B, 3 U], of the h before."""
+    z, r, candidate = tf.split(gate, 3, 1)
+    d_candidate = d_h * (1 - z) * (1 - candidate * candidate)
+    d_z = d_h * (h - candidate) * z * (1 - z)
+    d_r = d_candidate * recurrent_candidate * r * (1 - r)
+    d_input = tf.concat([d_z, d_r, d_candidate], 1)
+    return d_input, tf.concat([d_z, d_r, d_candidate * r], 1), d_h * z

@@ -1,0 +1,106 @@
+"""LSTM (Hochreiter and Schmidhuber 1997) with a fused kernel for the CPU.
+
+Shapes: B batch, T time, D features, U units; the gates' order is Keras's,
+input, forget, candidate, output.
+
+- One product a step: the input, a one for the bias and h stand side by side.
+- sigmoid(x) = (1 + tanh(x / 2)) / 2, with the half moved into the weights, so
+  that one tanh serves all four gates.
+- The loop backwards keeps only dz; the weights' gradient is one product of
+  [D + 1 + U, T B] with [T B, 4 U] after it.
+"""
+
+import keras
+import tensorflow as tf
+
+from shakespeare_gen.layers import seam
+
+
+class LSTM(seam.FusedRNN, keras.layers.LSTM):
+    """`keras.layers.LSTM` with a faster loop on a CPU; see `seam.FusedRNN`."""
+
+    def covers(self) -> bool:
+        """Whether the kernel computes what this layer is configured to."""
+        return self.use_bias and seam.activation_names(self) == ("tanh", "sigmoid")
+
+    def run_kernel(self, sequences, initial_state):
+        """[B, T, D], [h, c] -> outputs [B, T, U], h, c."""
+        cell = self.cell
+        weights = [tf.convert_to_tensor(w) for w in (cell.kernel, cell.recurrent_kernel, cell.bias)]
+        return lstm(sequences, *initial_state, *weights)
+
+
+@tf.custom_gradient
+def lstm(x, h, c, kernel, recurrent_kernel, bias):
+    """x [B, T, D], h and c [B, U] -> outputs [B, T, U], h, c; weights as in Keras.
+
+    Matrix products take the type of `x`; c and its gradient are float32 at least.
+    """
+    units, features = recurrent_kernel.shape[0], kernel.shape[0]
+    num_steps = tf.shape(x)[1]
+    dtype, c_dtype = x.dtype, c.dtype
+    wide = tf.float32 if c_dtype.size < 4 else c_dtype
+    halves = tf.cast(tf.repeat([0.5, 0.5, 1.0, 0.5], units), dtype)
+    weights = tf.concat([kernel, bias[None], recurrent_kernel], 0) * halves
+    # The product with a transposed right side is the faster one; transposed once a batch.
+    weights_transposed = tf.transpose(weights)
+    x = seam.time_major(seam.with_ones(x))
+
+    def step(t, h, c, inputs, gates, cells, tanh_cells, outputs):
+        joined = tf.concat([x[t], h], 1)
+        gate = tf.tanh(tf.matmul(joined, weights_transposed, transpose_b=True))
+        new_h, new_c, tanh_c = _forward(gate, c)
+        return (new_h, new_c, inputs.write(t, joined), gates.write(t, gate), cells.write(t, c),
+                tanh_cells.write(t, tanh_c), outputs.write(t, new_h))  # fmt: skip
+
+    width = features + 1 + units
+    c = tf.cast(c, wide)
+    recorded = [seam.history(num_steps, h, n) for n in (width, 4 * units)]
+    recorded += [seam.history(num_steps, c, units), seam.history(num_steps, h, units)]
+    h, c, inputs, gates, cells, tanh_cells, outputs = seam.forward_loop(
+        num_steps, step, (h, c, *recorded, seam.history(num_steps, h, units))
+    )
+
+    def gradient(d_outputs, d_h, d_c):
+        d_outputs = seam.time_major(d_outputs)
+        recurrent = weights[features + 1 :]
+
+        def step(t, d_h, d_c, d_gates):
+            d_gate, d_c = _backward(
+                gates.read(t), tanh_cells.read(t), cells.read(t), d_h + d_outputs[t], d_c
+            )
+            d_h = tf.matmul(d_gate, recurrent, transpose_b=True)
+            return d_h, d_c, d_gates.write(t, d_gate)
+
+        d_h, d_c, d_gates = seam.backward_loop(
+            num_steps,
+            step,
+            (d_h, tf.cast(d_c, wide), seam.history(num_steps, d_h, 4 * units)),
+        )
+        d_gates = seam.rows(d_gates, 4 * units)
+        d_weights = tf.matmul(seam.rows(inputs, width), d_gates, transpose_a=True) * halves
+        d_x = tf.matmul(d_gates, weights[:features], transpose_b=True)
+        d_x = seam.time_major(tf.reshape(d_x, [num_steps, -1, features]))
+        d_kernel, d_bias, d_recurrent = tf.split(d_weights, [features, 1, units])
+        return d_x, d_h, tf.cast(d_c, c_dtype), d_kernel, d_recurrent, d_bias[0]
+
+    return (seam.time_major(outputs.stack()), h, tf.cast(c, c_dtype)), gradient
+
+
+def _forward(gate, c):
+    """gate [B, 4 U], tanh of the halved pre-activations -> h, c, tanh(c)."""
+    i, f, g, o = tf.split(gate, 4, 1)
+    new_c = 0.5 * (tf.cast(f + 1, c.dtype) * c + tf.cast((i + 1) * g, c.dtype))
+    tanh_c = tf.cast(tf.tanh(new_c), gate.dtype)
+    return 0.5 * (o + 1) * tanh_c, new_c, tanh_c
+
+
+def _backward(gate, tanh_c, c, d_h, d_c):
+    """Gradients of h and c [B, U] -> of the halved pre-activations [B, 4 U], of the c before."""
+    i, f, g, o = tf.split(gate, 4, 1)
+    half = 0.5 * d_h
+    half_d_c = 0.5 * (d_c + tf.cast(half * (o + 1) * (1 - tanh_c * tanh_c), d_c.dtype))
+    narrow = tf.cast(half_d_c, gate.dtype)
+    d_forget = tf.cast(half_d_c * c, gate.dtype)
+    d = tf.concat([narrow * g, d_forget, narrow * (i + 1), half * tanh_c], 1)
+    return d * (1 - gate * gate), half_d_c * tf.cast(f + 1, d_c.dtype)

@@ -1,0 +1,98 @@
+"""Where a Keras recurrent layer picks its time loop, ours is offered first.
+
+A kernel is a function of plain tensors with a hand-written gradient. What all
+of them share is here: when a kernel may be used, the loop over time, and the
+history that the gradient reads. Knows no cell's arithmetic.
+"""
+
+import tensorflow as tf
+
+KERNELS = ("auto", "keras", "fused")
+
+
+class FusedRNN:
+    """Mixin before a Keras RNN layer; the subclass gives `run_kernel` and `covers`.
+
+    Args:
+      kernel: `fused` takes our loop, `keras` Keras's own, `auto` ours on a CPU
+        and Keras's (cuDNN) where TensorFlow sees a GPU.
+    """
+
+    def __init__(self, *args, kernel: str = "auto", **kwargs) -> None:
+        if kernel not in KERNELS:
+            raise ValueError(f"kernel: expected one of {', '.join(KERNELS)}, received {kernel!r}")
+        super().__init__(*args, **kwargs)
+        self.kernel = kernel
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "kernel": self.kernel}
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        """Keras's seam: [B, T, D], state -> last output, outputs, state."""
+        if not self._takes_fused(mask):
+            return super().inner_loop(sequences, initial_state, mask=mask, training=training)
+        if training and self.dropout:
+            # One mask for all time steps, as Keras does on its cuDNN path.
+            sequences *= self.cell.get_dropout_mask(sequences[:, 0, :])[:, None]
+        outputs, *state = self.run_kernel(sequences, initial_state)
+        return state[0], outputs, state
+
+    def _takes_fused(self, mask) -> bool:
+        if self.kernel == "keras":
+            return False
+        covered = self.covers() and not (
+            self.unroll or self.go_backwards or self.recurrent_dropout
+            or any(m is not None for m in tf.nest.flatten(mask))
+        )  # fmt: skip
+        if self.kernel == "fused" and not covered:
+            raise ValueError(
+                f"{self.name}: kernel='fused' covers Keras's default activations and bias, "
+                "without mask, unroll, go_backwards or recurrent_dropout"
+            )
+        return covered and (self.kernel == "fused" or not tf.config.list_logical_devices("GPU"))
+
+
+def activation_names(layer) -> tuple[str, ...]:
+    """Names of a layer's activation and, where it has one, recurrent activation."""
+    functions = [layer.activation, getattr(layer, "recurrent_activation", None)]
+    return tuple(f.__name__ for f in functions if f is not None)
+
+
+def with_ones(x):
+    """[..., D] -> [..., D + 1]: a bias then is one more row of the weights."""
+    return tf.concat([x, tf.ones_like(x[..., :1])], axis=-1)
+
+
+def time_major(x):
+    """[B, T, ...] -> [T, B, ...], and back."""
+    return tf.transpose(x, [1, 0, 2])
+
+
+def history(num_steps, like, width: int):
+    """A list of `num_steps` tensors [B, width], kept without a copy."""
+    shape = [like.shape[0], width]
+    return tf.TensorArray(like.dtype, size=num_steps, element_shape=shape, clear_after_read=False)
+
+
+def rows(recorded, width: int):
+    """A history as one matrix [T * B, width], for one large product."""
+    return tf.reshape(recorded.concat(), [-1, width])
+
+
+def forward_loop(num_steps, body, state: tuple):
+    """Calls `body(t, *state)` for t = 0 … num_steps - 1."""
+    return _loop(lambda t: t < num_steps, 1, tf.constant(0), body, state)
+
+
+def backward_loop(num_steps, body, state: tuple):
+    """Calls `body(t, *state)` for t = num_steps - 1 … 0."""
+    return _loop(lambda t: t >= 0, -1, num_steps - 1, body, state)
+
+
+def _loop(goes_on, stride: int, first, body, state: tuple):
+    def advance(t, *state):
+        return t + stride, *body(t, *state)
+
+    return tf.while_loop(
+        lambda t, *_: goes_on(t), advance, (first, *state), parallel_iterations=1
+    )[1:]

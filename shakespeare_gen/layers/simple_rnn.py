@@ -1,0 +1,62 @@
+"""Simple recurrent layer (Elman 1990) with a fused kernel for the CPU.
+
+One product a step, of the input, a one for the bias and h side by side.
+B batch, T time, D features, U units.
+"""
+
+import keras
+import tensorflow as tf
+
+from shakespeare_gen.layers import seam
+
+
+class SimpleRNN(seam.FusedRNN, keras.layers.SimpleRNN):
+    """`keras.layers.SimpleRNN` with a faster loop on a CPU; see `seam.FusedRNN`."""
+
+    def covers(self) -> bool:
+        """Whether the kernel computes what this layer is configured to."""
+        return self.use_bias and seam.activation_names(self) == ("tanh",)
+
+    def run_kernel(self, sequences, initial_state):
+        """[B, T, D], [h] -> outputs [B, T, U], h."""
+        cell = self.cell
+        weights = [tf.convert_to_tensor(w) for w in (cell.kernel, cell.recurrent_kernel, cell.bias)]
+        return simple_rnn(sequences, tf.nest.flatten(initial_state)[0], *weights)
+
+
+@tf.custom_gradient
+def simple_rnn(x, h, kernel, recurrent_kernel, bias):
+    """x [B, T, D], h [B, U] -> outputs [B, T, U], h; weights as in Keras."""
+    units, features = recurrent_kernel.shape[0], kernel.shape[0]
+    num_steps = tf.shape(x)[1]
+    weights = tf.transpose(tf.concat([kernel, bias[None], recurrent_kernel], 0))
+    x = seam.time_major(seam.with_ones(x))
+
+    def step(t, h, inputs, outputs):
+        joined = tf.concat([x[t], h], 1)
+        h = tf.tanh(tf.matmul(joined, weights, transpose_b=True))
+        return h, inputs.write(t, joined), outputs.write(t, h)
+
+    width = features + 1 + units
+    recorded = [seam.history(num_steps, h, n) for n in (width, units)]
+    h, inputs, outputs = seam.forward_loop(num_steps, step, (h, *recorded))
+
+    def gradient(d_outputs, d_h):
+        d_outputs = seam.time_major(d_outputs)
+
+        def step(t, d_h, d_sums):
+            output = outputs.read(t)
+            d_sum = (d_h + d_outputs[t]) * (1 - output * output)
+            return tf.matmul(d_sum, recurrent_kernel, transpose_b=True), d_sums.write(t, d_sum)
+
+        d_h, d_sums = seam.backward_loop(
+            num_steps, step, (d_h, seam.history(num_steps, d_h, units))
+        )
+        d_sums = seam.rows(d_sums, units)
+        d_weights = tf.matmul(seam.rows(inputs, width), d_sums, transpose_a=True)
+        d_x = tf.matmul(d_sums, kernel, transpose_b=True)
+        d_x = seam.time_major(tf.reshape(d_x, [num_steps, -1, features]))
+        d_kernel, d_bias, d_recurrent = tf.split(d_weights, [features, 1, units])
+        return d_x, d_h, d_kernel, d_recurrent, d_bias[0]
+
+    return (seam.time_major(outputs.stack()), h), gradient

@@ -1,0 +1,188 @@
+"""Our layers against keras.layers with the same weights, and against finite differences."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from shakespeare_gen import layers
+
+PAIRS = {
+    "lstm": (layers.LSTM, keras.layers.LSTM),
+    "gru": (layers.GRU, keras.layers.GRU),
+    "simple_rnn": (layers.SimpleRNN, keras.layers.SimpleRNN),
+}
+RANDOM = np.random.default_rng(0)
+
+
+def random(*shape):
+    return tf.constant(RANDOM.normal(size=shape), tf.float32)
+
+
+def pair(cell, features=3, **options):
+    """Our layer and Keras's, built, with the same weights; the biases are not zero."""
+    ours, theirs = (kind(5, return_sequences=True, return_state=True, **options)
+                    for kind in PAIRS[cell])  # fmt: skip
+    for layer in (ours, theirs):
+        layer.build((None, None, features))
+    weights = [np.asarray(RANDOM.normal(size=w.shape) * 0.5) for w in theirs.get_weights()]
+    ours.set_weights(weights)
+    theirs.set_weights(weights)
+    return ours, theirs
+
+
+def state_of(layer, batch_size):
+    return [random(batch_size, 5) for _ in range(2 if isinstance(layer, keras.layers.LSTM) else 1)]
+
+
+def loss_and_gradients(layer, x, state, targets):
+    with tf.GradientTape() as tape:
+        tape.watch([x, *state])
+        results = layer(x, initial_state=state)
+        loss = sum(tf.reduce_sum(r * t) for r, t in zip(results, targets, strict=True))
+    return results, tape.gradient(loss, [x, *state, *layer.trainable_variables])
+
+
+@pytest.mark.parametrize("cell", PAIRS)
+@pytest.mark.parametrize(("batch_size", "num_steps"), [(1, 1), (4, 7), (3, 50)])
+def test_results_and_gradients_are_keras_s(cell, batch_size, num_steps):
+    ours, theirs = pair(cell)
+    x, state = random(batch_size, num_steps, 3), state_of(ours, batch_size)
+    targets = [random(*r.shape) for r in theirs(x, initial_state=state)]
+    results, gradients = loss_and_gradients(ours, x, state, targets)
+    expected_results, expected_gradients = loss_and_gradients(theirs, x, state, targets)
+    for found, expected in zip([*results, *gradients], [*expected_results, *expected_gradients],
+                               strict=True):  # fmt: skip
+        np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("cell", PAIRS)
+def test_gradients_are_finite_differences(cell):
+    """In float64, so that the difference quotient has digits to spare."""
+    with keras.device("cpu"):
+        layer = PAIRS[cell][0](3, return_sequences=True, return_state=True, dtype="float64")
+        layer.build((2, 4, 2))
+        values = [tf.constant(RANDOM.normal(size=w.shape)) for w in layer.trainable_variables]
+        x = tf.constant(RANDOM.normal(size=(2, 4, 2)))
+        weights = tf.constant(RANDOM.normal(size=(2, 4, 3)))
+
+    def loss(*arguments):
+        x, *values = arguments
+        for variable, value in zip(layer.trainable_variables, values, strict=True):
+            variable.assign(value)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            result = tf.reduce_sum(layer(x)[0] * weights)
+        return result, tape.gradient(result, [x, *layer.trainable_variables])
+
+    arguments = [x, *values]
+    _, gradients = loss(*arguments)
+    for i, gradient in enumerate(gradients):
+        direction = tf.constant(RANDOM.normal(size=arguments[i].shape))
+        shifted = [list(arguments), list(arguments)]
+        for sign, changed in zip((1, -1), shifted, strict=True):
+            changed[i] = arguments[i] + sign * 1e-5 * direction
+        quotient = (loss(*shifted[0])[0] - loss(*shifted[1])[0]) / 2e-5
+        slope = tf.reduce_sum(gradient * direction)
+        np.testing.assert_allclose(slope, quotient, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", PAIRS)
+def test_batch_and_length_may_be_unknown_in_a_graph(cell):
+    ours, theirs = pair(cell)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3])])
+    def run(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.reduce_sum(ours(x)[0] ** 2)
+        return y, tape.gradient(y, x)
+
+    for shape in ((2, 3, 3), (5, 9, 3)):
+        x = random(*shape)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            expected = tf.reduce_sum(theirs(x)[0] ** 2)
+        found, gradient = run(x)
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+        np.testing.assert_allclose(gradient, tape.gradient(expected, x), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("cell", PAIRS)
+@pytest.mark.parametrize(
+    "options",
+    [{"go_backwards": True}, {"use_bias": False}, {"activation": "relu"}, {"unroll": True}],
+)
+def test_options_without_a_kernel_fall_back_to_keras(cell, options):
+    ours, theirs = pair(cell, **options)
+    x = random(2, 4, 3)
+    np.testing.assert_allclose(ours(x)[0], theirs(x)[0], rtol=1e-4, atol=1e-5)
+    ours.kernel = "fused"
+    with pytest.raises(ValueError, match="kernel='fused' covers"):
+        ours(x)
+
+
+@pytest.mark.parametrize("cell", PAIRS)
+def test_a_mask_falls_back_to_keras(cell):
+    ours, theirs = pair(cell)
+    x, mask = random(2, 4, 3), tf.constant([[True] * 4, [True, True, False, False]])
+    np.testing.assert_allclose(ours(x, mask=mask)[0], theirs(x, mask=mask)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", PAIRS)
+def test_last_output_and_stateful_are_keras_s(cell):
+    kinds = PAIRS[cell]
+    x = random(2, 6, 3)
+    ours, theirs = (kind(5, stateful=True) for kind in kinds)
+    ours.build(x.shape)
+    theirs.build(x.shape)
+    ours.set_weights(theirs.get_weights())
+    for part in (x[:, :2], x[:, 2:]):
+        np.testing.assert_allclose(ours(part), theirs(part), atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", PAIRS)
+def test_input_dropout_scales_what_it_keeps(cell):
+    """A mask over features, the same at every time step, keeps the expectation."""
+    layer = PAIRS[cell][0](5, dropout=0.5, seed=1)
+    layer.build((None, None, 3))
+    x = tf.ones([1, 4, 3])
+    assert not np.allclose(layer(x, training=True), layer(x, training=False))
+    np.testing.assert_allclose(layer(x, training=False), layer(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", PAIRS)
+def test_bfloat16_follows_float32(cell):
+    ours, _ = pair(cell)
+    narrow = PAIRS[cell][0](5, return_sequences=True, dtype="mixed_bfloat16")
+    narrow.build((None, None, 3))
+    narrow.set_weights(ours.get_weights())
+    x = random(3, 20, 3)
+    with tf.GradientTape() as tape:
+        y = narrow(x)
+        loss = tf.reduce_sum(tf.cast(y, tf.float32) ** 2)
+    assert y.dtype == tf.bfloat16
+    assert all(v.dtype == "float32" for v in narrow.weights)
+    np.testing.assert_allclose(tf.cast(y, tf.float32), ours(x)[0], atol=0.1)
+    for gradient in tape.gradient(loss, narrow.trainable_variables):
+        assert gradient.dtype == tf.float32
+        assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("cell", PAIRS)
+def test_tracing_does_not_grow_with_length(cell):
+    ours, _ = pair(cell)
+
+    def num_operations(num_steps):
+        run = tf.function(lambda x: ours(x)[0])
+        graph = run.get_concrete_function(tf.TensorSpec([2, num_steps, 3])).graph
+        return len(graph.get_operations())
+
+    assert num_operations(1000) < num_operations(10) + 10
+
+
+def test_config_and_words_are_keras_s_and_kernel():
+    layer = layers.LSTM.from_config(layers.LSTM(7, dropout=0.1, kernel="keras").get_config())
+    assert (layer.units, layer.dropout, layer.kernel) == (7, 0.1, "keras")
+    with pytest.raises(ValueError, match="expected one of auto, keras, fused"):
+        layers.GRU(3, kernel="fast")
