@@ -98,7 +98,7 @@ class Generator:
             self.logits, self.state, tf.constant(seed), tf.constant(position),
             tf.constant(num_chars), **sampling_options,
         )  # fmt: skip
-        return ids.numpy()
+        return ids.numpy().T
 
     def _read_chunk_eagerly(self, ids, state):
         logits, *state = self.network([ids, *state], training=False)
@@ -111,7 +111,7 @@ class Generator:
             drawn = sampling.sample(logits + self._forbidden, uniform, **sampling_options)
             ids = ids.write(i, drawn)
             logits, state = step(self.network, drawn, state)
-        return tf.transpose(ids.stack()), logits, state
+        return ids.stack(), logits, state
 
 
 class Stopper:

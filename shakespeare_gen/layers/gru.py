@@ -22,9 +22,7 @@ class GRU(seam.FusedRNN, keras.layers.GRU):
 
     def run_kernel(self, sequences, initial_state):
         """[B, T, D], [h] -> outputs [B, T, U], h."""
-        cell = self.cell
-        weights = [tf.convert_to_tensor(w) for w in (cell.kernel, cell.recurrent_kernel, cell.bias)]
-        return gru(sequences, tf.nest.flatten(initial_state)[0], *weights)
+        return gru(sequences, *seam.tensors(initial_state), *seam.weights(self.cell))
 
 
 @tf.custom_gradient

@@ -25,9 +25,7 @@ class LSTM(seam.FusedRNN, keras.layers.LSTM):
 
     def run_kernel(self, sequences, initial_state):
         """[B, T, D], [h, c] -> outputs [B, T, U], h, c."""
-        cell = self.cell
-        weights = [tf.convert_to_tensor(w) for w in (cell.kernel, cell.recurrent_kernel, cell.bias)]
-        return lstm(sequences, *initial_state, *weights)
+        return lstm(sequences, *seam.tensors(initial_state), *seam.weights(self.cell))
 
 
 @tf.custom_gradient

@@ -58,6 +58,16 @@ def activation_names(layer) -> tuple[str, ...]:
     return tuple(f.__name__ for f in functions if f is not None)
 
 
+def tensors(values) -> list:
+    """Keras variables and tensors, nested or not, as a flat list of tensors."""
+    return [tf.convert_to_tensor(value) for value in tf.nest.flatten(values)]
+
+
+def weights(cell) -> list:
+    """A cell's kernel, recurrent kernel and bias, in the compute type."""
+    return tensors([cell.kernel, cell.recurrent_kernel, cell.bias])
+
+
 def with_ones(x):
     """[..., D] -> [..., D + 1]: a bias then is one more row of the weights."""
     return tf.concat([x, tf.ones_like(x[..., :1])], axis=-1)

@@ -19,9 +19,7 @@ class SimpleRNN(seam.FusedRNN, keras.layers.SimpleRNN):
 
     def run_kernel(self, sequences, initial_state):
         """[B, T, D], [h] -> outputs [B, T, U], h."""
-        cell = self.cell
-        weights = [tf.convert_to_tensor(w) for w in (cell.kernel, cell.recurrent_kernel, cell.bias)]
-        return simple_rnn(sequences, tf.nest.flatten(initial_state)[0], *weights)
+        return simple_rnn(sequences, *seam.tensors(initial_state), *seam.weights(self.cell))
 
 
 @tf.custom_gradient
