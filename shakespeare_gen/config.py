@@ -154,13 +154,16 @@ class WindowConfig(Config):
             )
 
 
+CELLS = ("lstm", "gru", "simple_rnn", "min_gru", "min_lstm")
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(Config):
     """The network: Embedding, recurrent layers, Dense."""
 
     TITLE = "Model"
 
-    cell: str = option("lstm", "recurrent cell", choices=("lstm", "gru", "simple_rnn"))
+    cell: str = option("lstm", "recurrent cell", choices=CELLS)
     units: int = option(256, "units of each recurrent layer", minimum=1, maximum=16384)
     num_layers: int = option(1, "recurrent layers", minimum=1, maximum=64)
     embedding_size: int = option(64, "width of the embedding", minimum=1, maximum=16384)

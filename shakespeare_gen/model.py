@@ -15,8 +15,14 @@ import keras
 
 from shakespeare_gen import layers
 
-_LAYERS = {"lstm": layers.LSTM, "gru": layers.GRU, "simple_rnn": layers.SimpleRNN}
-_STATE_PARTS = {"lstm": ("h", "c"), "gru": ("h",), "simple_rnn": ("h",)}
+_LAYERS = {
+    "lstm": layers.LSTM,
+    "gru": layers.GRU,
+    "simple_rnn": layers.SimpleRNN,
+    "min_gru": layers.MinGRU,
+    "min_lstm": layers.MinLSTM,
+}
+_STATE_PARTS = {"lstm": ("h", "c")}  # the other cells have h alone
 
 
 def build(
@@ -43,7 +49,7 @@ def build(
     first_state, last_state = [], []
     for i in range(1, num_layers + 1):
         name = f"{cell}_{i}"
-        state = [keras.Input((units,), dtype=state_dtype, name=f"{name}_{part}") for part in _STATE_PARTS[cell]]
+        state = [keras.Input((units,), dtype=state_dtype, name=f"{name}_{part}") for part in _STATE_PARTS.get(cell, ("h",))]
         layer = _LAYERS[cell](
             units, return_sequences=True, return_state=True, kernel=kernel, dtype=dtype, name=name
         )
@@ -71,7 +77,7 @@ def step(network: keras.Model, ids, state: list) -> tuple:
     names = {layer.name for layer in network.layers}
     rest, new_state = list(state), []
     for i, layer in enumerate(recurrent_layers(network), 1):
-        num_parts = len(_STATE_PARTS[layer.name.rsplit("_", 1)[0]])
+        num_parts = len(layer.state_size)
         y, part = layer.cell(x, rest[:num_parts])
         rest, new_state = rest[num_parts:], new_state + list(part)
         x = x + y if f"residual_{i}" in names else y

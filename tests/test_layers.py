@@ -186,3 +186,52 @@ def test_config_and_words_are_keras_s_and_kernel():
     assert (layer.units, layer.dropout, layer.kernel) == (7, 0.1, "keras")
     with pytest.raises(ValueError, match="expected one of auto, keras, fused"):
         layers.GRU(3, kernel="fast")
+
+
+MINIMAL = {"min_gru": layers.MinGRU, "min_lstm": layers.MinLSTM}
+
+
+@pytest.mark.parametrize("cell", MINIMAL)
+@pytest.mark.parametrize("num_steps", [1, 2, 37])
+def test_the_scans_are_the_loop_over_the_cell(cell, num_steps):
+    """Results and gradients of Keras's loop, the sequential and the parallel scan."""
+    x, h = random(3, num_steps, 4), random(3, 5)
+    weights = None
+    for kernel in ("keras", "fused"):
+        layer = MINIMAL[cell](5, return_sequences=True, return_state=True, kernel=kernel)
+        layer.build(x.shape)
+        if weights is None:
+            weights = [np.asarray(random(*w.shape)) for w in layer.get_weights()]
+            target = random(3, num_steps, 5)
+        layer.set_weights(weights)
+        with tf.GradientTape() as tape:
+            tape.watch([x, h])
+            y, last = layer(x, initial_state=h)
+            loss = tf.reduce_sum(y * target) + tf.reduce_sum(last**2)
+        found = [y, last, *tape.gradient(loss, [x, h, *layer.trainable_variables])]
+        if kernel == "keras":
+            expected = found
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_the_parallel_scan_is_the_sequential_one():
+    from shakespeare_gen.layers import minimal
+
+    decay, new, h = tf.sigmoid(random(50, 2, 3)), random(50, 2, 3), random(2, 3)
+    results = []
+    for scan in (minimal.sequential_scan, minimal.parallel_scan):
+        with tf.GradientTape() as tape:
+            tape.watch([decay, new, h])
+            y = scan(decay, new, h)
+            loss = tf.reduce_sum(y**2)
+        results.append([y, *tape.gradient(loss, [decay, new, h])])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_minimal_cell_never_overflows():
+    layer = layers.MinLSTM(4, return_sequences=True)
+    y = layer(100 * random(2, 500, 3))
+    assert np.isfinite(y).all()
+    assert layers.MinLSTM.from_config(layer.get_config()).cell.units == 4

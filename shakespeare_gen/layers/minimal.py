@@ -1,0 +1,158 @@
+"""Cells whose gates see the input only, so that time can be computed in parallel.
+
+minGRU and minLSTM (Feng et al. 2024, arXiv 2410.01201), in the form without
+logarithms: h(t) = decay(t) h(t-1) + input(t) with decay in (0, 1), which can't
+overflow however long the text. All products are one large product before the
+scan. Shapes: B batch, T time, D features, U units.
+"""
+
+import keras
+import tensorflow as tf
+
+from shakespeare_gen.layers import seam
+
+
+class MinimalCell(keras.layers.Layer):
+    """One time step: x [B, D], [h [B, U]] -> h, [h]; the subclass gives the gates."""
+
+    num_parts = 0
+
+    def __init__(self, units: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.state_size = units
+
+    def build(self, input_shape) -> None:
+        width = self.num_parts * self.units
+        self.kernel = self.add_weight(
+            shape=(input_shape[-1], width), initializer="glorot_uniform", name="kernel"
+        )
+        self.bias = self.add_weight(shape=(width,), initializer="zeros", name="bias")
+
+    def call(self, inputs, states, training=False):
+        decay, new = self.gates(inputs)
+        h = decay * states[0] + new
+        return h, [h]
+
+    def gates(self, inputs):
+        """inputs [..., D] -> decay in (0, 1) and what is added, both [..., U]."""
+        raise NotImplementedError
+
+    def parts(self, inputs) -> list:
+        """The projections [..., U] of `inputs` [..., D]."""
+        projected = keras.ops.matmul(inputs, self.kernel) + self.bias
+        return keras.ops.split(projected, self.num_parts, axis=-1)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "units": self.units}
+
+
+class MinGRUCell(MinimalCell):
+    """h(t) = (1 - z) h(t-1) + z candidate."""
+
+    num_parts = 2
+
+    def gates(self, inputs):
+        update, candidate = self.parts(inputs)
+        # sigmoid(-x) is 1 - sigmoid(x) without losing digits near 1.
+        return keras.ops.sigmoid(-update), keras.ops.sigmoid(update) * candidate
+
+
+class MinLSTMCell(MinimalCell):
+    """h(t) = f / (f + i) h(t-1) + i / (f + i) candidate."""
+
+    num_parts = 3
+
+    def gates(self, inputs):
+        forget, add, candidate = self.parts(inputs)
+        # f / (f + i) of two sigmoids is the sigmoid of this difference.
+        difference = keras.ops.softplus(-add) - keras.ops.softplus(-forget)
+        return keras.ops.sigmoid(difference), keras.ops.sigmoid(-difference) * candidate
+
+
+class MinimalRNN(keras.layers.RNN):
+    """A layer of one minimal cell; takes Keras's RNN words.
+
+    Args:
+      kernel: `fused` scans step by step (fast on a CPU), `keras` runs Keras's
+        loop over the cell, `auto` scans: in parallel over time where
+        TensorFlow sees a GPU, step by step elsewhere.
+    """
+
+    cell_class: type[MinimalCell]
+
+    def __init__(self, units: int, kernel: str = "auto", **kwargs) -> None:
+        if kernel not in seam.KERNELS:
+            raise ValueError(
+                f"kernel: expected one of {', '.join(seam.KERNELS)}, received {kernel!r}"
+            )
+        self.kernel = kernel
+        super().__init__(self.cell_class(units, dtype=kwargs.get("dtype")), **kwargs)
+
+    def get_config(self) -> dict:
+        config = {**super().get_config(), "units": self.cell.units, "kernel": self.kernel}
+        return {key: value for key, value in config.items() if key != "cell"}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        """Keras's seam: [B, T, D], state -> last output, outputs, state."""
+        plain = not any(m is not None for m in tf.nest.flatten(mask)) and not self.go_backwards
+        if self.kernel == "keras" or not plain:
+            return super().inner_loop(sequences, initial_state, mask=mask, training=training)
+        decay, new = self.cell.gates(seam.time_major(sequences))
+        scan = sequential_scan
+        if self.kernel == "auto" and tf.config.list_logical_devices("GPU"):
+            scan = parallel_scan
+        outputs = scan(decay, new, seam.tensors(initial_state)[0])
+        return outputs[-1], seam.time_major(outputs), [outputs[-1]]
+
+
+class MinGRU(MinimalRNN):
+    """minGRU as a layer; kernel [D, 2 U] (update, candidate), bias [2 U]."""
+
+    cell_class = MinGRUCell
+
+
+class MinLSTM(MinimalRNN):
+    """minLSTM as a layer; kernel [D, 3 U] (forget, input, candidate), bias [3 U]."""
+
+    cell_class = MinLSTMCell
+
+
+@tf.custom_gradient
+def sequential_scan(decay, new, h):
+    """h(t) = decay(t) h(t-1) + new(t): [T, B, U] twice and [B, U] -> [T, B, U]."""
+    num_steps, units = tf.shape(decay)[0], decay.shape[2]
+
+    def step(t, h, outputs):
+        h = decay[t] * h + new[t]
+        return h, outputs.write(t, h)
+
+    _, outputs = seam.forward_loop(num_steps, step, (h, seam.history(num_steps, h, units)))
+    outputs = outputs.stack()
+
+    def gradient(d_outputs):
+        def step(t, d_h, d_new):
+            d_h += d_outputs[t]
+            return decay[t] * d_h, d_new.write(t, d_h)
+
+        recorded = seam.history(num_steps, h, units)
+        d_h, d_new = seam.backward_loop(num_steps, step, (tf.zeros_like(h), recorded))
+        d_new = d_new.stack()
+        before = tf.concat([h[None], outputs[:-1]], 0)
+        return d_new * before, d_new, d_h
+
+    return outputs, gradient
+
+
+def parallel_scan(decay, new, h):
+    """The same as `sequential_scan` in about log2(T) passes, for devices with many cores."""
+    new = tf.concat([(decay[:1] * h + new[:1]), new[1:]], 0)
+
+    def combine(earlier, later):
+        return earlier[0] * later[0], later[0] * earlier[1] + later[1]
+
+    return keras.ops.associative_scan(combine, (decay, new), axis=0)[1]
