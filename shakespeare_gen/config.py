@@ -11,6 +11,7 @@ pairs that contradict each other.
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from shakespeare_gen.errors import UsageError
@@ -32,7 +33,7 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def _broken_bound(value: float, bounds: dict[str, Any]) -> str | None:
+def _broken_bound(value: float, bounds: Mapping[str, Any]) -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
         return "a finite number"
     if bounds["minimum"] is not None and value < bounds["minimum"]:
@@ -168,9 +169,14 @@ class ModelConfig(Config):
     num_layers: int = option(1, "recurrent layers", minimum=1, maximum=64)
     embedding_size: int = option(64, "width of the embedding", minimum=1, maximum=16384)
     dropout: float = option(
-        0.0, "share of each recurrent layer's outputs dropped, one mask a window", minimum=0, below=1
+        0.0,
+        "share of each recurrent layer's outputs dropped, one mask a window",
+        minimum=0,
+        below=1,
     )
-    residual: bool = option(False, "add each recurrent layer's input to its output, from the second")
+    residual: bool = option(
+        False, "add each recurrent layer's input to its output, from the second"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,7 +228,7 @@ class OptimizerConfig(Config):
             )
         if self.schedule == "exponential" and not self.final_learning_rate:
             raise UsageError(
-                "--final_learning_rate: expected more than 0 with --schedule=exponential, received 0"
+                "--final_learning_rate: expected more than 0 with exponential, received 0"
             )
 
 
@@ -271,9 +277,7 @@ class PromptConfig(Config):
 
     TITLE = "Prompt"
 
-    prompt: str = option(
-        "", "text to continue; empty with no other prompt: the start of a line"
-    )
+    prompt: str = option("", "text to continue; empty with no other prompt: the start of a line")
     prompt_path: str = option("", "file that holds the prompt; -: standard input")
     unknown: str = option(
         "error",
@@ -311,16 +315,25 @@ class GenerationConfig(Config):
     num_samples: int = option(1, "texts to generate", minimum=1, maximum=4096)
     stop: tuple[str, ...] = option((), "text that ends the generation; may be given several times")
     seed: int = option(
-        -1, "seed; the same seed gives the same text; -1: another one each time",
-        minimum=-1, maximum=2**31 - 1,
+        -1,
+        "seed; the same seed gives the same text; -1: another one each time",
+        minimum=-1,
+        maximum=2**31 - 1,
     )
     checkpoint: str = option("best", "which checkpoint to load", choices=("best", "last"))
 
 
 TRAIN_GROUPS = (
-    CorpusConfig, VocabularyConfig, WindowConfig, ModelConfig, EngineConfig,
-    OptimizerConfig, TrainingConfig, RunConfig, StartConfig,
-)  # fmt: skip
+    CorpusConfig,
+    VocabularyConfig,
+    WindowConfig,
+    ModelConfig,
+    EngineConfig,
+    OptimizerConfig,
+    TrainingConfig,
+    RunConfig,
+    StartConfig,
+)
 GENERATE_GROUPS = (RunConfig, PromptConfig, SamplingConfig, GenerationConfig)
 
 
@@ -338,6 +351,9 @@ def from_options(groups: tuple[type[Config], ...], options: dict[str, Any]) -> l
 
 def non_defaults(*configs: Config) -> dict[str, Any]:
     """The options whose value differs from the default, by name."""
-    pairs = [(field, getattr(config, field.name)) for config in configs
-             for field in dataclasses.fields(config)]  # type: ignore[arg-type]  # fmt: skip
+    pairs = [
+        (field, getattr(config, field.name))
+        for config in configs
+        for field in dataclasses.fields(config)
+    ]  # type: ignore[arg-type]
     return {field.name: value for field, value in pairs if value != field.default}

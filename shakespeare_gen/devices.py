@@ -36,8 +36,10 @@ def hardware() -> dict:
     """Processor, threads and GPUs that TensorFlow uses, as JSON values."""
     import tensorflow as tf
 
-    gpus = [tf.config.experimental.get_device_details(d).get("device_name", d.name)
-            for d in tf.config.list_physical_devices("GPU")]  # fmt: skip
+    gpus = [
+        tf.config.experimental.get_device_details(d).get("device_name", d.name)
+        for d in tf.config.list_physical_devices("GPU")
+    ]
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"processor": _processor(), "threads": threads, "gpus": gpus}
 

@@ -1,6 +1,6 @@
 """Writes text with a trained model; only text goes to standard output.
 
-    python -m shakespeare_gen.generate --run_dir=runs/quick --prompt="ROMEO:"
+python -m shakespeare_gen.generate --run_dir=runs/quick --prompt="ROMEO:"
 """
 
 import pathlib
@@ -29,9 +29,14 @@ def main(
     generator = load_generator(run_config.run_dir, generation_config.checkpoint)
     logging.info("seed %d", seed)
     pieces = generator.stream(
-        prompt, generation_config.length, generation_config.num_samples, generation_config.stop,
-        seed, prompt_config.unknown, **asdict(sampling_config),
-    )  # fmt: skip
+        prompt,
+        generation_config.length,
+        generation_config.num_samples,
+        generation_config.stop,
+        seed,
+        prompt_config.unknown,
+        **asdict(sampling_config),
+    )
     if generation_config.num_samples == 1:
         _show_stream(prompt, pieces)
     else:
@@ -52,7 +57,11 @@ def read_prompt(prompt: str, prompt_path: str) -> str:
     if prompt or not prompt_path:
         return prompt
     try:
-        data = sys.stdin.buffer.read() if prompt_path == "-" else pathlib.Path(prompt_path).read_bytes()
+        data = (
+            sys.stdin.buffer.read()
+            if prompt_path == "-"
+            else pathlib.Path(prompt_path).read_bytes()
+        )
         return data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
     except OSError as error:
         raise UserError(f"--prompt_path={prompt_path}: can't be read: {error.strerror}") from None

@@ -79,9 +79,12 @@ class Generator:
         self.read(prepare_prompt(prompt, self.vocabulary, unknown), num_samples)
         stoppers = [Stopper(stop) for _ in range(num_samples)]
         for position in range(0, length, STREAM_CHUNK_CHARS):
-            ids = self._draw(position, min(STREAM_CHUNK_CHARS, length - position),
-                             seed, sampling_options)  # fmt: skip
-            yield [s.feed(self.vocabulary.decode(row)) for s, row in zip(stoppers, ids, strict=True)]
+            ids = self._draw(
+                position, min(STREAM_CHUNK_CHARS, length - position), seed, sampling_options
+            )
+            yield [
+                s.feed(self.vocabulary.decode(row)) for s, row in zip(stoppers, ids, strict=True)
+            ]
             if all(stopper.stopped for stopper in stoppers):
                 return
         yield [stopper.flush() for stopper in stoppers]
@@ -95,9 +98,13 @@ class Generator:
 
     def _draw(self, position: int, num_chars: int, seed: int, sampling_options: dict) -> np.ndarray:
         ids, self.logits, self.state = self._draw_chunk(
-            self.logits, self.state, tf.constant(seed), tf.constant(position),
-            tf.constant(num_chars), **sampling_options,
-        )  # fmt: skip
+            self.logits,
+            self.state,
+            tf.constant(seed),
+            tf.constant(position),
+            tf.constant(num_chars),
+            **sampling_options,
+        )
         return ids.numpy().T
 
     def _read_chunk_eagerly(self, ids, state):
@@ -128,12 +135,17 @@ class Stopper:
             return ""
         self._held += text
         # The one that is complete first, as if the text came character by character.
-        found = [(self._held.find(s) + len(s), self._held.find(s)) for s in self.stop if s in self._held]
+        found = [
+            (self._held.find(s) + len(s), self._held.find(s)) for s in self.stop if s in self._held
+        ]
         if found:
             self.stopped = True
             return self._held[: min(found)[1]]
         keep = max((self._partial(s) for s in self.stop), default=0)
-        ready, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        ready, self._held = (
+            self._held[: len(self._held) - keep],
+            self._held[len(self._held) - keep :],
+        )
         return ready
 
     def flush(self) -> str:

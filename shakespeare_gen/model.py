@@ -49,7 +49,10 @@ def build(
     first_state, last_state = [], []
     for i in range(1, num_layers + 1):
         name = f"{cell}_{i}"
-        state = [keras.Input((units,), dtype=state_dtype, name=f"{name}_{part}") for part in _STATE_PARTS.get(cell, ("h",))]
+        state = [
+            keras.Input((units,), dtype=state_dtype, name=f"{name}_{part}")
+            for part in _STATE_PARTS.get(cell, ("h",))
+        ]
         layer = _LAYERS[cell](
             units, return_sequences=True, return_state=True, kernel=kernel, dtype=dtype, name=name
         )
@@ -75,7 +78,8 @@ def step(network: keras.Model, ids, state: list) -> tuple:
     """
     x = network.get_layer("embedding")(ids)
     names = {layer.name for layer in network.layers}
-    rest, new_state = list(state), []
+    rest: list = list(state)
+    new_state: list = []
     for i, layer in enumerate(recurrent_layers(network), 1):
         num_parts = len(layer.state_size)
         y, part = layer.cell(x, rest[:num_parts])
@@ -101,9 +105,12 @@ class TrainingModel(keras.Model):
         self.network = network
         self.carried = [
             self.add_weight(
-                shape=(carry_batch_size, s.shape[-1]), dtype=s.dtype,
-                initializer="zeros", trainable=False, name=f"carried_{s.name}",
-            )  # fmt: skip
+                shape=(carry_batch_size, s.shape[-1]),
+                dtype=s.dtype,
+                initializer="zeros",
+                trainable=False,
+                name=f"carried_{s.name}",
+            )
             for s in (network.inputs[1:] if carry_batch_size else [])
         ]
 

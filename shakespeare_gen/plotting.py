@@ -1,6 +1,7 @@
 """Pictures of a run; knows the rows of `metrics.jsonl` and nothing of models."""
 
 import pathlib
+from typing import Any
 
 from shakespeare_gen.metrics import bits_per_character
 
@@ -8,6 +9,7 @@ from shakespeare_gen.metrics import bits_per_character
 def loss_curve(rows: list[dict], path: pathlib.Path) -> None:
     """Draws training and validation loss over the epochs as a PNG."""
     import matplotlib.figure
+    import matplotlib.ticker
 
     figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
@@ -16,11 +18,10 @@ def loss_curve(rows: list[dict], path: pathlib.Path) -> None:
         if points:
             axes.plot(*zip(*points, strict=True), marker=".", label=label)
     axes.set(xlabel="epoch", ylabel="loss (nats per character)")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
-    right = axes.secondary_yaxis(
-        "right", functions=(bits_per_character, lambda bits: bits / bits_per_character(1))
-    )
+    to_bits: Any = bits_per_character
+    right = axes.secondary_yaxis("right", functions=(to_bits, lambda bits: bits / to_bits(1)))
     right.set_ylabel("bits per character")
     figure.savefig(path, dpi=120)

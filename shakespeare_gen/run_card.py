@@ -58,21 +58,31 @@ def _markdown(run, card: dict) -> str:
     if corpus["name"] != corpus["requested"]:
         lines += [
             f"**Fallback corpus.** `{corpus['requested']}` could not be fetched; "
-            f"this model was trained on `{corpus['name']}`.", "",
-        ]  # fmt: skip
+            f"this model was trained on `{corpus['name']}`.",
+            "",
+        ]
     lines += [
-        "```", card["command"], "```", "",
+        "```",
+        card["command"],
+        "```",
+        "",
         f"- corpus: {corpus['name']}, {corpus['train_chars']:,} training characters, "
         f"SHA-256 `{corpus['sha256']}`",
         f"- parameters: {card['num_parameters']:,}, computed in {card['precision']}",
         f"- processor: {card['hardware']['processor']}, {card['hardware']['threads']} threads"
         + "".join(f", {gpu}" for gpu in card["hardware"]["gpus"]),
         "- versions: " + ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
-    ]  # fmt: skip
+    ]
     lines += [f"- {split} loss: {metrics.describe(loss)}" for split, loss in losses.items()]
-    lines += ["", "Generate:", "", "```",
-              f"{pathlib.Path(sys.executable).name} -m shakespeare_gen.generate "
-              f"--run_dir={run.path}", "```", ""]  # fmt: skip
+    lines += [
+        "",
+        "Generate:",
+        "",
+        "```",
+        f"{pathlib.Path(sys.executable).name} -m shakespeare_gen.generate --run_dir={run.path}",
+        "```",
+        "",
+    ]
     if card["epochs"]:
         lines += ["| epoch | training | validation | characters/s |", "|---|---|---|---|"]
         lines += [

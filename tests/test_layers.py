@@ -21,8 +21,9 @@ def random(*shape):
 
 def pair(cell, features=3, **options):
     """Our layer and Keras's, built, with the same weights; the biases are not zero."""
-    ours, theirs = (kind(5, return_sequences=True, return_state=True, **options)
-                    for kind in PAIRS[cell])  # fmt: skip
+    ours, theirs = (
+        kind(5, return_sequences=True, return_state=True, **options) for kind in PAIRS[cell]
+    )
     for layer in (ours, theirs):
         layer.build((None, None, features))
     weights = [np.asarray(RANDOM.normal(size=w.shape) * 0.5) for w in theirs.get_weights()]
@@ -51,8 +52,9 @@ def test_results_and_gradients_are_keras_s(cell, batch_size, num_steps):
     targets = [random(*r.shape) for r in theirs(x, initial_state=state)]
     results, gradients = loss_and_gradients(ours, x, state, targets)
     expected_results, expected_gradients = loss_and_gradients(theirs, x, state, targets)
-    for found, expected in zip([*results, *gradients], [*expected_results, *expected_gradients],
-                               strict=True):  # fmt: skip
+    for found, expected in zip(
+        [*results, *gradients], [*expected_results, *expected_gradients], strict=True
+    ):
         np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
 
 

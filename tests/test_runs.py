@@ -11,9 +11,14 @@ from shakespeare_gen import checkpoints, model, runs
 from shakespeare_gen.errors import NotFiniteError, UsageError, UserError
 
 OPTIONS = {
-    "units": 8, "embedding_size": 4, "window_chars": 16, "batch_size": 8,
-    "sample_every_epochs": 0, "seed": 2, "dropout": 0.2,
-}  # fmt: skip
+    "units": 8,
+    "embedding_size": 4,
+    "window_chars": 16,
+    "batch_size": 8,
+    "sample_every_epochs": 0,
+    "seed": 2,
+    "dropout": 0.2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +41,16 @@ def weights(run, which="last"):
 
 def test_a_run_folder_holds_what_a_person_looks_for(abab_run):
     names = {path.name for path in abab_run.path.iterdir()}
-    assert {"config.json", "vocabulary.json", "metrics.jsonl", "samples.txt", "loss.png",
-            "run.json", "README.md", "checkpoints"} <= names  # fmt: skip
+    assert {
+        "config.json",
+        "vocabulary.json",
+        "metrics.jsonl",
+        "samples.txt",
+        "loss.png",
+        "run.json",
+        "README.md",
+        "checkpoints",
+    } <= names
     card = json.loads(abab_run.card_path.read_text("utf-8"))
     assert card["status"] == "finished"
     # The text's last line end is not in the training text, so 299 test characters count.
@@ -67,8 +80,15 @@ def test_two_epochs_and_two_resumed_are_four(text_path, tmp_path, carry_state):
 
 def test_the_best_checkpoint_is_kept_beside_the_last(text_path, tmp_path):
     """With a learning rate far too high late epochs are worse than the first ones."""
-    run = train(text_path, tmp_path / "run", epochs=6, learning_rate=0.3, schedule="constant",
-                warmup_steps=0, clip_norm=0.0)  # fmt: skip
+    run = train(
+        text_path,
+        tmp_path / "run",
+        epochs=6,
+        learning_rate=0.3,
+        schedule="constant",
+        warmup_steps=0,
+        clip_norm=0.0,
+    )
     rows = run.metrics()
     best = min(rows, key=lambda row: row["validation_loss"])
     assert best["step"] != rows[-1]["step"]
@@ -134,15 +154,22 @@ def test_a_loss_that_is_not_finite_stops_with_its_own_code(text_path, tmp_path):
     """The last good checkpoint stays, and the message says which learning rate to try."""
     train(text_path, tmp_path / "run", epochs=1)
     with pytest.raises(NotFiniteError, match="try --learning_rate=1e") as error:
-        train(text_path, tmp_path / "run", epochs=3, resume=True, learning_rate=3e37,
-              schedule="constant", clip_norm=0.0, warmup_steps=0)  # fmt: skip
+        train(
+            text_path,
+            tmp_path / "run",
+            epochs=3,
+            resume=True,
+            learning_rate=3e37,
+            schedule="constant",
+            clip_norm=0.0,
+            warmup_steps=0,
+        )
     assert error.value.exit_code == 3
     assert np.isfinite(weights(runs.Run(tmp_path / "run"))["logits/kernel"]).all()
 
 
 def test_a_validation_split_shorter_than_a_batch_counts_whole(text_path, tmp_path):
-    run = train(text_path, tmp_path / "run", epochs=1, validation_fraction=0.002,
-                test_fraction=0.0)  # fmt: skip
+    run = train(text_path, tmp_path / "run", epochs=1, validation_fraction=0.002, test_fraction=0.0)
     assert np.isfinite(run.metrics()[0]["validation_loss"])
 
 
@@ -159,9 +186,18 @@ def test_without_validation_text_the_last_checkpoint_is_the_best(text_path, tmp_
 @pytest.mark.parametrize("cell", ["gru", "simple_rnn"])
 def test_every_optimizer_lowers_the_loss_of_every_cell(text_path, tmp_path, optimizer, cell):
     rate = {"sgd": 1.0, "adagrad": 0.1}.get(optimizer, 0.01)
-    run = train(text_path, tmp_path / "run", epochs=3, optimizer=optimizer, cell=cell,
-                learning_rate=rate, warmup_steps=5, weight_decay=0.01, num_layers=2,
-                residual=True)  # fmt: skip
+    run = train(
+        text_path,
+        tmp_path / "run",
+        epochs=3,
+        optimizer=optimizer,
+        cell=cell,
+        learning_rate=rate,
+        warmup_steps=5,
+        weight_decay=0.01,
+        num_layers=2,
+        residual=True,
+    )
     losses = [row["loss"] for row in run.metrics()]
     assert losses[-1] < losses[0] - 0.1
 
@@ -229,4 +265,6 @@ def test_the_training_loss_of_keras_is_the_loss_of_evaluation(abab_run):
     ids = abab_run.read_vocabulary().encode("ab" * 64)
     inputs = np.concatenate([[abab_run.read_vocabulary().start_id], ids[:-1]])
     by_keras = training_model.evaluate(inputs[None], ids[None], verbose=0)
-    assert by_keras == pytest.approx(evaluation.nats_per_character(network, ids, inputs[0]), abs=1e-5)
+    assert by_keras == pytest.approx(
+        evaluation.nats_per_character(network, ids, inputs[0]), abs=1e-5
+    )

@@ -48,8 +48,13 @@ def test_joined_windows_give_the_text_back(num_chars, window_chars):
 @given(st.integers(40, 300), st.integers(1, 10), st.integers(1, 5), st.booleans())
 @settings(max_examples=25, deadline=None)
 def test_streams_continue_from_batch_to_batch(num_chars, window_chars, batch_size, random_offset):
-    plan = windows.plan(num_chars, window_chars, batch_size=batch_size, carry_state=True,
-                        random_offset=random_offset)  # fmt: skip
+    plan = windows.plan(
+        num_chars,
+        window_chars,
+        batch_size=batch_size,
+        carry_state=True,
+        random_offset=random_offset,
+    )
     streams = np.concatenate([inputs for inputs, _ in epoch(plan)], axis=1)
     np.testing.assert_array_equal(np.diff(streams, axis=1) % num_chars, 1)
     assert len(np.unique(streams)) == streams.size  # no character twice in an epoch

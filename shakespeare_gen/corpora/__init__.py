@@ -18,7 +18,6 @@ from shakespeare_gen.corpora import datasets, files, plays
 from shakespeare_gen.corpora.splits import Splits
 from shakespeare_gen.errors import CorpusUnavailableError
 
-
 SPLITS = ("train", "validation", "test")
 
 
@@ -68,9 +67,12 @@ def load(
             return plays.load()
         if name == "tiny_shakespeare" or name.startswith("tfds:"):
             return datasets.load(
-                name.removeprefix("tfds:"), text_feature, data_dir,
-                validation_fraction, test_fraction,
-            )  # fmt: skip
+                name.removeprefix("tfds:"),
+                text_feature,
+                data_dir,
+                validation_fraction,
+                test_fraction,
+            )
         return files.load(name, validation_fraction, test_fraction, encoding, encoding_errors)
 
     try:
@@ -87,8 +89,12 @@ def _warn_of_fallback(corpus: str, fallback_corpus: str, error: Exception) -> No
     rule = "!" * 78
     logging.warning(
         "%s\n!! %s\n!! Training on the fallback corpus %r instead of %r.\n%s",
-        rule, reason, fallback_corpus, corpus, rule,
-    )  # fmt: skip
+        rule,
+        reason,
+        fallback_corpus,
+        corpus,
+        rule,
+    )
 
 
 def encode(corpus: Corpus, vocabulary) -> dict[str, np.ndarray]:
@@ -101,6 +107,9 @@ def encode(corpus: Corpus, vocabulary) -> dict[str, np.ndarray]:
             logging.warning(
                 "%d of %d %s characters are outside the vocabulary and left out: %r; "
                 "--unknown_id keeps their places.",
-                len(text) - len(found), len(text), split, left_out[:40],
-            )  # fmt: skip
+                len(text) - len(found),
+                len(text),
+                split,
+                left_out[:40],
+            )
     return ids

@@ -39,8 +39,11 @@ def load(
         raise UserError(
             f"tfds:{name}: expected a split named train, found {', '.join(builder.info.splits)}"
         )
-    texts = {split: _read(builder, split, text_feature)
-             for split in ("train", "validation", "test") if split in builder.info.splits}  # fmt: skip
+    texts = {
+        split: _read(builder, split, text_feature)
+        for split in ("train", "validation", "test")
+        if split in builder.info.splits
+    }
     rest = cut(
         texts["train"],
         0.0 if "validation" in texts else validation_fraction,
@@ -80,7 +83,9 @@ def _builder(name: str, data_dir: str):
         with _errors_only():
             return tfds.builder(name, data_dir=data_dir or None)
     except tfds.core.DatasetNotFoundError:
-        raise UserError(f"tfds:{name}: expected a dataset of TFDS, found none of this name") from None
+        raise UserError(
+            f"tfds:{name}: expected a dataset of TFDS, found none of this name"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -16,12 +16,10 @@ class GRU(seam.FusedRNN, keras.layers.GRU):
     """`keras.layers.GRU` with a faster loop on a CPU; see `seam.FusedRNN`."""
 
     def covers(self) -> bool:
-        """Whether the kernel computes what this layer is configured to."""
         names = seam.activation_names(self)
         return self.use_bias and self.reset_after and names == ("tanh", "sigmoid")
 
     def run_kernel(self, sequences, initial_state):
-        """[B, T, D], [h] -> outputs [B, T, U], h."""
         return gru(sequences, *seam.tensors(initial_state), *seam.weights(self.cell))
 
 
@@ -43,8 +41,13 @@ def gru(x, h, kernel, recurrent_kernel, bias):
         gate, recurrent_candidate = _forward(projected[t], recurrent, candidate_bias)
         z, _, candidate = tf.split(gate, 3, 1)
         new_h = candidate + z * (h - candidate)
-        return (new_h, before.write(t, h), gates.write(t, gate),
-                recurrents.write(t, recurrent_candidate), outputs.write(t, new_h))  # fmt: skip
+        return (
+            new_h,
+            before.write(t, h),
+            gates.write(t, gate),
+            recurrents.write(t, recurrent_candidate),
+            outputs.write(t, new_h),
+        )
 
     recorded = [seam.history(num_steps, h, n) for n in (units, 3 * units, units, units)]
     h, before, gates, recurrents, outputs = seam.forward_loop(num_steps, step, (h, *recorded))
@@ -84,7 +87,7 @@ def _forward(projected, recurrent, candidate_bias):
 
 
 def _backward(gate, recurrent_candidate, h, d_h):
-    """Gradient of h [B, U] -> of the inputs' and the recurrent product [B, 3 U], of the h before."""
+    """Gradient of h -> of the inputs' and the recurrent product [B, 3 U], of the h before."""
     z, r, candidate = tf.split(gate, 3, 1)
     d_candidate = d_h * (1 - z) * (1 - candidate * candidate)
     d_z = d_h * (h - candidate) * z * (1 - z)

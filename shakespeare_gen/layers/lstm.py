@@ -20,11 +20,9 @@ class LSTM(seam.FusedRNN, keras.layers.LSTM):
     """`keras.layers.LSTM` with a faster loop on a CPU; see `seam.FusedRNN`."""
 
     def covers(self) -> bool:
-        """Whether the kernel computes what this layer is configured to."""
         return self.use_bias and seam.activation_names(self) == ("tanh", "sigmoid")
 
     def run_kernel(self, sequences, initial_state):
-        """[B, T, D], [h, c] -> outputs [B, T, U], h, c."""
         return lstm(sequences, *seam.tensors(initial_state), *seam.weights(self.cell))
 
 
@@ -48,8 +46,15 @@ def lstm(x, h, c, kernel, recurrent_kernel, bias):
         joined = tf.concat([x[t], h], 1)
         gate = tf.tanh(tf.matmul(joined, weights_transposed, transpose_b=True))
         new_h, new_c, tanh_c = _forward(gate, c)
-        return (new_h, new_c, inputs.write(t, joined), gates.write(t, gate), cells.write(t, c),
-                tanh_cells.write(t, tanh_c), outputs.write(t, new_h))  # fmt: skip
+        return (
+            new_h,
+            new_c,
+            inputs.write(t, joined),
+            gates.write(t, gate),
+            cells.write(t, c),
+            tanh_cells.write(t, tanh_c),
+            outputs.write(t, new_h),
+        )
 
     width = features + 1 + units
     c = tf.cast(c, wide)

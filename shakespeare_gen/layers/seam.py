@@ -5,6 +5,8 @@ of them share is here: when a kernel may be used, the loop over time, and the
 history that the gradient reads. Knows no cell's arithmetic.
 """
 
+from typing import Any
+
 import tensorflow as tf
 
 KERNELS = ("auto", "keras", "fused")
@@ -18,6 +20,14 @@ class FusedRNN:
         and Keras's (cuDNN) where TensorFlow sees a GPU.
     """
 
+    # What the Keras layer after this one in the order of classes has:
+    name: str
+    dropout: float
+    recurrent_dropout: float
+    unroll: bool
+    go_backwards: bool
+    cell: Any
+
     def __init__(self, *args, kernel: str = "auto", **kwargs) -> None:
         if kernel not in KERNELS:
             raise ValueError(f"kernel: expected one of {', '.join(KERNELS)}, received {kernel!r}")
@@ -25,12 +35,22 @@ class FusedRNN:
         self.kernel = kernel
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "kernel": self.kernel}
+        return {**super().get_config(), "kernel": self.kernel}  # type: ignore[misc]
+
+    def covers(self) -> bool:
+        """Whether the kernel computes what this layer is configured to."""
+        raise NotImplementedError
+
+    def run_kernel(self, sequences, initial_state):
+        """[B, T, D], state -> outputs [B, T, U], then each part of the last state."""
+        raise NotImplementedError
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         """Keras's seam: [B, T, D], state -> last output, outputs, state."""
         if not self._takes_fused(mask):
-            return super().inner_loop(sequences, initial_state, mask=mask, training=training)
+            return super().inner_loop(  # type: ignore[misc]
+                sequences, initial_state, mask=mask, training=training
+            )
         if training and self.dropout:
             # One mask for all time steps, as Keras does on its cuDNN path.
             sequences *= self.cell.get_dropout_mask(sequences[:, 0, :])[:, None]
@@ -41,9 +61,11 @@ class FusedRNN:
         if self.kernel == "keras":
             return False
         covered = self.covers() and not (
-            self.unroll or self.go_backwards or self.recurrent_dropout
+            self.unroll
+            or self.go_backwards
+            or self.recurrent_dropout
             or any(m is not None for m in tf.nest.flatten(mask))
-        )  # fmt: skip
+        )
         if self.kernel == "fused" and not covered:
             raise ValueError(
                 f"{self.name}: kernel='fused' covers Keras's default activations and bias, "
@@ -103,6 +125,6 @@ def _loop(goes_on, stride: int, first, body, state: tuple):
     def advance(t, *state):
         return t + stride, *body(t, *state)
 
-    return tf.while_loop(
-        lambda t, *_: goes_on(t), advance, (first, *state), parallel_iterations=1
-    )[1:]
+    return tf.while_loop(lambda t, *_: goes_on(t), advance, (first, *state), parallel_iterations=1)[
+        1:
+    ]

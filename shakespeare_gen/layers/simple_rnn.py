@@ -14,11 +14,9 @@ class SimpleRNN(seam.FusedRNN, keras.layers.SimpleRNN):
     """`keras.layers.SimpleRNN` with a faster loop on a CPU; see `seam.FusedRNN`."""
 
     def covers(self) -> bool:
-        """Whether the kernel computes what this layer is configured to."""
         return self.use_bias and seam.activation_names(self) == ("tanh",)
 
     def run_kernel(self, sequences, initial_state):
-        """[B, T, D], [h] -> outputs [B, T, U], h."""
         return simple_rnn(sequences, *seam.tensors(initial_state), *seam.weights(self.cell))
 
 
