@@ -11,7 +11,7 @@ TEMPERATURE ?= 0.8
 # The prompt goes through the environment: no quoting can break it.
 export PROMPT
 
-.PHONY: help install generate train test lint typecheck docs clean
+.PHONY: help install generate train test lint typecheck docs bench-train clean
 .DEFAULT_GOAL := help
 
 help:  ## this text
@@ -41,6 +41,9 @@ typecheck: $(VENV)/installed-dev  ## check types
 docs: $(VENV)/installed  ## write the tables of flags into README.md
 	$(BIN)/python -m shakespeare_gen.flag_tables README.md
 
+bench-train: $(VENV)/installed-bench  ## training speed against stock Keras and PyTorch, into benchmarks/RESULTS.md
+	$(BIN)/python benchmarks/train_speed.py
+
 clean:  ## delete the virtual environment and caches; runs stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
@@ -58,4 +61,8 @@ $(VENV)/installed-test: setup.py | $(VENV)/installed
 
 $(VENV)/installed-dev: setup.py | $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[plays,test,dev]'
+	@touch $@
+
+$(VENV)/installed-bench: setup.py | $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[plays,bench]'
 	@touch $@

@@ -36,6 +36,7 @@ setup(
     extras_require={
         "plays": plays,
         "test": ["pytest>=8", "hypothesis>=6.100", *notebook, *plays],
+        "bench": ["torch==2.13.0"],
         "dev": ["ruff>=0.9", "mypy>=1.11"],
         "tensorboard": ["tensorboard>=2.20"],
     },

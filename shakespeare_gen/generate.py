@@ -45,10 +45,20 @@ def main(
 
 def load_generator(run_dir: str, checkpoint: str = "best"):
     """A `generation.Generator` of the run's best or last checkpoint."""
-    from shakespeare_gen import generation, runs
+    from absl import logging
+
+    from shakespeare_gen import generation, metrics, runs
 
     run = runs.Run(run_dir)
-    network, _ = run.load_network(checkpoint)
+    network, progress = run.load_network(checkpoint)
+    loss = progress["best_validation_loss"]
+    logging.info(
+        "%s: the %s checkpoint, epoch %d%s",
+        run.path,
+        checkpoint,
+        progress["epoch"],
+        "" if loss is None else f"; best validation loss {metrics.describe(loss)}",
+    )
     return generation.Generator(network, run.read_vocabulary())
 
 

@@ -51,9 +51,13 @@ def train_model(**options):
     logging.info("%s parameters, %s", f"{network.count_params():,}", precision)
     facts |= {"num_parameters": network.count_params(), "precision": precision}
     run_card.write(run, "running", facts)
-    training.train(
-        network, vocabulary, ids, plan, run, asdict(optimizer_c), resume, **asdict(training_c)
-    )
+    try:
+        training.train(
+            network, vocabulary, ids, plan, run, asdict(optimizer_c), resume, **asdict(training_c)
+        )
+    except BaseException:  # Ctrl-C too
+        run_card.write(run, "stopped", facts)
+        raise
     facts["losses"] = training.final_losses(run, ids)
     run_card.write(run, "finished", facts)
     plotting.loss_curve(run.metrics(), run.loss_curve_path)

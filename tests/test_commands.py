@@ -8,6 +8,8 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow  # every command imports TensorFlow
+
 
 def run(*arguments, stdin=b"", **environment):
     return subprocess.run(
@@ -83,7 +85,6 @@ def test_a_typo_answers_before_tensorflow_is_imported():
     assert done.stdout == b"False\n"
 
 
-@pytest.mark.slow
 def test_the_recipe_of_the_projects_name_runs_on_tfds(tfds_data_dir, tmp_path):
     done = run(
         "shakespeare_gen.train",

@@ -90,21 +90,24 @@ def test_gradients_are_finite_differences(cell):
 
 
 @pytest.mark.parametrize("cell", PAIRS)
-def test_batch_and_length_may_be_unknown_in_a_graph(cell):
+@pytest.mark.parametrize("batch_size", [None, 5])
+def test_batch_and_length_may_be_unknown_in_a_graph(cell, batch_size):
+    """With a known batch and an unknown length the GRU's loop once lost the batch's size."""
     ours, theirs = pair(cell)
+    state = state_of(ours, 5) if batch_size else None
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 3])])
+    @tf.function(input_signature=[tf.TensorSpec([batch_size, None, 3])])
     def run(x):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            y = tf.reduce_sum(ours(x)[0] ** 2)
+            y = tf.reduce_sum(ours(x, initial_state=state)[0] ** 2)
         return y, tape.gradient(y, x)
 
-    for shape in ((2, 3, 3), (5, 9, 3)):
+    for shape in ((batch_size or 2, 3, 3), (5, 9, 3)):
         x = random(*shape)
         with tf.GradientTape() as tape:
             tape.watch(x)
-            expected = tf.reduce_sum(theirs(x)[0] ** 2)
+            expected = tf.reduce_sum(theirs(x, initial_state=state)[0] ** 2)
         found, gradient = run(x)
         np.testing.assert_allclose(found, expected, rtol=1e-4)
         np.testing.assert_allclose(gradient, tape.gradient(expected, x), rtol=1e-3, atol=1e-4)

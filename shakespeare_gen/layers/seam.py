@@ -123,7 +123,11 @@ def backward_loop(num_steps, body, state: tuple):
 
 def _loop(goes_on, stride: int, first, body, state: tuple):
     def advance(t, *state):
-        return t + stride, *body(t, *state)
+        new_state = body(t, *state)
+        for new, old in zip(new_state, state, strict=True):
+            if isinstance(new, tf.Tensor):  # products may have lost what is known of the batch
+                new.set_shape(old.shape)
+        return t + stride, *new_state
 
     return tf.while_loop(lambda t, *_: goes_on(t), advance, (first, *state), parallel_iterations=1)[
         1:

@@ -1,0 +1,288 @@
+"""Training speed against stock Keras and PyTorch: characters/s, ratios, peak memory.
+
+    make bench-train                      the headline size, 5 rounds, and three batch sizes
+    python benchmarks/train_speed.py --grid=full
+
+Every measurement is a process of its own, contenders alternate round by round,
+and only steady steps count: the first WARM_STEPS are left out. The same model
+(Embedding 64, recurrent layers, Dense), data, AdamW and clipping by global norm
+1.0 for all. Machines are noisy: read the ratios, which are of medians over rounds
+taken in turn. Writes benchmarks/RESULTS.md.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).parent
+WARM_STEPS, MIN_STEPS, MIN_SECONDS = 3, 5, 3.0
+VOCABULARY_SIZE, EMBEDDING_SIZE = 65, 64
+HEADLINE = (512, 1, 64, 100)  # units, layers, batch, window
+CONTENDERS = {
+    "ours float32": {"kind": "ours", "precision": "float32"},
+    "ours min_gru": {"kind": "ours", "precision": "float32", "cell": "min_gru"},
+    "ours bfloat16": {"kind": "ours", "precision": "bfloat16"},
+    "Keras": {"kind": "keras"},
+    "Keras, oneDNN on": {"kind": "keras", "onednn": "1"},
+    "PyTorch float32": {"kind": "torch"},
+    "PyTorch bfloat16": {"kind": "torch", "precision": "bfloat16"},
+}
+
+
+def same_size_min_gru(units: int, layers: int) -> tuple[int, int]:
+    """Layers of the same width that give a min_gru about an LSTM's parameters."""
+
+    def lstm(n):
+        return 4 * units * (EMBEDDING_SIZE + units + 1) + (n - 1) * 4 * units * (2 * units + 1)
+
+    def min_gru(n):
+        return 2 * units * (EMBEDDING_SIZE + 1) + (n - 1) * 2 * units * (units + 1)
+
+    best = min(range(1, 20), key=lambda n: abs(min_gru(n) - lstm(layers)))
+    return units, best
+
+
+def batches(batch_size: int, window_chars: int):
+    """The same random ids for everyone: int32 [B, T + 1]."""
+    import numpy as np
+
+    shape = (batch_size, window_chars + 1)
+    return np.random.default_rng(0).integers(0, VOCABULARY_SIZE, shape).astype("int32")
+
+
+def measure_keras_model(make_model, ids) -> dict:
+    """Fits `make_model()` on `ids` until enough steady steps are timed."""
+    import keras
+    import tensorflow as tf
+
+    class Clock(keras.callbacks.Callback):
+        ends: list[float] = []  # noqa: RUF012
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.ends.append(time.perf_counter())
+            if enough(self.ends):
+                self.model.stop_training = True
+
+    model = make_model()
+    optimizer = keras.optimizers.AdamW(0.002, global_clipnorm=1.0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, jit_compile=False)
+    inputs, targets = tf.constant(ids[:, :-1]), tf.constant(ids[:, 1:])
+    data = tf.data.Dataset.range(10_000).map(lambda _: (inputs, targets))
+    clock = Clock()
+    model.fit(data, verbose=0, callbacks=[clock], shuffle=False)
+    return {"ends": clock.ends, "parameters": model.count_params()}
+
+
+def enough(ends: list[float]) -> bool:
+    """Whether the steps after the warm-up are enough, in number and in time."""
+    steady = ends[WARM_STEPS:]
+    return len(steady) > MIN_STEPS and steady[-1] - steady[0] > MIN_SECONDS
+
+
+def measure_ours(units, layers, batch, window, precision, cell="lstm") -> dict:
+    """Our network and training model, as `train` builds them."""
+    from shakespeare_gen import devices
+
+    devices.start()
+    from shakespeare_gen import model
+
+    if cell == "min_gru":
+        units, layers = same_size_min_gru(units, layers)
+
+    def make_model():
+        network = model.build(
+            VOCABULARY_SIZE,
+            cell=cell,
+            units=units,
+            num_layers=layers,
+            embedding_size=EMBEDDING_SIZE,
+            precision=precision,
+        )
+        return model.TrainingModel(network)
+
+    return measure_keras_model(make_model, batches(batch, window))
+
+
+def measure_keras(units, layers, batch, window) -> dict:
+    """Stock `keras.layers.LSTM` under `fit`."""
+    import keras
+
+    def make_model():
+        ids = keras.Input((None,), dtype="int32")
+        x = keras.layers.Embedding(VOCABULARY_SIZE, EMBEDDING_SIZE)(ids)
+        for _ in range(layers):
+            x = keras.layers.LSTM(units, return_sequences=True)(x)
+        return keras.Model(ids, keras.layers.Dense(VOCABULARY_SIZE)(x))
+
+    return measure_keras_model(make_model, batches(batch, window))
+
+
+def measure_torch(units, layers, batch, window, precision="float32") -> dict:
+    """`torch.nn.LSTM` in an eager loop, all threads; bfloat16 under autocast."""
+    import torch
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = torch.nn.Embedding(VOCABULARY_SIZE, EMBEDDING_SIZE)
+            self.lstm = torch.nn.LSTM(EMBEDDING_SIZE, units, layers, batch_first=True)
+            self.logits = torch.nn.Linear(units, VOCABULARY_SIZE)
+
+        def forward(self, ids):
+            return self.logits(self.lstm(self.embedding(ids))[0])
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    model = Model()
+    optimizer = torch.optim.AdamW(model.parameters(), 0.002)
+    ids = torch.from_numpy(batches(batch, window).astype("int64"))
+    ends: list[float] = []
+    while not enough(ends):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = model(ids[:, :-1])
+        loss = torch.nn.functional.cross_entropy(
+            logits.float().reshape(-1, VOCABULARY_SIZE), ids[:, 1:].reshape(-1)
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        ends.append(time.perf_counter())
+    return {"ends": ends, "parameters": sum(p.numel() for p in model.parameters())}
+
+
+def child(kind: str, size: list[int], options: dict) -> None:
+    """One measurement; prints one JSON line."""
+    import resource
+
+    measure = {"ours": measure_ours, "keras": measure_keras, "torch": measure_torch}[kind]
+    found = measure(*size, **options)
+    ends = found.pop("ends")
+    steps = [b - a for a, b in zip(ends[WARM_STEPS:], ends[WARM_STEPS + 1 :], strict=False)]
+    found["characters_per_second"] = size[2] * size[3] / statistics.median(steps)
+    found["first_step_seconds"] = time.time() - float(os.environ["BENCH_START"])
+    found["first_step_seconds"] -= time.perf_counter() - ends[0]
+    found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps(found))
+
+
+def run_child(contender: str, size: tuple) -> dict:
+    """Starts the process of one measurement and reads its line."""
+    options = dict(CONTENDERS[contender])
+    kind = options.pop("kind")
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "BENCH_START": str(time.time())}
+    environment["PYTHONPATH"] = str(HERE.parent)
+    if kind == "keras":  # as TensorFlow comes, or with the switch we set
+        environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
+        if onednn := options.pop("onednn", None):
+            environment["TF_ENABLE_ONEDNN_OPTS"] = onednn
+    command = [sys.executable, __file__, "--child", kind, json.dumps(size), json.dumps(options)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=1800, check=False
+    )
+    if done.returncode:
+        return {"error": done.stderr.strip().splitlines()[-1][:200]}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_size(size: tuple, contenders: list[str], rounds: int) -> dict[str, dict]:
+    """Alternates the contenders `rounds` times; medians by contender."""
+    results: dict[str, list[dict]] = {name: [] for name in contenders}
+    for number in range(rounds):
+        for name in contenders:
+            found = run_child(name, size)
+            results[name].append(found)
+            print(f"{size} round {number + 1} {name}: {found}", file=sys.stderr, flush=True)
+    medians = {}
+    for name, found in results.items():
+        good = [f for f in found if "error" not in f]
+        keys = good[0] if good else {}
+        medians[name] = {key: statistics.median(f[key] for f in good) for key in keys}
+    return medians
+
+
+def table(size: tuple, medians: dict[str, dict], rounds: int) -> str:
+    """One size's results as Markdown, with ratios to Keras and PyTorch float32."""
+    units, layers, batch, window = size
+    lines = [
+        f"### {units} units, {layers} layer{'s' * (layers > 1)}, batch {batch}, {window} steps"
+        f" ({rounds} round{'s' * (rounds > 1)})",
+        "",
+        "| | parameters | characters/s | x Keras | x PyTorch | first step, s | peak MiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+
+    def ratio(speed, name):
+        base = medians.get(name, {}).get("characters_per_second")
+        return f"{speed / base:.2f}" if base else ""
+
+    for name, m in medians.items():
+        if not m:
+            lines.append(f"| {name} | failed | | | | | |")
+            continue
+        speed = m["characters_per_second"]
+        lines.append(
+            f"| {name} | {m['parameters']:,.0f} | {speed:,.0f} | {ratio(speed, 'Keras')} | "
+            f"{ratio(speed, 'PyTorch float32')} | {m['first_step_seconds']:.1f} | "
+            f"{m['peak_mib']:,.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def sizes(grid: str) -> list[tuple[tuple, list[str], int]]:
+    """(size, contenders, rounds) of a grid."""
+    everyone = list(CONTENDERS)
+    main = ["ours float32", "Keras", "Keras, oneDNN on", "PyTorch float32"]
+    chosen = [(HEADLINE, everyone, 5)]
+    if grid == "headline":
+        return chosen
+    if grid == "default":
+        chosen += [((512, 1, batch, 100), main, 3) for batch in (128, 256)]
+        return [*chosen, ((256, 1, 64, 100), main, 3)]
+    full = [
+        (units, layers, batch, window)
+        for units in (256, 512, 1024)
+        for layers in (1, 2)
+        for batch in (64, 128)
+        for window in (100, 256)
+    ]
+    return [(size, everyone, 5) for size in full]
+
+
+def main() -> None:
+    """Measures a grid and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--grid", choices=("headline", "default", "full"), default="default")
+    parser.add_argument("--rounds", type=int, default=0, help="0: as the grid says")
+    parser.add_argument("--output", default=str(HERE / "RESULTS.md"))
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    if flags.child:
+        kind, size, options = flags.child
+        child(kind, json.loads(size), json.loads(options))
+        return
+    from shakespeare_gen import devices
+
+    hardware = devices.hardware()
+    pages = []
+    for size, contenders, rounds in sizes(flags.grid):
+        rounds = flags.rounds or rounds
+        pages.append(table(size, measure_size(size, contenders, rounds), rounds))
+        head = (
+            "# Training speed\n\n"
+            f"`python benchmarks/train_speed.py --grid={flags.grid}`, "
+            f"{hardware['processor']}, {hardware['threads']} threads, {time.strftime('%Y-%m-%d')}. "
+            "Characters/s are medians over rounds in which the contenders alternate; "
+            "compare within a table only.\n\n"
+        )
+        pathlib.Path(flags.output).write_text(head + "\n".join(pages), "utf-8")
+        print(pages[-1], flush=True)
+
+
+if __name__ == "__main__":
+    main()
