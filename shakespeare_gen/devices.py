@@ -14,9 +14,8 @@ import sys
 import tempfile
 
 _NOISE = re.compile(
-    r"WARNING: All log messages before absl::InitializeLog"
-    r"|I0000 |To enable the following instructions"
-    r"|[WE]0000 .*(cuInit|cudart|GPU will not be used|Unable to register cu)"
+    r"WARNING: All log messages before absl::InitializeLog|To enable the following instructions"
+    r"|I0000 |.*(cuda_\w+\.cc|cudart_stub\.cc|computation_placer\.cc|cpu_feature_guard\.cc)"
 )
 
 

@@ -4,6 +4,7 @@ Knows ids, windows and networks; not where the text came from, nor flags.
 """
 
 import dataclasses
+import importlib.util
 import math
 
 import keras
@@ -81,8 +82,13 @@ def set_seed(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def check(num_validation_chars: int, patience: int, **_) -> None:
-    """Refuses early stopping where nothing can be validated."""
+def check(num_validation_chars: int, patience: int, tensorboard: bool, **_) -> None:
+    """Refuses early stopping without validation text, and logs for a package that is missing."""
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise UsageError(
+            "--tensorboard: expected the package tensorboard, found none; "
+            "install it with: pip install 'shakespeare_gen[tensorboard]'"
+        )
     if patience and not num_validation_chars:
         raise UsageError(f"--patience: expected 0 without validation text, received {patience}")
 

@@ -227,6 +227,21 @@ def test_schedules_in_closed_form(schedule):
     assert float(rate(110)) == pytest.approx(1.0 if schedule == "constant" else 0.01, rel=1e-4)
 
 
+def test_tensorboard_logs_go_into_the_run_folder(text_path, tmp_path):
+    pytest.importorskip("tensorboard")
+    run = train(text_path, tmp_path / "run", epochs=1, tensorboard=True)
+    assert list(run.tensorboard_dir.rglob("events.out.tfevents.*"))
+
+
+def test_tensorboard_that_is_missing_is_told_before_anything_is_written(
+    text_path, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"shakespeare_gen\[tensorboard\]"):
+        train(text_path, tmp_path / "run", tensorboard=True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_damaged_checkpoint_is_named_and_passed_over(text_path, tmp_path, caplog):
     run = train(text_path, tmp_path / "run", epochs=1)
     first = checkpoints.load(run.checkpoints)
