@@ -2,9 +2,9 @@
 
 The house, from values up to commands; imports point up this list only:
 
-    errors, config, cli                       options, flags, one-line errors
+    errors, config, cli, flag_tables          options, flags, one-line errors
     corpora, vocabulary, windows              text -> ids -> batches
-    model, metrics, sampling                  numbers
+    devices, layers, model, metrics, sampling numbers
     generation, evaluation, plotting,         procedures
     checkpoints, runs, run_card, callbacks, training
     train, generate                           commands

@@ -192,7 +192,7 @@ class EngineConfig(Config):
     )
     precision: str = option(
         "auto",
-        "type of the matrix products; auto: bfloat16 where the hardware makes it faster",
+        "type of the matrix products; auto: bfloat16 where the processor has it",
         choices=("auto", "float32", "bfloat16"),
     )
 
