@@ -296,3 +296,27 @@ def test_the_training_loss_of_keras_is_the_loss_of_evaluation(abab_run):
     assert by_keras == pytest.approx(
         evaluation.nats_per_character(network, ids, inputs[0]), abs=1e-5
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["lstm", "gru", "min_gru"])
+def test_bfloat16_learns_what_float32_learns(tfds_data_dir, tmp_path, cell):
+    """After an epoch on real text the losses agree to 0.01 nats."""
+    losses = [
+        shakespeare_gen.train_model(
+            data_dir=str(tfds_data_dir),
+            run_dir=str(tmp_path / precision),
+            precision=precision,
+            cell=cell,
+            units=64,
+            batch_size=32,
+            window_chars=64,
+            epochs=1,
+            steps_per_epoch=200,
+            learning_rate=0.01,
+            sample_every_epochs=0,
+        ).metrics()[-1]["validation_loss"]
+        for precision in ("float32", "bfloat16")
+    ]
+    assert losses[1] == pytest.approx(losses[0], abs=0.01)
+    assert losses[0] < 2.6
