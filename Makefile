@@ -48,15 +48,16 @@ clean:  ## delete the virtual environment and caches; runs stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, received " + sys.version)'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, received " + sys.version)'
+	@echo "Setting up $(VENV): a few minutes, once."
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: setup.py | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[plays]'
+	@$(BIN)/python -m pip install --quiet --editable '.[plays]'
 	@touch $@
 
 $(VENV)/installed-test: setup.py | $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable '.[plays,test]'
+	@$(BIN)/python -m pip install --quiet --editable '.[plays,test]'
 	@touch $@
 
 $(VENV)/installed-dev: setup.py | $(VENV)/installed

@@ -28,7 +28,7 @@ CONTENDERS = {
     "ours min_gru": {"kind": "ours", "precision": "float32", "cell": "min_gru"},
     "ours bfloat16": {"kind": "ours", "precision": "bfloat16"},
     "Keras": {"kind": "keras"},
-    "Keras, oneDNN on": {"kind": "keras", "onednn": "1"},
+    "Keras with oneDNN": {"kind": "keras", "onednn": "1"},
     "PyTorch float32": {"kind": "torch"},
     "PyTorch bfloat16": {"kind": "torch", "precision": "bfloat16"},
 }
@@ -237,7 +237,7 @@ def table(size: tuple, medians: dict[str, dict], rounds: int) -> str:
 def sizes(grid: str) -> list[tuple[tuple, list[str], int]]:
     """(size, contenders, rounds) of a grid."""
     everyone = list(CONTENDERS)
-    main = ["ours float32", "Keras", "Keras, oneDNN on", "PyTorch float32"]
+    main = ["ours float32", "Keras", "Keras with oneDNN", "PyTorch float32"]
     chosen = [(HEADLINE, everyone, 5)]
     if grid == "headline":
         return chosen
@@ -259,6 +259,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--grid", choices=("headline", "default", "full"), default="default")
     parser.add_argument("--rounds", type=int, default=0, help="0: as the grid says")
+    parser.add_argument("--contenders", default="", help="comma-separated; empty: as the grid says")
     parser.add_argument("--output", default=str(HERE / "RESULTS.md"))
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     flags = parser.parse_args()
@@ -269,9 +270,10 @@ def main() -> None:
     from shakespeare_gen import devices
 
     hardware = devices.hardware()
-    pages = []
+    pages: list[str] = []
     for size, contenders, rounds in sizes(flags.grid):
         rounds = flags.rounds or rounds
+        contenders = flags.contenders.split(",") if flags.contenders else contenders
         pages.append(table(size, measure_size(size, contenders, rounds), rounds))
         head = (
             "# Training speed\n\n"

@@ -1,5 +1,6 @@
 """Pictures of a run; knows the rows of `metrics.jsonl` and nothing of models."""
 
+import logging
 import pathlib
 from typing import Any
 
@@ -8,6 +9,7 @@ from shakespeare_gen.metrics import bits_per_character
 
 def loss_curve(rows: list[dict], path: pathlib.Path) -> None:
     """Draws training and validation loss over the epochs as a PNG."""
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells of its font cache
     import matplotlib.figure
     import matplotlib.ticker
 
