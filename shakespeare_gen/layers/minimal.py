@@ -40,8 +40,14 @@ class MinimalCell(keras.layers.Layer):
 
     def parts(self, inputs) -> list:
         """The projections [..., U] of `inputs` [..., D]."""
-        projected = keras.ops.matmul(inputs, self.kernel) + self.bias
-        return keras.ops.split(projected, self.num_parts, axis=-1)
+        # As a matrix: the gradient of a product with a batch of matrices is one for each of them.
+        rows = tf.reshape(inputs, [-1, self.kernel.shape[0]])
+        projected = tf.matmul(rows, self.kernel) + self.bias
+        shape = tf.concat([tf.shape(inputs)[:-1], [self.num_parts * self.units]], 0)
+        projected = tf.ensure_shape(
+            tf.reshape(projected, shape), [*inputs.shape[:-1], self.num_parts * self.units]
+        )
+        return tf.split(projected, self.num_parts, axis=-1)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "units": self.units}
