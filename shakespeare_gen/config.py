@@ -354,6 +354,6 @@ def non_defaults(*configs: Config) -> dict[str, Any]:
     pairs = [
         (field, getattr(config, field.name))
         for config in configs
-        for field in dataclasses.fields(config)
-    ]  # type: ignore[arg-type]
+        for field in dataclasses.fields(config)  # type: ignore[arg-type]
+    ]
     return {field.name: value for field, value in pairs if value != field.default}
