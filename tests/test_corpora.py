@@ -3,6 +3,7 @@ import socket
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from shakespeare_gen import corpora
@@ -132,9 +133,66 @@ def test_a_wrong_manual_file_is_told_from_a_missing_network(tmp_path):
         corpora.load("tiny_shakespeare", data_dir=str(tmp_path))
 
 
-def test_an_unknown_dataset_is_one_line():
-    with pytest.raises(UserError, match="tfds:nosuchset: expected a dataset of TFDS"):
-        corpora.load("tfds:nosuchset")
+@pytest.mark.parametrize("name", ["nosuchset", "wiki40b/xx", "tiny_shakespeare:9.9.9", "../x", ""])
+def test_an_unknown_dataset_is_one_line(name):
+    with pytest.raises(UserError, match=f"tfds:{name}: expected a dataset of TFDS"):
+        corpora.load(f"tfds:{name}")
+
+
+@pytest.fixture(scope="module")
+def two_letters():
+    """A dataset of two configs and several examples, as a person registers her own with TFDS."""
+    import tensorflow_datasets as tfds
+
+    class TwoLetters(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+        BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in ("ab", "xy")]  # noqa: RUF012
+
+        def _info(self):
+            features = {"letter": tfds.features.Text(), "number": tfds.features.Scalar(np.int32)}
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager):
+            first, second = self.builder_config.name
+            return {
+                "train": self._generate_examples(first, 40),
+                "test": self._generate_examples(second, 3),
+            }
+
+        def _generate_examples(self, letter, count):
+            for i in range(count):
+                yield i, {"letter": f"{i:02d} {letter * 5}", "number": i}
+
+    return "tfds:two_letters"
+
+
+def test_any_tfds_dataset_with_text_is_a_corpus(two_letters, tmp_path):
+    corpus = corpora.load(f"{two_letters}/xy", "letter", str(tmp_path), validation_fraction=0.1)
+    lines = (corpus.train + corpus.validation).splitlines()
+    assert sorted(lines) == [f"{i:02d} xxxxx" for i in range(40)]
+    assert len(corpus.validation) == 36  # a split the dataset lacks is cut from train
+    assert sorted(corpus.test.splitlines()) == [f"{i:02d} yyyyy" for i in range(3)]
+    assert (tmp_path / "two_letters" / "xy").is_dir()
+    with pytest.raises(UserError, match="expected one of letter in two_letters, received 'number'"):
+        corpora.load(two_letters, "number", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "feature", "ways"),
+    [("lm1b", "text", "Three ways out"), ("wiki40b/en", "text", "Two ways out")],
+)
+def test_datasets_that_name_files_and_datasets_in_a_bucket_are_probed(
+    monkeypatch, tmp_path, name, feature, ways
+):
+    """wiki40b names no files: it ended in a traceback."""
+    monkeypatch.setattr(datasets, "network_error", lambda url: "no answer in 8 s")
+    with pytest.raises(CorpusUnavailableError, match=ways):
+        corpora.load(f"tfds:{name}", feature, str(tmp_path))
+
+
+def test_a_dataset_that_wants_files_by_hand_says_so(tmp_path):
+    with pytest.raises(UserError, match="tfds:newsroom: can't be prepared: .*Manual directory"):
+        corpora.load("tfds:newsroom", "text", str(tmp_path))
 
 
 def test_without_network_the_error_prints_three_ways_out(monkeypatch, tmp_path):

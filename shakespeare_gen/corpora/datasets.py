@@ -5,9 +5,10 @@ processes that prepare the same dataset crash each other, so a lock lets one
 wait. Knows nothing of files outside TFDS's data folder.
 """
 
-import concurrent.futures
 import contextlib
 import pathlib
+import queue
+import threading
 
 from absl import logging
 
@@ -65,14 +66,14 @@ def network_error(url: str, timeout_seconds: float = PROBE_SECONDS) -> str | Non
             return type(error).__name__
         return None
 
-    # Name resolution has no timeout of its own, so the whole probe runs in a thread.
-    executor = concurrent.futures.ThreadPoolExecutor(1)
+    # Name resolution has no timeout of its own, so the probe runs aside, in a thread that nothing
+    # waits for at exit.
+    answer: queue.SimpleQueue = queue.SimpleQueue()
+    threading.Thread(target=lambda: answer.put(probe()), daemon=True).start()
     try:
-        return executor.submit(probe).result(timeout_seconds)
-    except concurrent.futures.TimeoutError:
+        return answer.get(timeout=timeout_seconds)
+    except queue.Empty:
         return f"no answer in {timeout_seconds:g} s"
-    finally:
-        executor.shutdown(wait=False)
 
 
 def _builder(name: str, data_dir: str):
@@ -82,9 +83,11 @@ def _builder(name: str, data_dir: str):
     try:
         with _errors_only():
             return tfds.builder(name, data_dir=data_dir or None)
-    except tfds.core.DatasetNotFoundError:
+    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError):
+        # The last two: TFDS's words for a name, a config or a version that can't be.
         raise UserError(
-            f"tfds:{name}: expected a dataset of TFDS, found none of this name"
+            f"tfds:{name}: expected a dataset of TFDS (NAME, NAME/CONFIG or NAME:VERSION), "
+            "found none of this name"
         ) from None
 
 
@@ -119,26 +122,27 @@ def _check_feature(builder, text_feature: str) -> None:
 def _prepare(builder) -> None:
     import filelock
 
-    root = pathlib.Path(builder.data_dir).parent.parent
+    root = pathlib.Path(builder.data_dir_root)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(root / f"{builder.name}.lock"):
             if not _is_prepared(builder):
-                _download_and_prepare(builder, root)
+                _download_and_prepare(builder, root / "downloads" / "manual")
     except OSError as error:
         raise UserError(f"--data_dir={root}: can't be written: {error}") from None
 
 
-def _download_and_prepare(builder, root: pathlib.Path) -> None:
+def _download_and_prepare(builder, manual_dir: pathlib.Path) -> None:
+    import requests
+    import tensorflow as tf
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
-    manual_dir = root / "downloads" / "manual"
-    files = {url: info.filename for url, info in builder.url_infos.items()}
-    missing = [url for url, file in files.items() if not (manual_dir / file).exists()]
-    if missing and (reason := network_error(missing[0])):
-        raise _unavailable(builder.name, reason, missing[0], manual_dir / files[missing[0]])
-    logging.info("Preparing the TFDS dataset %s in %s", builder.name, root)
+    files = {url: manual_dir / info.filename for url, info in (builder.url_infos or {}).items()}
+    missing = {url: file for url, file in files.items() if not file.exists()}
+    if (url := _first_url(builder, files, missing)) and (reason := network_error(url)):
+        raise _unavailable(builder.name, reason, missing)
+    logging.info("Preparing the TFDS dataset %s in %s", builder.name, builder.data_dir)
     try:
         with _errors_only():
             builder.download_and_prepare()
@@ -146,26 +150,46 @@ def _download_and_prepare(builder, root: pathlib.Path) -> None:
         where = f"{manual_dir} or from its host" if not missing else "its host"
         raise UserError(
             f"tfds:{builder.name}: expected the published checksum of the file from {where}, "
-            f"received another: {' '.join(str(error).split())[:300]}"
+            f"received another: {_one_line(error)}"
         ) from None
-    except (OSError, tfds.download.DownloadError) as error:
-        if not missing:
-            raise
-        raise _unavailable(
-            builder.name, type(error).__name__, missing[0], manual_dir / files[missing[0]]
-        ) from None
+    except (requests.RequestException, tfds.download.DownloadError, tf.errors.OpError) as error:
+        raise _unavailable(builder.name, type(error).__name__, missing) from None
+    except OSError:
+        raise
+    except (
+        Exception
+    ) as error:  # a dataset is other people's code, and may ask for a manual download
+        raise UserError(f"tfds:{builder.name}: can't be prepared: {_one_line(error)}") from None
 
 
-def _unavailable(name: str, reason: str, url: str, manual_file: pathlib.Path):
+def _first_url(builder, files: dict, missing: dict) -> str | None:
+    """What has to be reached to prepare a dataset; None where everything is here."""
+    if missing:
+        return next(iter(missing))
+    # TFDS's own datasets that name no files, by hand or by address, are read from its bucket.
+    of_tfds = type(builder).__module__.startswith("tensorflow_datasets.")
+    from_bucket = of_tfds and not files and not builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+    return "https://storage.googleapis.com/tfds-data" if from_bucket else None
+
+
+def _unavailable(name: str, reason: str, missing: dict[str, pathlib.Path]):
+    bring = "".join(
+        f"  2. fetch {url}\n     on another machine and put it, unchanged, at {file}"
+        + (f", and {len(missing) - 1} other files likewise" if len(missing) > 1 else "")
+        + ";\n"
+        for url, file in list(missing.items())[:1]
+    )
     return CorpusUnavailableError(
         f"The dataset {name} is not on this machine and can't be downloaded ({reason}).\n"
-        "Three ways out:\n"
-        "  1. connect this machine to the network and run the command again;\n"
-        f"  2. fetch {url}\n"
-        f"     on another machine and put it, unchanged, at {manual_file};\n"
-        "  3. train on other text: --corpus=plays, --corpus=PATH of your own, "
+        f"{'Three' if bring else 'Two'} ways out:\n"
+        f"  1. connect this machine to the network and run the command again;\n{bring}"
+        f"  {3 if bring else 2}. train on other text: --corpus=plays, --corpus=PATH of your own, "
         "or --fallback_corpus=plays."
     )
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:600]}"
 
 
 def _read(builder, split: str, text_feature: str) -> str:
