@@ -20,8 +20,11 @@ help:  ## this text
 install: $(VENV)/installed  ## make the virtual environment .venv and install the package in it
 
 generate: $(VENV)/installed  ## write text; trains flags/quick.cfg first if RUN holds no model (PROMPT LENGTH TEMPERATURE RUN)
-	@ls $(RUN)/checkpoints/step-*/manifest.json >/dev/null 2>&1 || \
-		$(BIN)/python -m shakespeare_gen.train --flagfile=$(FLAGS) --run_dir=$(RUN)
+	@if ! ls $(RUN)/checkpoints/step-*/manifest.json >/dev/null 2>&1; then \
+		$(BIN)/python -m shakespeare_gen.train --flagfile=$(FLAGS) --run_dir=$(RUN); \
+	elif grep -qs '"status": "interrupted"' $(RUN)/run.json; then \
+		$(BIN)/python -m shakespeare_gen.train --resume --run_dir=$(RUN); \
+	fi
 	@printf '%s' "$$PROMPT" | $(BIN)/python -m shakespeare_gen.generate --run_dir=$(RUN) \
 		--prompt_path=- --length=$(LENGTH) --temperature=$(TEMPERATURE)
 

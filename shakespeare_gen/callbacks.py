@@ -1,10 +1,9 @@
 """What happens around the batches and epochs of `fit`.
 
-`Progress` is what a run knows of itself; the callbacks share one and a
-checkpoint stores it. They run in the order of this file. Knows no flags.
+The callbacks share one `Progress`, which a checkpoint stores. They run in the
+order of this file. Knows no flags.
 """
 
-import dataclasses
 import math
 import sys
 import time
@@ -12,51 +11,42 @@ import time
 import keras
 import tqdm
 
-from shakespeare_gen import evaluation, metrics
+from shakespeare_gen import checkpoints, evaluation, metrics
 from shakespeare_gen.errors import NotFiniteError
+from shakespeare_gen.interruption import Interruption
+from shakespeare_gen.progress import Progress
 
 
-@dataclasses.dataclass
-class Progress:
-    """Where a run stands: the last finished epoch and step, and the best so far."""
+class StartEpoch(keras.callbacks.Callback):
+    """Streams start from a zero state; an epoch that was interrupted goes on as it was."""
 
-    epoch: int = 0
-    step: int = 0
-    best_step: int | None = None
-    best_validation_loss: float | None = None
-    epochs_without_improvement: int = 0
-
-    def update(self, loss: float | None) -> None:
-        """Takes the validation loss of the epoch that ended; None where there is none."""
-        best = self.best_validation_loss
-        better = loss is None or best is None or loss < best
-        self.epochs_without_improvement = 0 if better else self.epochs_without_improvement + 1
-        if better:
-            self.best_step, self.best_validation_loss = self.step, loss
-
-
-class StopWhenNotFinite(keras.callbacks.Callback):
-    """Raises as soon as the loss is NaN or infinite; the last checkpoint stays."""
-
-    def __init__(self, learning_rate: float, run_path) -> None:
+    def __init__(self, progress: Progress, steps_per_epoch: int) -> None:
         super().__init__()
-        self.learning_rate, self.run_path = learning_rate, run_path
-
-    def on_train_batch_end(self, batch, logs=None):
-        loss = logs["loss"]
-        if not math.isfinite(loss):
-            raise NotFiniteError(
-                f"the training loss became {loss} in batch {batch + 1} of the epoch; the last good "
-                f"checkpoint in {self.run_path} is kept; "
-                f"try --learning_rate={self.learning_rate / 3:.2g}"
-            )
-
-
-class ResetCarriedState(keras.callbacks.Callback):
-    """Streams start at another place each epoch, so their state starts from zero."""
+        self.progress, self.steps_per_epoch = progress, steps_per_epoch
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.model.reset_state()
+        progress = self.progress
+        if progress.step == progress.epoch * self.steps_per_epoch:
+            self.model.reset_state()
+            return
+        sums = (progress.loss_sum, progress.loss_count)
+        for variable, value in zip(self.model.metrics_variables, sums, strict=True):
+            variable.assign(value)
+
+
+class CountSteps(keras.callbacks.Callback):
+    """Brings `progress` up to date after each step; stops when the loss is NaN or infinite."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self.progress = progress
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.progress.step += 1
+        if not math.isfinite(logs["loss"]):
+            raise NotFiniteError(
+                f"the training loss became {logs['loss']} in step {self.progress.step}"
+            )
 
 
 class Throughput(keras.callbacks.Callback):
@@ -81,21 +71,30 @@ class Throughput(keras.callbacks.Callback):
 
 
 class Validate(keras.callbacks.Callback):
-    """Adds the validation loss to the epoch's logs and brings `progress` up to date."""
+    """Adds the validation loss to the epoch's logs and finishes the epoch in `progress`."""
 
-    def __init__(self, progress: Progress, ids, start_id: int, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        ids,
+        start_id: int,
+        steps_per_epoch: int,
+        interruption: Interruption,
+    ) -> None:
         super().__init__()
         self.progress, self.ids, self.start_id = progress, ids, start_id
-        self.steps_per_epoch = steps_per_epoch
+        self.steps_per_epoch, self.interruption = steps_per_epoch, interruption
 
     def on_epoch_end(self, epoch, logs=None):
         loss = None
         if len(self.ids):
-            loss = evaluation.nats_per_character(self.model.network, self.ids, self.start_id)
+            loss = evaluation.nats_per_character(
+                self.model.network, self.ids, self.start_id, poll=self.interruption.check
+            )
+            if not math.isfinite(loss):
+                raise NotFiniteError(f"the validation loss became {loss} in epoch {epoch + 1}")
             logs["validation_loss"] = loss
-        self.progress.epoch = epoch + 1
-        self.progress.step = (epoch + 1) * self.steps_per_epoch
-        self.progress.update(loss)
+        self.progress.finish_epoch(loss, self.steps_per_epoch)
 
 
 class LogMetrics(keras.callbacks.Callback):
@@ -120,51 +119,34 @@ class LogMetrics(keras.callbacks.Callback):
         self.run.append_metrics(row)
 
 
-class SaveCheckpoint(keras.callbacks.Callback):
-    """Saves the last epoch; the best one stays beside it."""
-
-    def __init__(self, run, progress: Progress) -> None:
-        super().__init__()
-        self.run, self.progress = run, progress
-
-    def on_epoch_end(self, epoch, logs=None):
-        progress = dataclasses.asdict(self.progress)
-        self.run.save_checkpoint(self.model, progress, keep_step=self.progress.best_step)
-
-
-class StopEarly(keras.callbacks.Callback):
-    """Ends training after `patience` epochs without a better validation loss."""
-
-    def __init__(self, progress: Progress, patience: int) -> None:
-        super().__init__()
-        self.progress, self.patience = progress, patience
-
-    def on_epoch_end(self, epoch, logs=None):
-        if self.patience and self.progress.epochs_without_improvement >= self.patience:
-            self.model.stop_training = True
-
-
 class ShowProgress(keras.callbacks.Callback):
-    """A bar with ETA, loss and speed on a terminal; one line an epoch everywhere."""
+    """A bar with ETA, loss and speed on a terminal; one line an epoch everywhere.
 
-    def __init__(self, progress: Progress, throughput: Throughput, steps_per_epoch: int) -> None:
+    A context manager, so that the bar goes before anything else is printed.
+    """
+
+    def __init__(
+        self, progress: Progress, throughput: Throughput, epochs: int, steps_per_epoch: int
+    ) -> None:
         super().__init__()
-        self.progress, self.throughput = progress, throughput
-        self.steps_per_epoch = steps_per_epoch
-
-    def on_train_begin(self, logs=None):
-        total = self.params["epochs"] * self.steps_per_epoch
+        self.progress, self.throughput, self.epochs = progress, throughput, epochs
         self.bar = tqdm.tqdm(
-            total=total,
-            initial=self.progress.step,
+            total=epochs * steps_per_epoch,
+            initial=progress.step,
             disable=None,
             leave=False,
             dynamic_ncols=True,
             bar_format="{desc} {percentage:3.0f}%|{bar}| ETA {remaining}{postfix}",
         )
 
+    def __enter__(self) -> "ShowProgress":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bar.close()
+
     def on_epoch_begin(self, epoch, logs=None):
-        self.bar.set_description_str(f"epoch {epoch + 1}/{self.params['epochs']}")
+        self.bar.set_description_str(f"epoch {epoch + 1}/{self.epochs}")
 
     def on_train_batch_end(self, batch, logs=None):
         self.bar.update()
@@ -173,17 +155,12 @@ class ShowProgress(keras.callbacks.Callback):
             self.bar.set_postfix_str(f"{metrics.describe(logs['loss'])}, {speed}", refresh=False)
 
     def on_epoch_end(self, epoch, logs=None):
-        line = (
-            f"epoch {epoch + 1}/{self.params['epochs']}: training {metrics.describe(logs['loss'])}"
-        )
+        line = f"epoch {epoch + 1}/{self.epochs}: training {metrics.describe(logs['loss'])}"
         if "validation_loss" in logs:
-            best = " (best)" if self.progress.best_step == self.progress.step else ""
+            best = "" if self.progress.epochs_without_improvement else " (best)"
             line += f"; validation {metrics.describe(logs['validation_loss'])}{best}"
         speed = self.throughput.characters_per_second / 1000
         self.say(f"{line}; {speed:.1f}k characters/s")
-
-    def on_train_end(self, logs=None):
-        self.bar.close()
 
     def say(self, text: str) -> None:
         """Prints above the bar."""
@@ -206,5 +183,65 @@ class SampleText(keras.callbacks.Callback):
         result = self.generator.generate("", length=self.chars, seed=self.seed, temperature=0.8)
         text = result[0].text
         self.show.say("\n" + "\n".join("    " + line for line in text.splitlines()) + "\n")
-        with self.run.samples_path.open("a", encoding="utf-8") as file:
-            file.write(f"=== epoch {epoch + 1}\n{text}\n")
+        self.run.append_sample(epoch + 1, text)
+
+
+class SaveCheckpoint(keras.callbacks.Callback):
+    """Saves after each epoch, and within one every so many steps or minutes."""
+
+    def __init__(
+        self,
+        run,
+        progress: Progress,
+        steps_per_epoch: int,
+        every_steps: int,
+        every_minutes: float,
+        num_kept: int,
+    ) -> None:
+        super().__init__()
+        self.run, self.progress, self.steps_per_epoch = run, progress, steps_per_epoch
+        self.every_steps, self.num_kept = every_steps, num_kept
+        self.every_seconds = 60 * every_minutes or math.inf
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = self.progress.step
+        if step == (self.progress.epoch + 1) * self.steps_per_epoch:
+            return  # the epoch ends, and saves, in a moment
+        due = self.every_steps and step % self.every_steps == 0
+        if due or time.monotonic() - self._saved_at >= self.every_seconds:
+            self.save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.save()
+
+    def save(self) -> None:
+        """Saves the model as it is."""
+        progress = self.progress
+        if progress.step > progress.epoch * self.steps_per_epoch:
+            progress.loss_sum, progress.loss_count = map(float, self.model.metrics_variables)
+        checkpoints.save(self.run, self.model, progress, self.steps_per_epoch, self.num_kept)
+        self._saved_at = time.monotonic()
+
+
+class StopEarly(keras.callbacks.Callback):
+    """Ends training after `patience` epochs without a better validation loss."""
+
+    def __init__(self, progress: Progress, patience: int) -> None:
+        super().__init__()
+        self.progress, self.patience = progress, patience
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.patience and self.progress.epochs_without_improvement >= self.patience:
+            self.model.stop_training = True
+
+
+class StopWhenInterrupted(keras.callbacks.Callback):
+    """Raises `Interrupted` after the step in which a signal came."""
+
+    def __init__(self, interruption: Interruption) -> None:
+        super().__init__()
+        self.interruption = interruption
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.interruption.check()

@@ -1,141 +1,169 @@
-"""Folders of named tensors and one JSON value, written whole or not at all.
+"""Checkpoints of a run: weights, what training needs to go on, and where it stands.
 
-A checkpoint is written aside, each file synced, a manifest with sizes and
-SHA-256 last; then the folder is renamed and its parent synced. A folder whose
-manifest doesn't verify is damaged, named in a warning and passed over. Knows
-no Keras: tensors are NumPy arrays, in safetensors files.
+    weights.safetensors    the network's weights
+    training.safetensors   optimizer, dropout seeds, carried state
+    state.json             `Progress`, the model's options, the vocabulary's hash
 
-    step-00001200/
-      weights.safetensors  training.safetensors  state.json  manifest.json
+Options and vocabulary are read first; they imply the name, type, shape and
+place of every tensor, and nothing else is read. Knows how a network is stored;
+`atomic` knows how a folder is.
 """
 
 import dataclasses
 import hashlib
-import json
-import os
 import pathlib
-import shutil
 
 import numpy as np
-import safetensors.numpy
 from absl import logging
 
-from shakespeare_gen.errors import UserError
+from shakespeare_gen import architecture, atomic, storage, tensors
+from shakespeare_gen.errors import NotFiniteError, UserError
+from shakespeare_gen.progress import Progress
+from shakespeare_gen.runs import MAX_JSON_BYTES, Run
 
-MANIFEST = "manifest.json"
-STATE = "state.json"
-_PREFIX = "step-"
-
-Tensors = dict[str, np.ndarray]
+WEIGHTS, TRAINING, STATE = "weights.safetensors", "training.safetensors", "state.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """What one folder holds: `tensors` by file stem, then by name."""
+    """A checkpoint that was verified; `weights` by name."""
 
-    step: int
-    tensors: dict[str, Tensors]
-    state: dict
+    place: pathlib.Path
+    progress: Progress
+    weights: dict[str, np.ndarray]
 
 
-def save(folder: pathlib.Path, checkpoint: Checkpoint) -> pathlib.Path:
-    """Writes `checkpoint` below `folder`; replaces one of the same step.
+def save(run: Run, training_model, progress: Progress, steps_per_epoch: int, num_kept: int) -> None:
+    """Saves a compiled model; keeps the newest `num_kept` checkpoints and the best.
 
     Raises:
-      UserError: the disk is full or the folder can't be written; nothing
-        temporary stays and older checkpoints are untouched.
+      NotFiniteError: a weight or what it computes is NaN or infinite; nothing is saved.
+      UserError: it can't be written; older checkpoints are untouched.
     """
-    final = folder / f"{_PREFIX}{checkpoint.step:08d}"
-    partial = folder / f".{final.name}.partial"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        _write_files(partial, checkpoint)
-        if final.exists():
-            shutil.rmtree(final)
-        partial.rename(final)
-        _sync(folder)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise UserError(f"{folder}: the checkpoint can't be written: {error}") from None
-    return final
+    from shakespeare_gen import model
+
+    weights = _arrays(model.weights_of(training_model.network))
+    training = _arrays(training_model.training_state())
+    # The loss of a step is that of the weights before it; these are the weights after it.
+    computed = {"the loss": model.first_log_probabilities(training_model.network)}
+    for name, array in (*weights.items(), *training.items(), *computed.items()):
+        if not np.isfinite(array).all():
+            raise NotFiniteError(f"{name} became NaN or infinite in step {progress.step}")
+    state = {
+        "progress": dataclasses.asdict(progress),
+        "model": run.read_config()["model"],
+        "vocabulary_sha256": _vocabulary_sha256(run),
+    }
+    files = {
+        WEIGHTS: tensors.encode(weights),
+        TRAINING: tensors.encode(training),
+        STATE: storage.to_json(state),
+    }
+    name = progress.checkpoint_name(steps_per_epoch)
+    atomic.save(run.checkpoints, name, files)
+    newest = atomic.names(run.checkpoints)[-num_kept:]
+    atomic.prune(run.checkpoints, {*newest, name, progress.best_checkpoint or name})
 
 
-def load(folder: pathlib.Path, step: int | None = None) -> Checkpoint | None:
-    """The checkpoint of `step`, or the newest one that verifies; None where there is none."""
-    for candidate in reversed(steps(folder)) if step is None else [step]:
-        place = folder / f"{_PREFIX}{candidate:08d}"
-        damage = find_damage(place)
-        if damage is None:
-            return _read(place, candidate)
+def read(run: Run, which: str = "best") -> Checkpoint:
+    """The best checkpoint or the last one; the newest that is whole where that one is damaged.
+
+    Raises:
+      UserError: there is none, or it does not fit the run.
+    """
+    kinds = _weight_kinds(run)
+    place = _newest(run, kinds)
+    progress = _read_progress(run, place)
+    best = run.checkpoints / (progress.best_checkpoint or place.name)
+    if which == "best" and best != place and _is_whole(best, kinds):
+        place, progress = best, _read_progress(run, best)
+    path = place / WEIGHTS
+    weights = tensors.decode(storage.read_bytes(path, tensors.max_bytes(kinds)), kinds, str(path))
+    return Checkpoint(place, progress, weights)
+
+
+def load_network(run: Run, checkpoint: Checkpoint):
+    """Builds the run's network with the weights of `checkpoint`."""
+    from shakespeare_gen import model
+
+    network = model.build(run.read_vocabulary().size, **run.read_config()["model"])
+    _assign(model.weights_of(network), checkpoint.weights)
+    return network
+
+
+def restore(run: Run, training_model) -> Progress:
+    """Loads the last checkpoint into a compiled model; returns its progress."""
+    from shakespeare_gen import model
+
+    checkpoint = read(run, "last")
+    _assign(model.weights_of(training_model.network), checkpoint.weights)
+    training_model.optimizer.build(training_model.trainable_variables)
+    variables = training_model.training_state()
+    kinds = {n: (_stored_dtype(v.dtype), tuple(v.shape)) for n, v in variables.items()}
+    path = checkpoint.place / TRAINING
+    data = storage.read_bytes(path, tensors.max_bytes(kinds))
+    _assign(variables, tensors.decode(data, kinds, str(path)))
+    return checkpoint.progress
+
+
+def _weight_kinds(run: Run) -> tensors.Kinds:
+    options = run.read_config()["model"]
+    shapes = architecture.weight_shapes(run.read_vocabulary().size, **options)
+    return {name: ("float32", shape) for name, shape in shapes.items()}
+
+
+def _newest(run: Run, kinds: tensors.Kinds) -> pathlib.Path:
+    # A trainer may delete the ones that were listed: list again while there are new ones.
+    seen: set[str] = set()
+    while fresh := [name for name in atomic.names(run.checkpoints) if name not in seen]:
+        seen.add(fresh[-1])
+        if _is_whole(run.checkpoints / fresh[-1], kinds):
+            return run.checkpoints / fresh[-1]
+    raise UserError(f"{run.path}: expected a run with a checkpoint, found none that is whole")
+
+
+def _is_whole(place: pathlib.Path, kinds: tensors.Kinds) -> bool:
+    weights_size = tensors.max_bytes(kinds)
+    # An optimizer keeps two numbers a weight at most; carried state is small beside that.
+    limits = {WEIGHTS: weights_size, TRAINING: 4 * weights_size + (64 << 20)}
+    damage = atomic.find_damage(place, {**limits, STATE: MAX_JSON_BYTES})
+    if damage and place.exists():
         logging.warning("%s is damaged and passed over: %s", place, damage)
-    return None
+    return damage is None
 
 
-def steps(folder: pathlib.Path) -> list[int]:
-    """The steps that have a folder here, sorted; damaged ones too."""
-    names = [place.name.removeprefix(_PREFIX) for place in folder.glob(f"{_PREFIX}*")]
-    return sorted(int(name) for name in names if name.isdecimal())
+def _read_progress(run: Run, place: pathlib.Path) -> Progress:
+    """The progress of a checkpoint; refuses one of another model or vocabulary."""
+    path = place / STATE
+    state = storage.read_json(path, MAX_JSON_BYTES)
+    storage.check_keys(state, ("progress", "model", "vocabulary_sha256"), path)
+    options, trained = run.read_config()["model"], state["model"]
+    for name, value in options.items():
+        if not isinstance(trained, dict) or trained.get(name, value) != value:
+            raise UserError(
+                f"{run.config_path}: expected the model of {place.name}, found another {name}: "
+                f"{value!r}"
+            )
+    if state["vocabulary_sha256"] != _vocabulary_sha256(run):
+        raise UserError(
+            f"{run.vocabulary_path}: expected the vocabulary of {place.name}, found another"
+        )
+    return Progress.from_json(state["progress"])
 
 
-def prune(folder: pathlib.Path, keep: set[int]) -> None:
-    """Deletes the checkpoints of all steps but `keep`."""
-    for step in set(steps(folder)) - keep:
-        shutil.rmtree(folder / f"{_PREFIX}{step:08d}", ignore_errors=True)
+def _vocabulary_sha256(run: Run) -> str:
+    return hashlib.sha256(storage.to_json(run.read_vocabulary().to_json())).hexdigest()
 
 
-def find_damage(place: pathlib.Path) -> str | None:
-    """What is wrong with a checkpoint folder, or None."""
-    try:
-        manifest = json.loads((place / MANIFEST).read_text("utf-8"))
-        for name, expected in manifest["files"].items():
-            data = (place / name).read_bytes()
-            found = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            if found != expected:
-                return f"{name}: expected {expected}, received {found}"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"{type(error).__name__}: {error}"
-    return None
+def _stored_dtype(dtype: str) -> str:
+    # safetensors and NumPy disagree on bfloat16; float32 holds it without loss.
+    return "float32" if dtype == "bfloat16" else dtype
 
 
-def write_json(path: pathlib.Path, value) -> None:
-    """Writes `value` to `path` in one move: readers see the old file or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    _sync(partial)
-    partial.replace(path)
+def _arrays(variables: dict) -> dict[str, np.ndarray]:
+    return {n: np.asarray(v).astype(_stored_dtype(v.dtype)) for n, v in variables.items()}
 
 
-def _write_files(place: pathlib.Path, checkpoint: Checkpoint) -> None:
-    for stem, tensors in checkpoint.tensors.items():
-        (place / f"{stem}.safetensors").write_bytes(safetensors.numpy.save(tensors))
-    write_json(place / STATE, checkpoint.state)
-    files = sorted(place.iterdir())
-    for file in files:
-        _sync(file)
-    manifest = {
-        file.name: {
-            "size_bytes": file.stat().st_size,
-            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        }
-        for file in files
-    }
-    write_json(place / MANIFEST, {"step": checkpoint.step, "files": manifest})
-    _sync(place)
-
-
-def _read(place: pathlib.Path, step: int) -> Checkpoint:
-    tensors = {
-        file.stem: safetensors.numpy.load(file.read_bytes())
-        for file in sorted(place.glob("*.safetensors"))
-    }
-    return Checkpoint(step, tensors, json.loads((place / STATE).read_text("utf-8")))
-
-
-def _sync(path: pathlib.Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _assign(variables: dict, arrays: dict[str, np.ndarray]) -> None:
+    for name, variable in variables.items():
+        variable.assign(arrays[name])

@@ -243,6 +243,15 @@ class TrainingConfig(Config):
         0, "epochs without a better validation loss before training stops; 0: never", minimum=0
     )
     seed: int = option(0, "seed of weights, windows and dropout", minimum=0, maximum=2**31 - 1)
+    save_every_steps: int = option(
+        0, "steps between two checkpoints within an epoch; 0: none", minimum=0
+    )
+    save_every_minutes: float = option(
+        10.0, "minutes between two checkpoints within an epoch; 0: none", minimum=0
+    )
+    keep_checkpoints: int = option(
+        1, "newest checkpoints that are kept, besides the best one", minimum=1
+    )
     sample_every_epochs: int = option(1, "epochs between two samples; 0: no samples", minimum=0)
     sample_chars: int = option(200, "characters in a sample", minimum=1)
     tensorboard: bool = option(False, "write TensorBoard logs into the run folder")

@@ -24,6 +24,15 @@ class NotFiniteError(UserError):
     exit_code = 3
 
 
+class Interrupted(UserError):
+    """Ctrl-C or SIGTERM ended the command; the exit code is the one a shell gives that signal."""
+
+    def __init__(self, signal_number: int, message: str = "interrupted") -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number
+
+
 class CorpusUnavailableError(UserError):
     """A corpus is not on this machine and can't be fetched now."""
 

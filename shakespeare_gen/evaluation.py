@@ -9,6 +9,8 @@ that of a single reader to about 1e-5 nats. Nothing is dropped.
 Knows no corpus and no run folder.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -23,8 +25,12 @@ def nats_per_character(
     start_id: int = 0,
     num_streams: int = 32,
     context_chars: int = 256,
+    poll: Callable[[], None] = lambda: None,
 ) -> float:
     """Mean loss of `ids` [N] in nats; `start_id` is read before the first one.
+
+    Args:
+      poll: called before every chunk; what it raises ends the evaluation.
 
     Raises:
       ValueError: there is nothing to predict.
@@ -38,6 +44,7 @@ def nats_per_character(
     for begin in range(0, inputs.shape[1], CHUNK_CHARS):
         if begin == context_chars:  # before it, stream 0 read padding only
             state = [tf.concat([tf.zeros_like(s[:1]), s[1:]], 0) for s in state]
+        poll()
         chunk = slice(begin, begin + CHUNK_CHARS)
         nats, state = read(inputs[:, chunk], targets[:, chunk], weights[:, chunk], state)
         total += float(nats)

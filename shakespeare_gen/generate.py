@@ -22,9 +22,6 @@ def main(
     prompt = read_prompt(prompt_config.prompt, prompt_config.prompt_path)
     from absl import logging
 
-    from shakespeare_gen import devices
-
-    devices.start()
     seed = generation_config.seed if generation_config.seed >= 0 else secrets.randbelow(2**31)
     generator = load_generator(run_config.run_dir, generation_config.checkpoint)
     logging.info("seed %d", seed)
@@ -47,19 +44,24 @@ def load_generator(run_dir: str, checkpoint: str = "best"):
     """A `generation.Generator` of the run's best or last checkpoint."""
     from absl import logging
 
-    from shakespeare_gen import generation, metrics, runs
+    from shakespeare_gen import checkpoints, metrics, runs
 
     run = runs.Run(run_dir)
-    network, progress = run.load_network(checkpoint)
-    loss = progress["best_validation_loss"]
+    found = checkpoints.read(run, checkpoint)
+    # What was read is checked; only now comes TensorFlow, which takes seconds to import.
+    from shakespeare_gen import devices
+
+    devices.start()
+    from shakespeare_gen import generation
+
+    loss = found.progress.best_validation_loss
     logging.info(
-        "%s: the %s checkpoint, epoch %d%s",
+        "%s: %s%s",
         run.path,
-        checkpoint,
-        progress["epoch"],
+        found.place.name,
         "" if loss is None else f"; best validation loss {metrics.describe(loss)}",
     )
-    return generation.Generator(network, run.read_vocabulary())
+    return generation.Generator(checkpoints.load_network(run, found), run.read_vocabulary())
 
 
 def read_prompt(prompt: str, prompt_path: str) -> str:

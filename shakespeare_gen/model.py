@@ -88,6 +88,12 @@ def step(network: keras.Model, ids, state: list) -> tuple:
     return network.get_layer("logits")(x), new_state
 
 
+def first_log_probabilities(network: keras.Model):
+    """What follows id 0 at the start of a text: log-probabilities [1, V]."""
+    logits, _ = step(network, keras.ops.zeros((1,), "int32"), initial_state(network, 1))
+    return keras.ops.log_softmax(logits)
+
+
 def recurrent_layers(network: keras.Model) -> list:
     """The recurrent layers, from the first."""
     return [layer for layer in network.layers if isinstance(layer, keras.layers.RNN)]
@@ -120,6 +126,17 @@ class TrainingModel(keras.Model):
         for variable, value in zip(self.carried, state, strict=False):
             variable.assign(value)
         return logits
+
+    def training_state(self) -> dict:
+        """What a compiled and built model needs besides weights to go on, by name: the
+        optimizer's variables, dropout seeds, carried state."""
+        known = [*weights_of(self.network).values(), *self.metrics_variables]
+        known_ids = {id(variable) for variable in known}
+        others = [v for v in self.variables if id(v) not in known_ids]
+        return {
+            **{f"optimizer/{i:04d}": v for i, v in enumerate(self.optimizer.variables)},
+            **{f"model/{i:04d}": v for i, v in enumerate(others)},
+        }
 
     def reset_state(self) -> None:
         """Makes the carried state zero again."""

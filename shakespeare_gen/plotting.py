@@ -1,9 +1,11 @@
 """Pictures of a run; knows the rows of `metrics.jsonl` and nothing of models."""
 
+import io
 import logging
 import pathlib
 from typing import Any
 
+from shakespeare_gen import storage
 from shakespeare_gen.metrics import bits_per_character
 
 
@@ -26,4 +28,6 @@ def loss_curve(rows: list[dict], path: pathlib.Path) -> None:
     to_bits: Any = bits_per_character
     right = axes.secondary_yaxis("right", functions=(to_bits, lambda bits: bits / to_bits(1)))
     right.set_ylabel("bits per character")
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    storage.write(path, picture.getvalue())

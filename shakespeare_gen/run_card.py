@@ -3,34 +3,54 @@
 What was run, on what, on which text, with which result, and how to use it.
 """
 
+import contextlib
 import importlib.metadata
-import pathlib
 import platform
-import sys
+import shlex
+from collections.abc import Iterator
 
-from shakespeare_gen import checkpoints, devices, metrics
+from shakespeare_gen import devices, metrics, storage
+from shakespeare_gen.errors import Interrupted, UserError
 
 PACKAGES = ("shakespeare_gen", "tensorflow", "keras", "numpy", "tensorflow-datasets")
 
 
-def write(run, status: str, facts: dict) -> None:
-    """Writes both forms; `status` is `running`, `finished` or `stopped`.
+@contextlib.contextmanager
+def kept(run, facts: dict) -> Iterator[None]:
+    """Keeps the card while a run is trained: `running`, then how it ended.
 
     Args:
       facts: `corpus` (name, requested, sha256, lengths), `options` that differ
-        from their defaults, `num_parameters`, and `losses` once they are known.
+        from their defaults, `num_parameters`, `precision`, `resumed`, and once
+        they are known `best_checkpoint` and `losses`.
     """
-    rows = run.metrics()
+    status = "running"
+    _write(run, status, facts)
+    try:
+        yield
+        status = "finished"
+    except Interrupted:
+        status = "interrupted"
+        raise
+    except BaseException as error:
+        status = f"stopped: {type(error).__name__}"
+        raise
+    finally:
+        with contextlib.nullcontext() if status == "finished" else contextlib.suppress(UserError):
+            _write(run, status, facts)
+
+
+def _write(run, status: str, facts: dict) -> None:
     card = {
         "status": status,
         "command": " ".join(["python -m shakespeare_gen.train", *_flags(facts["options"])]),
         "versions": {"python": platform.python_version(), **_versions()},
         "hardware": devices.hardware(),
         **facts,
-        "epochs": rows,
+        "epochs": run.metrics(),
     }
-    checkpoints.write_json(run.card_path, card)
-    run.readme_path.write_text(_markdown(run, card), "utf-8")
+    storage.write(run.card_path, storage.to_json(card))
+    storage.write(run.readme_path, _markdown(run, card).encode())
 
 
 def _versions() -> dict[str, str]:
@@ -47,7 +67,7 @@ def _flags(options: dict) -> list[str]:
     def flag(name, value):
         if isinstance(value, bool):
             return f"--{name}" if value else f"--no{name}"
-        return f"--{name}={value}"
+        return shlex.quote(f"--{name}={value}")
 
     return [flag(name, value) for name, value in options.items()]
 
@@ -73,13 +93,19 @@ def _markdown(run, card: dict) -> str:
         + "".join(f", {gpu}" for gpu in card["hardware"]["gpus"]),
         "- versions: " + ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
     ]
+    lines += [
+        f"- resumed from {resumed['from']}"
+        + "".join(f", {k} {old} → {new}" for k, (old, new) in resumed["changed"].items())
+        for resumed in card["resumed"]
+    ]
+    lines += [f"- best checkpoint: {card['best_checkpoint']}"] if losses else []
     lines += [f"- {split} loss: {metrics.describe(loss)}" for split, loss in losses.items()]
     lines += [
         "",
         "Generate:",
         "",
         "```",
-        f"{pathlib.Path(sys.executable).name} -m shakespeare_gen.generate --run_dir={run.path}",
+        f"python -m shakespeare_gen.generate {shlex.quote(f'--run_dir={run.path}')}",
         "```",
         "",
     ]

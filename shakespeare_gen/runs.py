@@ -2,26 +2,31 @@
 
     config.json      every option of the run, its corpus's hash, the format version
     vocabulary.json  characters in the order of their ids
-    checkpoints/     see `checkpoints`: the last one and the best one
+    checkpoints/     the newest ones and the best one, see `checkpoints`
     metrics.jsonl    one row an epoch
     samples.txt      text sampled while training
     loss.png         the loss curve
     run.json, README.md   the run card, see `run_card`
 
-`generate` needs nothing but this folder. Knows how options are stored, not
-what they do.
+`generate` needs nothing but this folder. What is read back is data that is checked
+before it is used. Knows how a run is stored, not what its options do.
 """
 
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
+import re
 import shutil
+import socket
+import time
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
+from absl import logging
 
-from shakespeare_gen import checkpoints, config, model
+from shakespeare_gen import atomic, config, storage
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.vocabulary import Vocabulary
 
@@ -41,85 +46,153 @@ CHANGEABLE = frozenset(
     | {f.name for f in dataclasses.fields(config.OptimizerConfig)}
     | {"data_dir", "fallback_corpus", "kernel"}
 ) - {"seed", "optimizer"}
+MAX_JSON_BYTES = 1 << 16
+MAX_VOCABULARY_BYTES = 5 << 20  # every code point there is fits
+MAX_ROWS_BYTES = 1 << 26
+CORPUS_KEYS = ("name", "requested", "sha256", "train_chars", "validation_chars", "test_chars")
 
 
 class Run:
-    """One run folder; the paths of its parts, its rows and its checkpoints."""
+    """One run folder: the paths of its parts, its lock, its options and its rows."""
 
     def __init__(self, path: str | pathlib.Path) -> None:
         self.path = pathlib.Path(path).expanduser()
         self.checkpoints = self.path / "checkpoints"
+        self.config_path = self.path / "config.json"
+        self.vocabulary_path = self.path / "vocabulary.json"
         self.metrics_path = self.path / "metrics.jsonl"
         self.samples_path = self.path / "samples.txt"
         self.loss_curve_path = self.path / "loss.png"
         self.card_path = self.path / "run.json"
         self.readme_path = self.path / "README.md"
         self.tensorboard_dir = self.path / "tensorboard"
+        self._lock_path = self.path / ".lock"
+        self._trainer_path = self.path / ".trainer.json"
+
+    # The folder
 
     def has_checkpoint(self) -> bool:
         """Whether there is anything to resume or generate from."""
-        return bool(checkpoints.steps(self.checkpoints))
+        return bool(atomic.names(self.checkpoints))
 
-    def prepare(self, overwrite: bool) -> None:
-        """Makes an empty run folder.
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the run for one trainer.
 
         Raises:
-          UserError: a run or anything else is there, and `overwrite` is off.
+          UserError: another process holds it; the message names that one.
         """
-        try:
-            if self.has_checkpoint() and not overwrite:
-                raise UserError(
-                    f"{self.path}: expected no run here, found one; continue it with --resume, "
-                    "start again with --overwrite, or take another --run_dir"
-                )
-            strangers = self._strangers()
-            if strangers:
-                raise UserError(
-                    f"--run_dir={self.path}: expected a run or nothing, found {strangers[0]}"
-                )
-            if self.path.exists():
-                shutil.rmtree(self.path)
-            self.checkpoints.mkdir(parents=True)
-        except OSError as error:
-            raise UserError(f"--run_dir={self.path}: can't be written: {error}") from None
+        import filelock
 
-    def _strangers(self) -> list[str]:
-        ours = {
-            "config.json",
-            "vocabulary.json",
-            "checkpoints",
-            "metrics.jsonl",
-            "samples.txt",
-            "loss.png",
-            "run.json",
-            "README.md",
-            "tensorboard",
-        }
-        if self.path.exists() and not self.path.is_dir():
-            return [str(self.path)]
-        found = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
-        return [name for name in found if name not in ours and not name.endswith(".partial")]
+        lock = filelock.FileLock(self._lock_path)
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise UserError(
+                f"{self.path}: expected a run that nobody trains, found {self._trainer()}"
+            ) from None
+        except NotImplementedError:
+            logging.warning("%s: this file system has no locks; train here only once", self.path)
+        except OSError as error:
+            raise UserError(f"{self.path}: can't be written: {error.strerror}") from None
+        try:
+            trainer = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()}
+            storage.write(self._trainer_path, storage.to_json(trainer))
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                self._trainer_path.unlink()
+            lock.release()
+
+    def _trainer(self) -> str:
+        with contextlib.suppress(UserError):
+            trainer = storage.read_json(self._trainer_path, MAX_JSON_BYTES)
+            return "process {pid} on {host}, since {since}".format_map(
+                {"pid": "?", "host": "?", "since": "?"} | trainer
+            )
+        return "another process"
+
+    def make(self, overwrite: bool) -> None:
+        """Makes the folder for a new run; what stands there of a run goes with `prepare`.
+
+        Raises:
+          UserError: a run with a checkpoint is there and `overwrite` is off, or
+            something that is no run.
+        """
+        if self.has_checkpoint() and not overwrite:
+            raise UserError(
+                f"{self.path}: expected no run here, found one; continue it with --resume, "
+                "start again with --overwrite, or take another --run_dir"
+            )
+        if stranger := self._stranger():
+            raise UserError(
+                f"--run_dir={self.path}: expected a run, an empty folder or nothing, "
+                f"found {stranger}"
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--run_dir={self.path}: can't be made: {error.strerror}") from None
+
+    def prepare(self) -> None:
+        """Empties the folder of an earlier run; the lock stays."""
+        try:
+            for part in self._parts():
+                shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"--run_dir={self.path}: can't be written: {error.strerror}") from None
+
+    def _parts(self) -> list[pathlib.Path]:
+        # The configuration last: it is what says that the rest is ours.
+        return [
+            self.checkpoints,
+            self.vocabulary_path,
+            self.metrics_path,
+            self.samples_path,
+            self.loss_curve_path,
+            self.card_path,
+            self.readme_path,
+            self.tensorboard_dir,
+            self.config_path,
+        ]
+
+    def _stranger(self) -> str | None:
+        """What in the folder is not a run's; None where all of it is, or nothing is there."""
+        if not self.path.is_dir():
+            return str(self.path) if os.path.lexists(self.path) else None
+        ours = {part.name for part in (*self._parts(), self._lock_path, self._trainer_path)}
+        found = sorted(os.listdir(self.path))
+        strangers = [n for n in found if n not in ours and not n.endswith(".partial")]
+        if strangers:
+            return strangers[0]
+        # A README.md alone is somebody's; beside our configuration it is a run card.
+        visible = [name for name in found if not name.startswith(".")]
+        return visible[0] if visible and self.config_path.name not in visible else None
+
+    # Options and vocabulary
 
     def write_config(self, configs: list[config.Config], corpus: dict[str, Any]) -> None:
         """Stores every option, and `corpus` (name, hash, lengths)."""
-        by_type = {type(c): c for c in configs}
-        groups = {
-            name: dataclasses.asdict(by_type[group])  # type: ignore
-            for name, group in SAVED_GROUPS.items()
-        }
-        value = {"format_version": FORMAT_VERSION, **groups, "data": corpus}
-        checkpoints.write_json(self.path / "config.json", value)
+        value = {"format_version": FORMAT_VERSION, **self._by_group(configs), "data": corpus}
+        storage.write(self.config_path, storage.to_json(storage.sealed(value)))
 
     def read_config(self) -> dict[str, Any]:
-        """The stored options by group, and `data`; every group is checked."""
-        value = self._read_json("config.json")
+        """The stored options by group, and `data`; every value is checked.
+
+        Raises:
+          UserError: a newer version wrote it, it is damaged, or no run's.
+        """
+        value = storage.read_json(self.config_path, MAX_JSON_BYTES)
         if value.get("format_version") != FORMAT_VERSION:
             raise UserError(
-                f"{self.path / 'config.json'}: expected format_version {FORMAT_VERSION}, "
-                f"received {value.get('format_version')!r}; a newer shakespeare_gen wrote it"
+                f"{self.config_path}: expected format_version {FORMAT_VERSION}, received "
+                f"{str(value.get('format_version'))[:20]}; a newer shakespeare_gen wrote it"
             )
+        value = storage.unsealed(value, self.config_path)
+        storage.check_keys(value, ("format_version", *SAVED_GROUPS, "data"), self.config_path)
+        storage.check_keys(value["data"], CORPUS_KEYS, self.config_path)
         for name, group in SAVED_GROUPS.items():
-            config.from_options((group,), value.get(name, {}))
+            value[name] = _checked_options(group, value[name], self.config_path)
         return value
 
     def resumed_options(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +216,26 @@ class Run:
                 )
         return options | given
 
+    def resumptions(self, configs: list[config.Config]) -> list[dict[str, Any]]:
+        """Every resumption so far and this one: where from, and which options changed how."""
+        earlier: Any = None
+        with contextlib.suppress(UserError):
+            earlier = storage.read_json(self.card_path, MAX_ROWS_BYTES).get("resumed")
+        saved = self.read_config()
+        changed = {
+            field: [saved[name][field], value]
+            for name, group in self._by_group(configs).items()
+            for field, value in group.items()
+            if value != saved[name][field]
+        }
+        now = {"from": atomic.names(self.checkpoints)[-1], "changed": changed}
+        return [*(earlier if isinstance(earlier, list) else []), now]
+
+    @staticmethod
+    def _by_group(configs: list[config.Config]) -> dict[str, dict[str, Any]]:
+        by_type = {type(c): c for c in configs}
+        return {name: dataclasses.asdict(by_type[g]) for name, g in SAVED_GROUPS.items()}  # type: ignore
+
     def check_corpus(self, corpus: dict[str, Any], vocabulary: Vocabulary) -> None:
         """Refuses to resume on another text than the run began with."""
         saved = self.read_config()["data"]
@@ -156,97 +249,62 @@ class Run:
 
     def write_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Stores the characters in the order of their ids."""
-        checkpoints.write_json(self.path / "vocabulary.json", vocabulary.to_json())
+        value = storage.sealed(vocabulary.to_json())
+        storage.write(self.vocabulary_path, storage.to_json(value))
 
     def read_vocabulary(self) -> Vocabulary:
-        """The stored vocabulary."""
-        try:
-            return Vocabulary(**self._read_json("vocabulary.json"))
-        except TypeError as error:
-            raise UserError(f"{self.path / 'vocabulary.json'}: {error}") from None
+        """The stored vocabulary.
 
-    def save_checkpoint(self, training_model, progress: dict, keep_step: int | None) -> None:
-        """Saves weights, optimizer and progress; keeps this step and `keep_step` only."""
-        tensors = {
-            "weights": _arrays(model.weights_of(training_model.network)),
-            "training": _arrays(_training_variables(training_model)),
-        }
-        checkpoint = checkpoints.Checkpoint(progress["step"], tensors, progress)
-        checkpoints.save(self.checkpoints, checkpoint)
-        checkpoints.prune(self.checkpoints, {progress["step"], keep_step or 0})
+        Raises:
+          UserError: it is damaged, or no vocabulary.
+        """
+        path = self.vocabulary_path
+        value = storage.read_json(path, MAX_VOCABULARY_BYTES)
+        storage.check_keys(value, ("characters", "has_unknown_id", "sha256"), path)
+        if (type(value["characters"]), type(value["has_unknown_id"])) != (str, bool):
+            raise UserError(f"{path}: expected a string and true or false, found other types")
+        return Vocabulary(**storage.unsealed(value, path))
 
-    def restore(self, training_model) -> dict:
-        """Loads the newest checkpoint into a compiled model; returns its progress."""
-        checkpoint = self._checkpoint("last")
-        _assign(model.weights_of(training_model.network), checkpoint.tensors["weights"])
-        training_model.optimizer.build(training_model.trainable_variables)
-        _assign(_training_variables(training_model), checkpoint.tensors["training"])
-        return checkpoint.state
-
-    def load_network(self, which: str = "best"):
-        """Builds the network and loads the best or last checkpoint: (network, progress)."""
-        options = self.read_config()["model"]
-        network = model.build(self.read_vocabulary().size, **options)
-        checkpoint = self._checkpoint(which)
-        _assign(model.weights_of(network), checkpoint.tensors["weights"])
-        return network, checkpoint.state
+    # Rows and samples
 
     def append_metrics(self, row: dict) -> None:
         """Adds one epoch's row."""
-        with self.metrics_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        storage.append(self.metrics_path, json.dumps(row) + "\n")
 
     def metrics(self) -> list[dict]:
         """The rows so far, one an epoch."""
-        if not self.metrics_path.exists():
-            return []
-        return [json.loads(line) for line in self.metrics_path.read_text("utf-8").splitlines()]
+        text = self._read_text(self.metrics_path)
+        rows = []
+        for line in text.splitlines(keepends=True):
+            # A line that was cut short is the last thing an interrupted run wrote.
+            with contextlib.suppress(ValueError):
+                row = storage.parse_json(line.encode())
+                rows += [row] if type(row.get("epoch")) is int and line.endswith("\n") else []
+        return rows
 
-    def drop_metrics_after(self, step: int) -> None:
-        """Removes the rows of epochs that a resumed run trains again."""
-        rows = [row for row in self.metrics() if row["step"] <= step]
-        self.metrics_path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    def append_sample(self, epoch: int, text: str) -> None:
+        """Adds what the model wrote after an epoch."""
+        storage.append(self.samples_path, f"=== epoch {epoch}\n{text}\n")
 
-    def _checkpoint(self, which: str) -> checkpoints.Checkpoint:
-        last = checkpoints.load(self.checkpoints)
-        if last is None:
-            raise UserError(f"{self.path}: expected a run with a checkpoint, found none")
-        best_step = last.state.get("best_step")
-        if which == "best" and best_step not in (None, last.step):
-            return checkpoints.load(self.checkpoints, best_step) or last
-        return last
+    def drop_after(self, epoch: int) -> None:
+        """Removes the rows and samples of epochs that a resumed run trains again."""
+        rows = [json.dumps(row) + "\n" for row in self.metrics() if row["epoch"] <= epoch]
+        storage.write(self.metrics_path, "".join(rows).encode())
+        samples = re.split(r"^(?==== epoch \d+$)", self._read_text(self.samples_path), flags=re.M)
+        kept = [s for s in samples if s and int(re.findall(r"\d+", s + "0")[0]) <= epoch]
+        storage.write(self.samples_path, "".join(kept).encode())
 
-    def _read_json(self, name: str) -> dict:
-        path = self.path / name
-        with contextlib.suppress(OSError, ValueError):
-            value = json.loads(path.read_text("utf-8"))
-            if isinstance(value, dict):
-                return value
-        found = "no such file" if not path.exists() else "something else"
-        raise UserError(f"{path}: expected a JSON object of a run, found {found}")
-
-
-def _training_variables(training_model) -> dict:
-    """What a checkpoint needs besides weights: optimizer, dropout seeds, carried state."""
-    known = [*model.weights_of(training_model.network).values(), *training_model.metrics_variables]
-    known_ids = {id(v) for v in known}
-    others = [v for v in training_model.variables if id(v) not in known_ids]
-    variables = [*training_model.optimizer.variables, *others]
-    return {f"{i:04d}": variable for i, variable in enumerate(variables)}
+    def _read_text(self, path: pathlib.Path) -> str:
+        if not path.exists():
+            return ""
+        return storage.read_bytes(path, MAX_ROWS_BYTES).decode("utf-8", "replace")
 
 
-def _arrays(variables: dict) -> dict[str, np.ndarray]:
-    return {name: np.asarray(v) for name, v in variables.items()}
-
-
-def _assign(variables: dict, tensors: dict[str, np.ndarray]) -> None:
-    wanted = {name: tuple(v.shape) for name, v in variables.items()}
-    found = {name: t.shape for name, t in tensors.items()}
-    if wanted != found:
-        name = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
-        raise UserError(
-            f"checkpoint: expected tensor {name} of shape {wanted.get(name)}, "
-            f"received {found.get(name)}"
-        )
-    for name, variable in variables.items():
-        variable.assign(tensors[name])
+def _checked_options(group: type[config.Config], value: Any, path: pathlib.Path) -> dict[str, Any]:
+    """Options of one group; those that an older version did not know get their defaults."""
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected options by name, found {str(value)[:80]}")
+    try:
+        return dataclasses.asdict(config.from_options((group,), value)[0])
+    except UserError as error:
+        raise UserError(f"{path}: {str(error)[:400]}") from None

@@ -18,9 +18,26 @@ def main(*_: config.Config) -> None:
 
 def train_model(**options):
     """Trains with `options` (named like the flags); returns the `runs.Run`."""
+    from shakespeare_gen.interruption import Interruption
+
+    with Interruption() as interruption:
+        return _train(options, interruption)
+
+
+def _train(options: dict, interruption):
     from absl import logging
 
-    from shakespeare_gen import corpora, devices, model, plotting, run_card, runs, training, windows
+    from shakespeare_gen import (
+        architecture,
+        corpora,
+        devices,
+        model,
+        plotting,
+        run_card,
+        runs,
+        training,
+        windows,
+    )
     from shakespeare_gen.vocabulary import Vocabulary
 
     configs = config.from_options(config.TRAIN_GROUPS, options)
@@ -35,32 +52,42 @@ def train_model(**options):
     ids = corpora.encode(corpus, vocabulary)
     plan = windows.plan(len(ids["train"]), **asdict(window_c))
     training.check(len(ids["validation"]), **asdict(training_c))
-    facts = {"corpus": corpus.describe(corpus_c.corpus), "options": config.non_defaults(*configs)}
+    shapes = architecture.weight_shapes(vocabulary.size, **asdict(model_c))
+    facts: dict = {
+        "corpus": corpus.describe(corpus_c.corpus),
+        "options": config.non_defaults(*configs),
+    }
     if resume:
         run.check_corpus(facts["corpus"], vocabulary)
     else:
-        run.prepare(start.overwrite)
+        run.make(start.overwrite)
+    with run.locked():
+        facts["resumed"] = run.resumptions(configs) if resume else []
+        if not resume:
+            run.prepare()
         run.write_config(configs, facts["corpus"])
         run.write_vocabulary(vocabulary)
-
-    training.set_seed(training_c.seed)
-    precision = devices.choose_precision(engine.precision)
-    network = model.build(
-        vocabulary.size, **asdict(model_c), kernel=engine.kernel, precision=precision
-    )
-    logging.info("%s parameters, %s", f"{network.count_params():,}", precision)
-    facts |= {"num_parameters": network.count_params(), "precision": precision}
-    run_card.write(run, "running", facts)
-    try:
-        training.train(
-            network, vocabulary, ids, plan, run, asdict(optimizer_c), resume, **asdict(training_c)
+        training.set_seed(training_c.seed)
+        precision = devices.choose_precision(engine.precision)
+        network = model.build(
+            vocabulary.size, **asdict(model_c), kernel=engine.kernel, precision=precision
         )
-    except BaseException:  # Ctrl-C too
-        run_card.write(run, "stopped", facts)
-        raise
-    facts["losses"] = training.final_losses(run, ids)
-    run_card.write(run, "finished", facts)
-    plotting.loss_curve(run.metrics(), run.loss_curve_path)
+        facts |= {"num_parameters": architecture.num_parameters(shapes), "precision": precision}
+        logging.info("%s parameters, %s", f"{facts['num_parameters']:,}", precision)
+        with run_card.kept(run, facts):
+            training.train(
+                network,
+                vocabulary,
+                ids,
+                plan,
+                run,
+                asdict(optimizer_c),
+                resume,
+                interruption,
+                **asdict(training_c),
+            )
+            facts |= training.evaluate_best(run, ids)
+            plotting.loss_curve(run.metrics(), run.loss_curve_path)
     return run
 
 

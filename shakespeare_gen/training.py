@@ -11,10 +11,12 @@ import keras
 import numpy as np
 from absl import logging
 
-from shakespeare_gen import callbacks, evaluation, metrics, windows
-from shakespeare_gen.errors import UsageError
+from shakespeare_gen import callbacks, checkpoints, evaluation, metrics, windows
+from shakespeare_gen.errors import Interrupted, NotFiniteError, UsageError
 from shakespeare_gen.generation import Generator
+from shakespeare_gen.interruption import Interruption
 from shakespeare_gen.model import TrainingModel
+from shakespeare_gen.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,9 +103,13 @@ def train(
     run,
     optimizer_options: dict,
     resume: bool,
+    interruption: Interruption,
     epochs: int,
     patience: int = 0,
     seed: int = 0,
+    save_every_steps: int = 0,
+    save_every_minutes: float = 0.0,
+    keep_checkpoints: int = 1,
     sample_every_epochs: int = 0,
     sample_chars: int = 200,
     tensorboard: bool = False,
@@ -112,51 +118,98 @@ def train(
 
     Args:
       ids: int [num_chars] of the splits `train` and `validation`.
-      resume: continue from the newest checkpoint of `run`.
+      resume: continue from the last checkpoint of `run`.
 
     Raises:
-      NotFiniteError: the loss became NaN or infinite.
+      NotFiniteError: the loss or a weight became NaN or infinite.
+      Interrupted: a signal came; the step is finished and saved.
     """
     model = TrainingModel(network, plan.batch_size if plan.carry_state else None)
     optimizer = make_optimizer(epochs * plan.steps_per_epoch, **optimizer_options)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, jit_compile=False)
     model.build((plan.batch_size, plan.window_chars))
-    progress = callbacks.Progress(**run.restore(model)) if resume else callbacks.Progress()
-    run.drop_metrics_after(progress.step)
+    progress = checkpoints.restore(run, model) if resume else Progress()
+    run.drop_after(progress.epoch)
     if progress.epoch >= epochs or 0 < patience <= progress.epochs_without_improvement:
         logging.info("Nothing to train: the run ended after epoch %d.", progress.epoch)
         return
+    steps = plan.steps_per_epoch
     throughput = callbacks.Throughput(plan.chars_per_step)
-    show = callbacks.ShowProgress(progress, throughput, plan.steps_per_epoch)
+    show = callbacks.ShowProgress(progress, throughput, epochs, steps)
     generator = Generator(network, vocabulary)
+    saver = callbacks.SaveCheckpoint(
+        run, progress, steps, save_every_steps, save_every_minutes, keep_checkpoints
+    )
     hooks = [
-        callbacks.StopWhenNotFinite(optimizer_options["learning_rate"], run.path),
-        callbacks.ResetCarriedState(),
+        callbacks.StartEpoch(progress, steps),
+        callbacks.CountSteps(progress),
         throughput,
-        callbacks.Validate(progress, ids["validation"], vocabulary.start_id, plan.steps_per_epoch),
+        callbacks.Validate(progress, ids["validation"], vocabulary.start_id, steps, interruption),
         callbacks.LogMetrics(run, progress, throughput),
-        callbacks.SaveCheckpoint(run, progress),
-        callbacks.StopEarly(progress, patience),
         show,
         callbacks.SampleText(run, generator, show, sample_every_epochs, sample_chars, seed),
+        saver,
+        callbacks.StopEarly(progress, patience),
+        callbacks.StopWhenInterrupted(interruption),
     ]
     if tensorboard:
         hooks.append(keras.callbacks.TensorBoard(run.tensorboard_dir))
-    model.fit(
-        windows.batches(ids["train"], plan, seed, first_step=progress.step),
-        epochs=epochs,
-        initial_epoch=progress.epoch,
-        steps_per_epoch=plan.steps_per_epoch,
-        callbacks=hooks,
-        shuffle=False,
-        verbose=0,
-    )
+    try:
+        with interruption.deferred(), show:
+            _fit(model, ids["train"], plan, progress, epochs, seed, hooks)
+    except Interrupted as stop:
+        saver.save()
+        message = (
+            f"interrupted and saved after step {progress.step}; go on with: "
+            f"python -m shakespeare_gen.train --resume --run_dir={run.path}"
+        )
+        raise Interrupted(stop.signal_number, message) from None
+    except NotFiniteError as error:
+        rate = f"--learning_rate={optimizer_options['learning_rate'] / 3:.2g}"
+        way_out = f"try {rate}"
+        if run.has_checkpoint():
+            way_out = (
+                f"the last good checkpoint in {run.path} is kept, --resume goes on from it; "
+                f"try {rate}"
+            )
+        raise NotFiniteError(f"{error}; {way_out}") from None
 
 
-def final_losses(run, ids: dict) -> dict[str, float]:
-    """Nats per character of the best checkpoint: validation, test, and both as one text."""
-    network, _ = run.load_network("best")
+def _fit(model, train_ids, plan: windows.Plan, progress: Progress, epochs: int, seed: int, hooks):
+    """`fit`, first to the end of an epoch that was begun, then over the whole ones."""
+
+    def fit(last_epoch: int, steps: int) -> None:
+        model.fit(
+            windows.batches(train_ids, plan, seed, first_step=progress.step),
+            epochs=last_epoch,
+            initial_epoch=progress.epoch,
+            steps_per_epoch=steps,
+            callbacks=hooks,
+            shuffle=False,
+            verbose=0,
+        )
+
+    steps_left = (progress.epoch + 1) * plan.steps_per_epoch - progress.step
+    if steps_left == 0:  # every step is done, but it was never validated
+        # In float32, as Keras divides.
+        loss = float(np.float32(progress.loss_sum) / np.float32(progress.loss_count))
+        every = keras.callbacks.CallbackList(hooks, model=model)
+        every.on_train_begin()
+        every.on_epoch_begin(progress.epoch)
+        every.on_epoch_end(progress.epoch, {"loss": loss})
+        every.on_train_end()
+    elif steps_left < plan.steps_per_epoch:
+        fit(progress.epoch + 1, steps_left)
+    if progress.epoch < epochs and not model.stop_training:
+        fit(epochs, plan.steps_per_epoch)
+
+
+def evaluate_best(run, ids: dict) -> dict:
+    """The best checkpoint's name and its `losses` in nats per character: validation, test, and
+    both as one text; empty splits are left out."""
+    checkpoint = checkpoints.read(run, "best")
+    network = checkpoints.load_network(run, checkpoint)
     start_id = run.read_vocabulary().start_id
     held_out = {split: ids[split] for split in ("validation", "test") if len(ids[split])}
     losses = {
@@ -168,4 +221,4 @@ def final_losses(run, ids: dict) -> dict[str, float]:
         losses["both"] = float(np.average(list(losses.values()), weights=num_chars))
     for split, loss in losses.items():
         logging.info("%s: %s", split, metrics.describe(loss))
-    return losses
+    return {"best_checkpoint": checkpoint.place.name, "losses": losses}

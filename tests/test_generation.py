@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shakespeare_gen import generation
+from shakespeare_gen import checkpoints, generation
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.generation import Stopper
 from shakespeare_gen.vocabulary import Vocabulary
@@ -85,13 +85,13 @@ def test_a_stop_string_never_leaks_whatever_the_chunks(text, stop, size):
 def test_a_model_learns_abab_to_a_tenth_of_a_bit(abab_run):
     best = min(row["validation_loss_bits_per_character"] for row in abab_run.metrics())
     assert best < 0.1
-    network, _ = abab_run.load_network()
+    network = checkpoints.load_network(abab_run, checkpoints.read(abab_run))
     generator = generation.Generator(network, abab_run.read_vocabulary())
     assert generator.generate("ab", length=40, temperature=0.0)[0].text == "ab" * 20
 
 
 def test_an_unknown_prompt_character_is_refused_by_name(abab_run):
-    network, _ = abab_run.load_network()
+    network = checkpoints.load_network(abab_run, checkpoints.read(abab_run))
     generator = generation.Generator(network, abab_run.read_vocabulary())
     with pytest.raises(UserError, match="'X' at 2"):
         generator.generate("abX", length=4)

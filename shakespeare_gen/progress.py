@@ -1,0 +1,72 @@
+"""Where a run stands; the callbacks share one and every checkpoint stores it."""
+
+import dataclasses
+import math
+import re
+from typing import Any
+
+from shakespeare_gen.errors import UserError
+
+_NAME = re.compile(r"step-\d{8,12}-epoch-\d{4,9}")
+
+
+@dataclasses.dataclass
+class Progress:
+    """Finished epochs, steps of all epochs, and the best validation loss so far.
+
+    An epoch is finished once it is validated: `step` may be ahead of `epoch`.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best_checkpoint: str | None = None
+    best_validation_loss: float | None = None
+    epochs_without_improvement: int = 0
+    loss_sum: float = 0.0  # of the epoch that is not finished, as Keras adds it up
+    loss_count: float = 0.0
+
+    def checkpoint_name(self, steps_per_epoch: int) -> str:
+        """`step-00000490-epoch-0001` at the end of an epoch, `step-00000123` within one.
+
+        The end of an epoch has a name of its own before and after its validation, so
+        that no checkpoint ever takes the place of another one.
+        """
+        at_end = self.epoch and self.step == self.epoch * steps_per_epoch
+        return f"step-{self.step:08d}" + (f"-epoch-{self.epoch:04d}" if at_end else "")
+
+    def finish_epoch(self, loss: float | None, steps_per_epoch: int) -> None:
+        """Counts an epoch; `loss` is its validation loss, None where there is no such text."""
+        self.epoch += 1
+        self.loss_sum = self.loss_count = 0.0
+        best = self.best_validation_loss
+        better = loss is None or best is None or loss < best
+        self.epochs_without_improvement = 0 if better else self.epochs_without_improvement + 1
+        if better:
+            self.best_checkpoint = self.checkpoint_name(steps_per_epoch)
+            self.best_validation_loss = loss
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Progress":
+        """The progress of a checkpoint.
+
+        Raises:
+          UserError: a field is missing, unknown or out of bounds.
+        """
+        if not isinstance(value, dict) or set(value) != {f.name for f in dataclasses.fields(cls)}:
+            raise UserError("progress: expected the fields of a run's progress, found others")
+        for name in ("epoch", "step", "epochs_without_improvement"):
+            if type(value[name]) is not int or not 0 <= value[name] < 2**53:
+                raise UserError(f"progress: expected {name} to be a count, found {value[name]!r}")
+        name = value["best_checkpoint"]
+        if name is not None and not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise UserError(
+                f"progress: expected the name of a checkpoint, found {str(name)[:80]!r}"
+            )
+        for key in ("best_validation_loss", "loss_sum", "loss_count"):
+            number = value[key]
+            if not (type(number) is float and math.isfinite(number)) and (number, key) != (
+                None,
+                "best_validation_loss",
+            ):
+                raise UserError(f"progress: expected {key} to be a number, found {number!r}")
+        return cls(**value)

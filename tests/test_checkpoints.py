@@ -1,0 +1,529 @@
+"""Checkpoints are written whole or not at all, and read as data that nobody is trusted for."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from shakespeare_gen import architecture, atomic, checkpoints, model, runs, storage, tensors
+from shakespeare_gen.config import CELLS
+from shakespeare_gen.errors import UserError
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture
+def run(abab_run, tmp_path):
+    """A copy of a finished run, with one checkpoint."""
+    copy = runs.Run(shutil.copytree(abab_run.path, tmp_path / "run"))
+    last = atomic.names(copy.checkpoints)[-1]
+    state = json.loads((copy.checkpoints / last / "state.json").read_text("utf-8"))
+    atomic.prune(copy.checkpoints, {state["progress"]["best_checkpoint"]})
+    return copy
+
+
+def only_checkpoint(run):
+    [name] = atomic.names(run.checkpoints)
+    return run.checkpoints / name
+
+
+def reseal(place):
+    """Makes the manifest say what is there, as somebody hostile would."""
+    names = ["weights.safetensors", "training.safetensors", "state.json"]
+    files = {name: (place / name).read_bytes() for name in names}
+    manifest = storage.to_json(atomic._manifest(files))
+    (place / "manifest.json").write_bytes(manifest)
+
+
+# Shapes
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_shapes_of_weights_are_those_that_are_built(cell):
+    options = {"cell": cell, "units": 6, "num_layers": 3, "embedding_size": 4, "residual": True}
+    network = model.build(9, **options)
+    built = {name: tuple(w.shape) for name, w in model.weights_of(network).items()}
+    shapes = architecture.weight_shapes(9, **options)
+    assert shapes == built
+    assert architecture.num_parameters(shapes) == network.count_params()
+
+
+def test_a_model_beyond_measure_is_refused_before_it_is_built():
+    with pytest.raises(UserError, match="expected at most 1,000,000,000 parameters, received"):
+        architecture.weight_shapes(65, "lstm", units=16384, num_layers=64, embedding_size=64)
+
+
+# Damage
+
+
+def test_every_flipped_bit_and_every_cut_is_detected(run):
+    """200 bits and 50 cuts, over every file that loading reads."""
+    place = only_checkpoint(run)
+    files = [*sorted(place.iterdir()), run.config_path, run.vocabulary_path]
+    assert len(files) == 6
+    chance = random.Random(0)
+    checkpoints.read(run)
+    for number in range(250):
+        path = chance.choice(files)
+        good = path.read_bytes()
+        if number < 200:
+            bad = bytearray(good)
+            bad[chance.randrange(len(good))] ^= 1 << chance.randrange(8)
+        else:
+            bad = good[: chance.randrange(len(good))]
+        path.write_bytes(bad)
+        with pytest.raises(UserError):
+            checkpoints.read(run)
+        path.write_bytes(good)
+    checkpoints.read(run)
+
+
+def test_a_damaged_checkpoint_is_named_and_passed_over(run, caplog):
+    place = only_checkpoint(run)
+    later = shutil.copytree(place, run.checkpoints / "step-00009999")
+    data = bytearray((later / "weights.safetensors").read_bytes())
+    data[-1] ^= 1
+    (later / "weights.safetensors").write_bytes(data)
+    assert checkpoints.read(run, "last").place == place
+    assert "step-00009999 is damaged and passed over: weights.safetensors: expected" in caplog.text
+
+
+def test_a_damaged_best_checkpoint_gives_way_to_the_last(run, caplog):
+    place = only_checkpoint(run)
+    shutil.copytree(place, run.checkpoints / "step-00009999")
+    (place / "training.safetensors").unlink()
+    assert checkpoints.read(run, "best").place.name == "step-00009999"
+    assert f"{place.name} is damaged and passed over" in caplog.text
+
+
+# Saving
+
+
+def test_a_whole_checkpoint_is_never_written_again_and_a_damaged_one_is(tmp_path):
+    files = {"a.json": b"one", "b.json": b"two"}
+    place = atomic.save(tmp_path, "step-00000001", files)
+    before = os.stat(place / "a.json").st_ino
+    atomic.save(tmp_path, "step-00000001", files)
+    assert os.stat(place / "a.json").st_ino == before
+    (place / "a.json").write_bytes(b"0ne")
+    atomic.save(tmp_path, "step-00000001", files)
+    assert atomic.find_damage(place, {"a.json": 3, "b.json": 3}) is None
+
+
+def test_steps_are_in_the_order_of_their_numbers(tmp_path):
+    names = ["step-00000007", "step-00000100", "step-00000100-epoch-0001", "step-100000000"]
+    for name in reversed(names):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".step-00000200.partial").mkdir()
+    (tmp_path / "step-1").mkdir()
+    assert atomic.names(tmp_path) == names
+
+
+SAVE = """
+import pathlib, sys
+from shakespeare_gen import atomic
+folder = pathlib.Path(sys.argv[1])
+files = {name: name.encode() * 999 for name in ("a.json", "b.json", "c.json")}
+atomic.save(folder, "step-00000002", files)
+atomic.prune(folder, {"step-00000002"})
+"""
+CALLS = "write,fsync,mkdir,rename,renameat,renameat2,unlink,unlinkat,rmdir"
+
+
+def trace(folder, *arguments):
+    command = ["strace", "-f", "-qq", *arguments, sys.executable, "-c", SAVE, str(folder)]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, check=False
+    )
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_system_call_of_a_save_leaves_a_whole_checkpoint(tmp_path):
+    """kill -9 at each write, fsync, mkdir, rename and delete in turn, old checkpoint in place."""
+    counted = tmp_path / "counted"
+    calls_path = tmp_path / "calls"
+    old = {name: b"old" for name in ("a.json", "b.json", "c.json")}
+    sizes = {name: 9999 for name in old}
+    atomic.save(counted, "step-00000001", old)
+    try:
+        traced = trace(counted, "-e", f"trace={CALLS}", "-o", str(calls_path))
+    except FileNotFoundError:
+        pytest.skip("strace is not on this machine")
+    if traced.returncode:
+        pytest.skip("this machine lets nobody trace a process (strace)")
+    calls = [line.split("(")[0].split()[-1] for line in calls_path.read_text().splitlines()]
+    numbered = [(call, calls[: i + 1].count(call)) for i, call in enumerate(calls)]
+    assert {"write", "fsync", "mkdir"} <= set(calls)
+    assert len(numbered) > 15
+    kills, newest = 0, []
+    for call, number in numbered:
+        folder = tmp_path / f"{call}-{number}"
+        atomic.save(folder, "step-00000001", old)
+        killed = trace(folder, "-e", f"inject={call}:signal=SIGKILL:when={number}")
+        kills += killed.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        whole = [
+            name
+            for name in atomic.names(folder)
+            if atomic.find_damage(folder / name, sizes) is None
+        ]
+        assert whole, (call, number)
+        assert whole == atomic.names(folder), (call, number)  # no half of one is ever in sight
+        newest.append(whole[-1])
+        assert trace(folder).returncode == 0
+        assert os.listdir(folder) == ["step-00000002"], (call, number)
+    assert kills == len(numbered)
+    # Before the rename the old one is the newest, after it the new one.
+    assert newest == sorted(newest)
+    assert set(newest) == {"step-00000001", "step-00000002"}
+
+
+# Hostile files: each changes a run folder; loading must end in one line.
+
+
+def write_json(path, text):
+    path.write_text(text, encoding="utf-8")
+
+
+def edit_config(run, **model_options):
+    value = json.loads(run.config_path.read_text("utf-8"))
+    value.pop("sha256")
+    value["model"] |= model_options
+    write_json(run.config_path, json.dumps(storage.sealed(value)))
+
+
+def edit_weights(run, header=None, header_bytes=None, data=b""):
+    header_bytes = header_bytes if header_bytes is not None else json.dumps(header).encode()
+    place = only_checkpoint(run)
+    size = len(header_bytes).to_bytes(8, "little")
+    (place / "weights.safetensors").write_bytes(size + header_bytes + data)
+    reseal(place)
+
+
+def weights_header(run):
+    data = (only_checkpoint(run) / "weights.safetensors").read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + size]), data[8 + size :]
+
+
+def header_that_is_giant(run):
+    path = only_checkpoint(run) / "weights.safetensors"
+    path.write_bytes((2**62).to_bytes(8, "little") + path.read_bytes()[8:])
+    reseal(only_checkpoint(run))
+
+
+def header_of_megabytes(run):
+    edit_weights(run, header_bytes=b'{"a":"' + b"x" * (64 << 20) + b'"}')
+
+
+def shape_bomb(run):
+    header, data = weights_header(run)
+    header["logits/kernel"]["shape"] = [1 << 40, 1 << 20]
+    edit_weights(run, header, data=data)
+
+
+def other_type(run):
+    header, data = weights_header(run)
+    header["logits/bias"]["dtype"] = "I32"
+    edit_weights(run, header, data=data)
+
+
+def overlapping_tensors(run):
+    header, data = weights_header(run)
+    header["logits/bias"]["data_offsets"] = [0, 12]
+    edit_weights(run, header, data=data)
+
+
+def tensor_too_many(run):
+    header, data = weights_header(run)
+    header["extra"] = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    edit_weights(run, header, data=data)
+
+
+def duplicate_tensors(run):
+    _, data = weights_header(run)
+    entry = b'"logits/bias":{"dtype":"F32","shape":[3],"data_offsets":[0,12]}'
+    edit_weights(run, header_bytes=b"{" + entry + b"," + entry + b"}", data=data)
+
+
+def deep_header(run):
+    edit_weights(run, header_bytes=b'{"a":' * 900 + b"1" + b"}" * 900)
+
+
+def duplicate_keys(run):
+    text = run.config_path.read_text("utf-8")
+    write_json(run.config_path, text.replace('"units": 16', '"units": 16, "units": 16'))
+
+
+def deep_config(run):
+    write_json(run.config_path, '{"model":' + "[" * 30_000 + "]" * 30_000 + "}")
+
+
+def deep_vocabulary(run):
+    write_json(run.vocabulary_path, '{"characters":' + "[" * 2_000_000 + "]" * 2_000_000 + "}")
+
+
+def wide_vocabulary(run):
+    write_json(run.vocabulary_path, '{"characters":[' + ",".join(["[]"] * 1_600_000) + "]}")
+
+
+def huge_vocabulary(run):
+    with run.vocabulary_path.open("wb") as file:
+        file.truncate(50 << 30)
+
+
+def other_vocabulary(run):
+    value = storage.sealed({"characters": "\nxy", "has_unknown_id": False})
+    write_json(run.vocabulary_path, json.dumps(value))
+
+
+def numbers_that_are_none(run):
+    text = run.config_path.read_text("utf-8")
+    write_json(run.config_path, text.replace('"units": 16', '"units": NaN'))
+
+
+def endless_number(run):
+    text = run.config_path.read_text("utf-8")
+    write_json(run.config_path, text.replace('"units": 16', '"units": 1' + "0" * 50_000))
+
+
+def infinite_number(run):
+    edit_config(run)
+    text = run.config_path.read_text("utf-8")
+    write_json(run.config_path, text.replace('"learning_rate": 0.02', '"learning_rate": 1e999'))
+
+
+def model_bomb(run):
+    edit_config(run, units=16384, num_layers=64)
+
+
+def other_model(run):
+    edit_config(run, units=17)
+
+
+def unknown_option(run):
+    edit_config(run, run_me="import os")
+
+
+def wrong_type_of_option(run):
+    edit_config(run, cell=["lstm"])
+
+
+def unknown_group(run):
+    value = json.loads(run.config_path.read_text("utf-8"))
+    value.pop("sha256")
+    write_json(run.config_path, json.dumps(storage.sealed({**value, "class_name": "Lambda"})))
+
+
+def sparse_training_state(run):
+    place = only_checkpoint(run)
+    with (place / "training.safetensors").open("r+b") as file:
+        file.truncate(50 << 30)
+    manifest = json.loads((place / "manifest.json").read_text("utf-8"))
+    manifest["files"]["training.safetensors"]["size_bytes"] = 50 << 30
+    (place / "manifest.json").write_bytes(storage.to_json(manifest))
+
+
+def path_in_manifest(run):
+    path = only_checkpoint(run) / "manifest.json"
+    path.write_text(path.read_text("utf-8").replace("state.json", "../../config.json"), "utf-8")
+
+
+def path_in_state(run):
+    path = only_checkpoint(run) / "state.json"
+    state = json.loads(path.read_text("utf-8"))
+    state["progress"]["best_checkpoint"] = "../../../elsewhere"
+    path.write_bytes(storage.to_json(state))
+    reseal(only_checkpoint(run))
+
+
+def link_to_a_device(run):
+    path = only_checkpoint(run) / "weights.safetensors"
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def link_to_a_folder(run):
+    place = only_checkpoint(run)
+    place.rename(run.path.parent / "elsewhere")
+    place.symlink_to(run.path.parent / "elsewhere")
+
+
+def pipe_for_config(run):
+    run.config_path.unlink()
+    os.mkfifo(run.config_path)
+
+
+def config_missing(run):
+    run.config_path.unlink()
+
+
+def config_of_bytes(run):
+    run.config_path.write_bytes(b"\x80\x04\x95\xff" * 99)
+
+
+def progress_of_another_kind(run):
+    path = only_checkpoint(run) / "state.json"
+    state = json.loads(path.read_text("utf-8"))
+    state["progress"]["step"] = "12"
+    path.write_bytes(storage.to_json(state))
+    reseal(only_checkpoint(run))
+
+
+HOSTILE = {
+    header_that_is_giant: "expected a safetensors header, found one of 4,611,686",
+    header_of_megabytes: "none that is whole",
+    shape_bomb: "expected tensor logits/kernel",
+    other_type: "expected tensor logits/bias",
+    overlapping_tensors: "expected tensors that fill",
+    tensor_too_many: "'extra' is there",
+    duplicate_tensors: "a duplicate key",
+    deep_header: "nested too deeply|expected . tensors",
+    duplicate_keys: "config.json: .* a duplicate key",
+    deep_config: "config.json: .* nested too deeply",
+    deep_vocabulary: "vocabulary.json: .* nested too deeply",
+    wide_vocabulary: "vocabulary.json: expected characters, has_unknown_id, sha256",
+    huge_vocabulary: "vocabulary.json: expected at most 5,242,880 bytes, found 53,687,091,200",
+    other_vocabulary: "expected the vocabulary of step",
+    numbers_that_are_none: "config.json: .* NaN, which is no JSON",
+    endless_number: "config.json: expected a JSON object|sha256",
+    infinite_number: "config.json: .*(no JSON|sha256)",
+    model_bomb: "expected at most 1,000,000,000 parameters",
+    other_model: "found another units: 17|none that is whole",
+    unknown_option: "config.json: unknown option 'run_me'",
+    wrong_type_of_option: "config.json: --cell: expected",
+    unknown_group: "config.json: expected format_version, .*class_name",
+    sparse_training_state: "none that is whole",
+    path_in_manifest: "none that is whole",
+    path_in_state: "expected the name of a checkpoint",
+    link_to_a_device: "none that is whole",
+    link_to_a_folder: "none that is whole",
+    pipe_for_config: "expected a regular file",
+    config_missing: "config.json: can't be read: No such file",
+    config_of_bytes: "config.json: expected a JSON object",
+    progress_of_another_kind: "expected step to be a count",
+}
+
+
+def test_hostile_files_end_in_one_line_quickly_and_in_little_memory(run, tmp_path):
+    """Under 2 s and 200 MB each, in a process that has loaded the same run before."""
+    if not os.path.exists("/proc/self/clear_refs"):
+        pytest.skip("this machine does not tell a process's peak of memory (/proc)")
+    folders = []
+    for hostile in HOSTILE:
+        folder = shutil.copytree(run.path, tmp_path / hostile.__name__)
+        hostile(runs.Run(folder))
+        folders.append(str(folder))
+    code = (
+        "import json, sys, time\n"
+        "from shakespeare_gen import checkpoints, runs\n"
+        "from shakespeare_gen.errors import UserError\n"
+        "def memory(key):\n"
+        "    lines = open('/proc/self/status').read().splitlines()\n"
+        "    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024\n"
+        "good, *hostile = sys.argv[1:]\n"
+        "checkpoints.read(runs.Run(good))\n"
+        "for folder in hostile:\n"
+        "    open('/proc/self/clear_refs', 'w').write('5')  # the peak starts from here\n"
+        "    before, began, message = memory('VmRSS'), time.monotonic(), ''\n"
+        "    try: checkpoints.read(runs.Run(folder))\n"
+        "    except UserError as error: message = str(error)\n"
+        "    seconds = time.monotonic() - began\n"
+        "    print(json.dumps([message, seconds, memory('VmHWM') - before]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(run.path), *folders],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == len(HOSTILE), done.stderr[-2000:]
+    wrong = [
+        (hostile.__name__, *answer)
+        for (hostile, expected), answer in zip(HOSTILE.items(), answers, strict=True)
+        if not re.search(expected, answer[0]) or answer[1] > 2 or answer[2] > 200
+    ]
+    assert wrong == []
+    assert all("\n" not in message and len(message) < 1000 for message, *_ in answers)
+
+
+def test_loading_runs_no_code_and_opens_nothing_outside_the_run_folder(run):
+    """An audit hook sees every import, exec, unpickling, process, socket and open file."""
+    code = (
+        "import pathlib, sys\n"
+        "from shakespeare_gen import checkpoints, devices, runs\n"
+        "devices.start()\n"
+        "run = runs.Run(sys.argv[1])\n"
+        "checkpoints.load_network(run, checkpoints.read(run))  # Keras imports what it needs\n"
+        "forbidden = ('exec', 'compile', 'marshal.', 'pickle.', 'import', 'subprocess.',\n"
+        "             'socket.', 'os.system', 'os.exec', 'os.posix_spawn', 'ctypes.dlopen')\n"
+        "seen = []\n"
+        "def hook(event, arguments):\n"
+        "    if event.startswith(forbidden): raise SystemExit(f'{event} {arguments}')\n"
+        "    if event == 'open' and isinstance(arguments[0], (str, bytes, pathlib.Path)):\n"
+        "        seen.append(event)\n"
+        "        if run.path not in pathlib.Path(str(arguments[0])).parents:\n"
+        "            raise SystemExit(f'opened {arguments[0]}')\n"
+        "sys.addaudithook(hook)\n"
+        "network = checkpoints.load_network(run, checkpoints.read(run))\n"
+        "assert len(seen) > 4, seen\n"
+        "print(network.count_params())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(run.path)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 1000
+
+
+# Tensors
+
+
+def test_arrays_come_back_as_they_were():
+    arrays = {
+        "a": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "b": np.array(7, np.int64),
+        "c": np.zeros((0, 4), np.int32),
+        "d": np.array([1, 2], np.uint32),
+    }
+    kinds = {name: (str(a.dtype), a.shape) for name, a in arrays.items()}
+    data = tensors.encode(arrays)
+    assert len(data) <= tensors.max_bytes(kinds)
+    for name, array in tensors.decode(data, kinds, "x").items():
+        np.testing.assert_array_equal(array, arrays[name])
+        assert array.dtype == arrays[name].dtype
+
+
+def test_a_run_of_a_newer_format_is_refused(run):
+    path = run.config_path
+    path.write_text(path.read_text("utf-8").replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(UserError, match="expected format_version 1, received 2; a newer"):
+        checkpoints.read(run)
+
+
+def test_a_folder_that_a_trainer_tidies_meanwhile_is_read(run, monkeypatch):
+    """The checkpoint that was listed is gone when it is opened; a newer one is there."""
+    place = only_checkpoint(run)
+    find_damage = atomic.find_damage
+
+    def tidied(at, max_bytes):
+        if at == place:
+            shutil.copytree(place, run.checkpoints / "step-00009999")
+            shutil.rmtree(place)
+        return find_damage(at, max_bytes)
+
+    monkeypatch.setattr(atomic, "find_damage", tidied)
+    assert checkpoints.read(run, "last").place.name == "step-00009999"

@@ -1,0 +1,422 @@
+"""A run that was stopped anywhere goes on as if nothing had happened."""
+
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import shakespeare_gen
+from shakespeare_gen import atomic, callbacks, checkpoints, evaluation, runs
+from shakespeare_gen.errors import Interrupted, NotFiniteError, UserError
+from tests.conftest import REPOSITORY
+
+# 1,890 training characters in windows of 16, 8 a batch: 14 steps an epoch.
+OPTIONS = {
+    "units": 8,
+    "embedding_size": 4,
+    "window_chars": 16,
+    "batch_size": 8,
+    "dropout": 0.3,
+    "learning_rate": 0.02,
+    "warmup_steps": 5,
+    "epochs": 3,
+    "sample_chars": 30,
+    "seed": 2,
+}
+STEPS_PER_EPOCH = 14
+EXACT = ("epoch", "step", "loss", "validation_loss", "learning_rate")
+
+
+@pytest.fixture(scope="module")
+def text_path(small_text, tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "small.txt"
+    path.write_text(small_text[:2100], encoding="utf-8")
+    return str(path)
+
+
+def train(text_path, run_dir, **options):
+    options = {**OPTIONS, "corpus": text_path, "run_dir": str(run_dir), **options}
+    return shakespeare_gen.train_model(**options)
+
+
+def resume(run_dir, **options):
+    return shakespeare_gen.train_model(run_dir=str(run_dir), resume=True, **options)
+
+
+def what_must_be_equal(run):
+    """The last checkpoint byte for byte, the metrics without their times, the samples."""
+    place = checkpoints.read(run, "last").place
+    files = {path.name: path.read_bytes() for path in place.iterdir()}
+    rows = [{key: row[key] for key in EXACT} for row in run.metrics()]
+    return place.name, files, rows, run.samples_path.read_text("utf-8")
+
+
+def assert_equal(run, whole):
+    name, files, rows, samples = what_must_be_equal(run)
+    expected_name, expected_files, expected_rows, expected_samples = what_must_be_equal(whole)
+    assert (name, rows, samples) == (expected_name, expected_rows, expected_samples)
+    assert files.keys() == expected_files.keys()
+    assert [f for f in files if files[f] != expected_files[f]] == []
+
+
+def signal_at_step(monkeypatch, step, number=signal.SIGTERM):
+    """Sends the process a signal while step `step` is being counted."""
+    count = callbacks.CountSteps.on_train_batch_end
+
+    def counted(self, batch, logs=None):
+        count(self, batch, logs)
+        if self.progress.step == step:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(callbacks.CountSteps, "on_train_batch_end", counted)
+
+
+@pytest.fixture(scope="module")
+def whole_runs(text_path, tmp_path_factory):
+    """Uninterrupted runs by their options, each trained once."""
+    made = {}
+
+    def get(**options):
+        key = json.dumps(options)
+        if key not in made:
+            made[key] = train(text_path, tmp_path_factory.mktemp("whole") / "run", **options)
+        return made[key]
+
+    return get
+
+
+@pytest.mark.parametrize("step", [1, 7, STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH + 13])
+@pytest.mark.parametrize("carry_state", [False, True])
+def test_a_run_stopped_at_any_step_resumes_bit_for_bit(
+    text_path, tmp_path, monkeypatch, whole_runs, carry_state, step
+):
+    """Within an epoch, at its last step before it is validated, and near the end; with dropout."""
+    signal_at_step(monkeypatch, step)
+    with pytest.raises(Interrupted, match=rf"saved after step {step}; go on with: .* --resume"):
+        train(text_path, tmp_path / "run", carry_state=carry_state)
+    monkeypatch.undo()
+    assert_equal(resume(tmp_path / "run"), whole_runs(carry_state=carry_state))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("carry_state", [False, True])
+@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop", "adagrad", "sgd"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_optimizer_resumes_bit_for_bit_in_both_precisions(
+    text_path, tmp_path, monkeypatch, whole_runs, carry_state, optimizer, precision
+):
+    options = {"carry_state": carry_state, "optimizer": optimizer, "precision": precision}
+    options |= {"momentum": 0.5, "cell": "gru", "num_layers": 2, "epochs": 2}
+    signal_at_step(monkeypatch, 20)
+    with pytest.raises(Interrupted):
+        train(text_path, tmp_path / "run", **options)
+    monkeypatch.undo()
+    assert_equal(resume(tmp_path / "run"), whole_runs(**options))
+
+
+def test_a_run_stopped_in_its_validation_resumes_bit_for_bit(
+    text_path, tmp_path, monkeypatch, whole_runs
+):
+    evaluate = evaluation.nats_per_character
+    calls = []
+
+    def signalled(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr(evaluation, "nats_per_character", signalled)
+    with pytest.raises(Interrupted, match=f"saved after step {2 * STEPS_PER_EPOCH}"):
+        train(text_path, tmp_path / "run", carry_state=True)
+    monkeypatch.undo()
+    assert_equal(resume(tmp_path / "run"), whole_runs(carry_state=True))
+
+
+def test_checkpoints_within_an_epoch_change_nothing(text_path, tmp_path, whole_runs):
+    run = train(text_path, tmp_path / "run", carry_state=False, save_every_steps=4)
+    assert_equal(run, whole_runs(carry_state=False))
+
+
+def test_early_stopping_counts_across_a_stop(text_path, tmp_path, monkeypatch, whole_runs):
+    options = {"learning_rate": 0.3, "schedule": "constant", "warmup_steps": 0, "clip_norm": 0.0}
+    options |= {"epochs": 30, "patience": 3}
+    whole = whole_runs(**options)
+    num_epochs = len(whole.metrics())
+    assert num_epochs < 30
+    signal_at_step(monkeypatch, STEPS_PER_EPOCH * num_epochs - 3)
+    with pytest.raises(Interrupted):
+        train(text_path, tmp_path / "run", **options)
+    monkeypatch.undo()
+    assert_equal(resume(tmp_path / "run"), whole)
+    assert_equal(resume(tmp_path / "run"), whole)  # nothing is left to train
+
+
+def test_what_may_change_is_changed_and_recorded(text_path, tmp_path):
+    train(text_path, tmp_path / "run", epochs=1)
+    run = resume(tmp_path / "run", epochs=2, learning_rate=0.001)
+    run = resume(run.path, epochs=3)
+    card = json.loads(run.card_path.read_text("utf-8"))
+    assert card["resumed"] == [
+        {
+            "from": "step-00000014-epoch-0001",
+            "changed": {"learning_rate": [0.02, 0.001], "epochs": [1, 2]},
+        },
+        {"from": "step-00000028-epoch-0002", "changed": {"epochs": [2, 3]}},
+    ]
+    assert "resumed from step-00000014-epoch-0001" in run.readme_path.read_text("utf-8")
+    assert run.read_config()["optimizer"]["learning_rate"] == 0.001
+
+
+def test_the_newest_checkpoints_and_the_best_are_kept(text_path, tmp_path):
+    run = train(text_path, tmp_path / "run", keep_checkpoints=3, save_every_steps=4, epochs=1)
+    assert atomic.names(run.checkpoints) == [
+        "step-00000008",
+        "step-00000012",
+        "step-00000014-epoch-0001",
+    ]
+
+
+def test_a_resumed_run_never_takes_a_worse_checkpoint_for_the_best(text_path, tmp_path):
+    run = train(text_path, tmp_path / "run")
+    best = checkpoints.read(run, "best")
+    worse = {"learning_rate": 50.0, "schedule": "constant", "clip_norm": 0.0, "warmup_steps": 0}
+    run = resume(tmp_path / "run", epochs=6, **worse)
+    rows = run.metrics()
+    assert min(row["validation_loss"] for row in rows[3:]) > best.progress.best_validation_loss
+    assert checkpoints.read(run, "best").place == best.place
+
+
+def test_weights_that_are_not_finite_are_never_saved(text_path, tmp_path):
+    """The loss of a step is that of the weights before it: the next one would tell too late."""
+    run = train(text_path, tmp_path / "run", epochs=1)
+    before = what_must_be_equal(run)
+    hot = {"learning_rate": 3e38, "schedule": "constant", "clip_norm": 0.0, "warmup_steps": 0}
+    with pytest.raises(NotFiniteError, match=r"try --learning_rate=1e\+38"):
+        resume(tmp_path / "run", epochs=2, save_every_steps=1, **hot)
+    assert what_must_be_equal(run)[1] == before[1]
+
+
+def test_a_second_trainer_is_told_who_holds_the_run(text_path, tmp_path):
+    run = train(text_path, tmp_path / "run", epochs=1)
+    with (
+        run.locked(),
+        pytest.raises(UserError, match=rf"nobody trains, found process {os.getpid()} on .*since"),
+    ):
+        resume(tmp_path / "run", epochs=2)
+    resume(tmp_path / "run", epochs=2)
+
+
+# Real processes
+
+
+def command(text_path, run_dir, **options):
+    flags = {**OPTIONS, "corpus": text_path, "run_dir": run_dir, **options}
+    return [
+        sys.executable,
+        "-m",
+        "shakespeare_gen.train",
+        *(f"--{k}={v}" for k, v in flags.items()),
+    ]
+
+
+def start(arguments):
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.Popen(
+        arguments, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True
+    )
+
+
+def read_until(process, text):
+    """Standard error up to the line that holds `text`."""
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if text in line:
+            break
+    return lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_training_with_its_code_and_the_way_on(text_path, tmp_path, number, code):
+    process = start(command(text_path, tmp_path / "run", epochs=500, sample_every_epochs=0))
+    read_until(process, "epoch 2/500")
+    began = time.monotonic()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - began < 10
+    assert process.returncode == code
+    assert errors.splitlines()[-1].startswith("train: interrupted and saved after step ")
+    assert errors.splitlines()[-1].endswith(
+        f"python -m shakespeare_gen.train --resume --run_dir={tmp_path / 'run'}"
+    )
+    assert "Traceback" not in errors
+    card = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
+    assert card["status"] == "interrupted"
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_training_at_once(text_path, tmp_path):
+    """The first one is waiting for a step that never ends."""
+    code = (
+        "import time, sys\n"
+        "from shakespeare_gen import callbacks, cli, config, train\n"
+        "def endless(self, batch, logs=None):\n"
+        "    print('in the step', file=sys.stderr, flush=True)\n"
+        "    while True: time.sleep(0.1)\n"
+        "callbacks.CountSteps.on_train_batch_end = endless\n"
+        "cli.run(train.main, *config.TRAIN_GROUPS)\n"
+    )
+    process = start([sys.executable, "-c", code, *command(text_path, tmp_path / "run")[3:]])
+    read_until(process, "in the step")
+    process.send_signal(signal.SIGINT)
+    read_until(process, "once more stops at once")
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=5) == 130
+    process.stderr.close()
+
+
+@pytest.mark.slow
+def test_thirty_kills_at_random_moments_change_nothing(text_path, tmp_path, whole_runs):
+    """kill -9, wherever it hits; after each one the run loads and goes on; the end is the same."""
+    options = {"carry_state": True, "epochs": 60, "save_every_steps": 2, "sample_every_epochs": 20}
+    chance, kills, run = random.Random(4), 0, runs.Run(tmp_path / "run")
+    while True:
+        arguments = command(text_path, run.path, **options)
+        process = start([*arguments, "--resume"] if run.has_checkpoint() else arguments)
+        if kills < 30:
+            read_until(process, "parameters, ")
+            time.sleep(chance.uniform(0.5, 3.0))
+            process.kill()
+        _, errors = process.communicate(timeout=300)
+        if process.returncode == -signal.SIGKILL:
+            kills += 1
+            if run.has_checkpoint():
+                assert np.isfinite(checkpoints.read(run).weights["logits/kernel"]).all()
+        else:
+            assert process.returncode == 0, errors
+            break
+    assert kills == 30
+    assert_equal(run, whole_runs(**options))
+    assert [n for n in os.listdir(run.checkpoints) if n.startswith(".")] == []
+
+
+@pytest.mark.slow
+def test_two_first_runs_prepare_the_same_dataset(tiny_shakespeare_path, tmp_path):
+    manual_dir = tmp_path / "downloads" / "manual"
+    manual_dir.mkdir(parents=True)
+    shutil.copy(tiny_shakespeare_path, manual_dir / "input.txt")
+    code = (
+        "import sys; from shakespeare_gen import corpora;"
+        "print(corpora.load('tiny_shakespeare', data_dir=sys.argv[1]).sha256)"
+    )
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=REPOSITORY
+        )
+        for _ in range(2)
+    ]
+    answers = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert answers[0] == answers[1] != b""
+
+
+# Full and read-only disks
+
+
+def in_small_file_system(script, tmp_path, size):
+    """Runs a shell script where $DISK is a tmpfs of `size` of its own; skips where none can be."""
+    disk = tmp_path / "disk"
+    disk.mkdir(exist_ok=True)
+    mount = f'mount -t tmpfs -o size={size} tmpfs "$DISK"'
+    environment = {**os.environ, "DISK": str(disk), "PYTHON": sys.executable}
+    unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run(
+            [*unshare, mount], env=environment, capture_output=True, check=False
+        ).returncode
+    ):
+        pytest.skip("this machine lets nobody mount a tmpfs of her own (unshare, mount)")
+    return subprocess.run(
+        [*unshare, f"{mount}\n{script}"],
+        env=environment,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_old_checkpoint(text_path, tmp_path):
+    """The disk fills up during training: the epochs that fit are kept and load."""
+    flags = " ".join(command(text_path, "$DISK/run", units=96, epochs=9, keep_checkpoints=9)[3:])
+    done = in_small_file_system(
+        f'"$PYTHON" -m shakespeare_gen.train {flags}; echo "exit code $?"\n'
+        f'ls -A "$DISK/run/checkpoints"; cp -r "$DISK/run" "{tmp_path}/copy"',
+        tmp_path,
+        "1800k",
+    )
+    assert "exit code 1" in done.stdout
+    last_line = done.stderr.strip().splitlines()[-1]
+    assert last_line.startswith("train: ")
+    assert "No space left on device" in last_line
+    assert "Traceback" not in done.stderr
+    assert ".partial" not in done.stdout
+    checkpoint = checkpoints.read(runs.Run(tmp_path / "copy"), "last")
+    assert checkpoint.progress.epoch >= 1
+
+
+@pytest.mark.slow
+def test_a_read_only_disk_is_one_line(text_path, tmp_path):
+    flags = " ".join(command(text_path, "$DISK/run", epochs=1)[3:])
+    done = in_small_file_system(
+        f'"$PYTHON" -m shakespeare_gen.train {flags} || exit 9\n'
+        'mount -o remount,ro "$DISK"\n'
+        '"$PYTHON" -m shakespeare_gen.train --resume --run_dir="$DISK/run" --epochs=2\n'
+        'echo "resume: exit code $?"\n'
+        f'"$PYTHON" -m shakespeare_gen.train {flags} --run_dir="$DISK/other"\n'
+        'echo "first: exit code $?"\n'
+        f'cp -r "$DISK/run" "{tmp_path}/copy"',
+        tmp_path,
+        "8m",
+    )
+    assert "resume: exit code 1\n" in done.stdout
+    assert "first: exit code 1\n" in done.stdout
+    assert done.stderr.count("Read-only file system") == 2
+    assert "Traceback" not in done.stderr
+    assert checkpoints.read(runs.Run(tmp_path / "copy"), "last").progress.epoch == 1
+
+
+def test_a_file_that_grows_too_large_leaves_the_old_checkpoint(tmp_path):
+    """The same by `ulimit -f`, which every machine has."""
+    resource = pytest.importorskip("resource", reason="this machine has no ulimit")
+    atomic.save(tmp_path, "step-00000001", {"a.json": b"old"})
+    code = (
+        "import pathlib, sys; from shakespeare_gen import atomic\n"
+        f"atomic.save(pathlib.Path({str(tmp_path)!r}), 'step-00000002', {{'a.json': b'x' * 9999}})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)),
+    )
+    assert "UserError: " in done.stderr
+    assert "can't be written: File too large" in done.stderr
+    assert [p.name for p in pathlib.Path(tmp_path).iterdir()] == ["step-00000001"]
+    assert atomic.find_damage(tmp_path / "step-00000001", {"a.json": 3}) is None
