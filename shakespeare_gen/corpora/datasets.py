@@ -8,6 +8,7 @@ wait. Knows nothing of files outside TFDS's data folder.
 import contextlib
 import pathlib
 import queue
+import sys
 import threading
 
 from absl import logging
@@ -36,6 +37,8 @@ def load(
     _check_feature(builder, text_feature)
     if not _is_prepared(builder):
         _prepare(builder)
+        # Another process may have done it meanwhile; a builder reads its splits when it is made.
+        builder = _builder(name, data_dir)
     if "train" not in builder.info.splits:
         raise UserError(
             f"tfds:{name}: expected a split named train, found {', '.join(builder.info.splits)}"
@@ -144,7 +147,8 @@ def _download_and_prepare(builder, manual_dir: pathlib.Path) -> None:
         raise _unavailable(builder.name, reason, missing)
     logging.info("Preparing the TFDS dataset %s in %s", builder.name, builder.data_dir)
     try:
-        with _errors_only():
+        # TFDS prints what it does; standard output is the caller's.
+        with _errors_only(), contextlib.redirect_stdout(sys.stderr):
             builder.download_and_prepare()
     except NonMatchingChecksumError as error:
         where = f"{manual_dir} or from its host" if not missing else "its host"
