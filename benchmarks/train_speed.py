@@ -20,6 +20,7 @@ import sys
 import time
 
 HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # runs from a clone, installed or not
 WARM_STEPS, MIN_STEPS, MIN_SECONDS = 3, 5, 3.0
 VOCABULARY_SIZE, EMBEDDING_SIZE = 65, 64
 HEADLINE = (512, 1, 64, 100)  # units, layers, batch, window

@@ -3,10 +3,13 @@
 The house, from values up to commands; imports point up this list only:
 
     errors, config, cli, flag_tables          options, flags, one-line errors
+    storage, tensors, interruption,           files and signals
+    progress, architecture                    what a run and a network are, in numbers
     corpora, vocabulary, windows              text -> ids -> batches
     devices, layers, model, metrics, sampling numbers
     generation, evaluation, plotting,         procedures
-    checkpoints, runs, run_card, callbacks, training
+    atomic, runs, checkpoints, run_card,      the run folder
+    callbacks, training                       around and in `fit`
     train, generate                           commands
 
 The public API; TensorFlow is imported on first use:

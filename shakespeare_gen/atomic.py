@@ -102,7 +102,7 @@ def find_damage(place: pathlib.Path, max_bytes: Mapping[str, int]) -> str | None
                 "sha256": storage.sha256(place / file, limit),
             }
             if found != manifest["files"][file]:
-                return f"{file}: expected {str(manifest['files'][file])[:200]}, found {found}"
+                return f"{file} is not the one that was saved"
     except OSError as error:
         return f"{error.filename}: {error.strerror}"
     except (UserError, ValueError, TypeError, RecursionError) as error:

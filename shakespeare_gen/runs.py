@@ -182,6 +182,8 @@ class Run:
         Raises:
           UserError: a newer version wrote it, it is damaged, or no run's.
         """
+        if not os.path.lexists(self.config_path):
+            raise UserError(f"--run_dir={self.path}: expected a run folder, found no config.json")
         value = storage.read_json(self.config_path, MAX_JSON_BYTES)
         if value.get("format_version") != FORMAT_VERSION:
             raise UserError(
