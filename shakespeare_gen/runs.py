@@ -113,7 +113,10 @@ class Run:
         return "another process"
 
     def make(self, overwrite: bool) -> None:
-        """Makes the folder for a new run; what stands there of a run goes with `prepare`.
+        """Makes the folder for a new run; `prepare` empties it, once it is locked.
+
+        A run that was stopped before its first checkpoint holds nothing and may
+        be started again.
 
         Raises:
           UserError: a run with a checkpoint is there and `overwrite` is off, or
@@ -165,9 +168,16 @@ class Run:
         strangers = [n for n in found if n not in ours and not n.endswith(".partial")]
         if strangers:
             return strangers[0]
-        # A README.md alone is somebody's; beside our configuration it is a run card.
+        # The names alone say little: somebody's own config.json and README.md stand side by side.
         visible = [name for name in found if not name.startswith(".")]
-        return visible[0] if visible and self.config_path.name not in visible else None
+        return visible[0] if visible and not self._is_ours() else None
+
+    def _is_ours(self) -> bool:
+        if self.has_checkpoint():
+            return True
+        with contextlib.suppress(UserError):
+            return bool(self.read_config())
+        return False
 
     # Options and vocabulary
 
@@ -246,8 +256,14 @@ class Run:
                 raise UserError(
                     f"--resume: expected the corpus {key} {saved[key]}, received {corpus[key]}"
                 )
-        if vocabulary != self.read_vocabulary():
-            raise UserError("--resume: expected the run's vocabulary, received another")
+        expected = self.read_vocabulary()
+        if vocabulary != expected:
+            new = sorted(set(vocabulary.characters) - set(expected.characters))
+            gone = sorted(set(expected.characters) - set(vocabulary.characters))
+            raise UserError(
+                f"--resume: expected the run's vocabulary of {expected.size}, received one of "
+                f"{vocabulary.size}: new {new[:20]!r}, missing {gone[:20]!r}"
+            )
 
     def write_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Stores the characters in the order of their ids."""

@@ -47,7 +47,10 @@ def _train(options: dict, interruption):
         configs = config.from_options(config.TRAIN_GROUPS, run.resumed_options(options))
     corpus_c, vocabulary_c, window_c, model_c, engine, optimizer_c, training_c, _, start = configs
 
-    corpus = corpora.load(**asdict(corpus_c))
+    source = asdict(corpus_c)
+    if resume:  # a run that began on the fallback corpus goes on with it
+        source |= {"corpus": run.read_config()["data"]["name"], "fallback_corpus": ""}
+    corpus = corpora.load(**source)
     vocabulary = Vocabulary.from_text(corpus.train, **asdict(vocabulary_c))
     ids = corpora.encode(corpus, vocabulary)
     plan = windows.plan(len(ids["train"]), **asdict(window_c))

@@ -59,7 +59,7 @@ def test_several_samples_are_told_apart(abab_run):
         (["train", "--flagfile=nowhere.cfg"], "train:", 2),
         (["train", "--corpus=nowhere.txt"], "train: --corpus=nowhere.txt: expected a file", 1),
         (["train", "--resume", "--run_dir=/nowhere"], "train: --resume: expected a run", 1),
-        (["generate", "--run_dir=/nowhere"], "generate: --run_dir=/nowhere: expected a run folder", 1),
+        (["generate", "--run_dir=/nowhere"], "generate: --run_dir=/nowhere: expected a run", 1),
         (["generate", "--temperature=nan"], "generate: --temperature: expected a finite", 2),
         (["generate", "--prompt_path=/nowhere"], "generate: --prompt_path=/nowhere", 1),
     ],

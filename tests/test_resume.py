@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import shakespeare_gen
-from shakespeare_gen import atomic, callbacks, checkpoints, evaluation, runs
+from shakespeare_gen import atomic, callbacks, checkpoints, evaluation, model, runs
 from shakespeare_gen.errors import Interrupted, NotFiniteError, UserError
+from shakespeare_gen.vocabulary import Vocabulary
 from tests.conftest import REPOSITORY
 
 # 1,890 training characters in windows of 16, 8 a batch: 14 steps an epoch.
@@ -213,6 +214,79 @@ def test_a_second_trainer_is_told_who_holds_the_run(text_path, tmp_path):
     ):
         resume(tmp_path / "run", epochs=2)
     resume(tmp_path / "run", epochs=2)
+
+
+def test_a_run_stopped_before_its_first_checkpoint_may_be_started_again(
+    text_path, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(model, "build", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(Interrupted):
+        train(text_path, tmp_path / "run")
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="expected a run with a checkpoint"):
+        resume(tmp_path / "run")
+    assert train(text_path, tmp_path / "run", epochs=1).has_checkpoint()
+
+
+def test_files_that_only_have_the_names_of_ours_are_never_touched(text_path, tmp_path):
+    for name in ("config.json", "README.md", "run.json"):
+        (tmp_path / name).write_text('{"mine": 1}', encoding="utf-8")
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match=r"expected a run, an empty folder or nothing, found"):
+            train(text_path, tmp_path, overwrite=overwrite)
+    assert sorted(os.listdir(tmp_path)) == ["README.md", "config.json", "run.json"]
+
+
+def test_a_run_that_began_on_the_fallback_corpus_goes_on_with_it(text_path, tmp_path, monkeypatch):
+    """Even where the first corpus can be had by then."""
+    from shakespeare_gen.corpora import datasets, files
+
+    with monkeypatch.context() as offline:
+        offline.setattr(datasets, "network_error", lambda url: "ConnectionError")
+        data_dir = str(tmp_path / "tfds")
+        options = {"corpus": "tiny_shakespeare", "fallback_corpus": text_path, "epochs": 1}
+        shakespeare_gen.train_model(
+            **{**OPTIONS, **options, "data_dir": data_dir, "run_dir": str(tmp_path / "run")}
+        )
+    monkeypatch.setattr(
+        datasets, "load", lambda *_: files.load(text_path, 0.1, 0.1, "utf-8", "strict")
+    )
+    run = resume(tmp_path / "run", epochs=2)
+    assert checkpoints.read(run, "last").progress.epoch == 2
+    assert run.read_config()["data"]["requested"] == "tiny_shakespeare"
+
+
+def test_a_vocabulary_that_changed_is_told_by_its_characters(text_path, tmp_path, monkeypatch):
+    train(text_path, tmp_path / "run", epochs=1)
+    monkeypatch.setattr(
+        Vocabulary,
+        "from_text",
+        lambda *_, **__: Vocabulary("\nSz"),
+    )
+    with pytest.raises(UserError, match=r"received one of 3: new \['z'\], missing \[' ', ','"):
+        resume(tmp_path / "run", epochs=2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this machine has no fork")
+def test_a_folder_without_permission_is_one_line(tmp_path):
+    """In a child that is nobody, for root may write everywhere."""
+    atomic.save(tmp_path, "step-00000001", {"a.json": b"old"})
+    tmp_path.chmod(0o555)
+    child = os.fork()
+    if child == 0:
+        code = 9
+        try:
+            os.chdir(tmp_path)
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            atomic.save(pathlib.Path(), "step-00000002", {"a.json": b"new"})
+        except UserError as error:
+            code = 0 if "can't be written: Permission denied" in str(error) else 8
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    tmp_path.chmod(0o755)
+    assert os.listdir(tmp_path) == ["step-00000001"]
 
 
 # Real processes
