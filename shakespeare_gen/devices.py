@@ -27,7 +27,8 @@ def start() -> None:
         if not tf.config.list_physical_devices("GPU"):
             # A recurrent network is one long chain: handing each operation to another thread
             # costs a tenth of a training step of 256 units. Products still use every core.
-            tf.config.threading.set_inter_op_parallelism_threads(1)
+            with contextlib.suppress(RuntimeError):  # too late: the caller has used TensorFlow
+                tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.list_logical_devices()
 
 

@@ -363,14 +363,14 @@ def test_a_second_signal_ends_training_at_once(text_path, tmp_path):
 @pytest.mark.slow
 def test_thirty_kills_at_random_moments_change_nothing(text_path, tmp_path, whole_runs):
     """kill -9, wherever it hits; after each one the run loads and goes on; the end is the same."""
-    options = {"carry_state": True, "epochs": 60, "save_every_steps": 2, "sample_every_epochs": 20}
+    options = {"carry_state": True, "epochs": 120, "save_every_steps": 2, "sample_every_epochs": 20}
     chance, kills, run = random.Random(4), 0, runs.Run(tmp_path / "run")
     while True:
         arguments = command(text_path, run.path, **options)
         process = start([*arguments, "--resume"] if run.has_checkpoint() else arguments)
         if kills < 30:
             read_until(process, "parameters, ")
-            time.sleep(chance.uniform(0.5, 3.0))
+            time.sleep(chance.uniform(0.5, 2.5))
             process.kill()
         _, errors = process.communicate(timeout=300)
         if process.returncode == -signal.SIGKILL:
