@@ -22,7 +22,7 @@ install: $(VENV)/installed  ## make the virtual environment .venv and install th
 generate: $(VENV)/installed  ## write text; trains flags/quick.cfg first if RUN holds no model (PROMPT LENGTH TEMPERATURE RUN)
 	@if ! ls $(RUN)/checkpoints/step-*/manifest.json >/dev/null 2>&1; then \
 		$(BIN)/python -m shakespeare_gen.train --flagfile=$(FLAGS) --run_dir=$(RUN); \
-	elif grep -qs '"status": "interrupted"' $(RUN)/run.json; then \
+	elif ! grep -qs '"status": "finished"' $(RUN)/run.json; then \
 		$(BIN)/python -m shakespeare_gen.train --resume --run_dir=$(RUN); \
 	fi
 	@printf '%s' "$$PROMPT" | $(BIN)/python -m shakespeare_gen.generate --run_dir=$(RUN) \

@@ -2,8 +2,8 @@
 
 A folder is written aside, each file synced, a manifest with sizes and
 SHA-256 last; then the folder is renamed and its parent synced. A folder whose
-manifest doesn't verify is damaged. None is ever replaced by another one. Knows
-the names and sizes of files, not what they hold.
+manifest doesn't verify is damaged. A whole one is never replaced. Knows the names
+and sizes of files, not what they hold.
 
     step-00001200/
       weights.safetensors  training.safetensors  state.json  manifest.json
@@ -15,7 +15,7 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from shakespeare_gen import storage
 from shakespeare_gen.errors import UserError
@@ -23,6 +23,8 @@ from shakespeare_gen.errors import UserError
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 16
 _NAME = re.compile(r"step-[0-9]{8,12}(-epoch-[0-9]{4,9})?")
+
+_LEFTOVER = re.compile(r"\.step-.*\.(partial|deleted)")
 
 
 def save(folder: pathlib.Path, name: str, files: Mapping[str, bytes]) -> pathlib.Path:
@@ -39,7 +41,9 @@ def save(folder: pathlib.Path, name: str, files: Mapping[str, bytes]) -> pathlib
     ):
         return final
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            storage.sync_folder(folder.parent)
         remove_leftovers(folder)
         partial.mkdir()
         for file, data in files.items():
@@ -52,16 +56,26 @@ def save(folder: pathlib.Path, name: str, files: Mapping[str, bytes]) -> pathlib
         storage.sync_folder(folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise UserError(f"{folder}: the checkpoint can't be written: {error.strerror}") from None
+        raise UserError(
+            f"{folder}: the checkpoint can't be written: {storage.reason(error)}; "
+            "earlier ones are untouched"
+        ) from None
     return final
 
 
 def names(folder: pathlib.Path) -> list[str]:
     """The checkpoints here, oldest first; damaged ones too."""
-    found = os.listdir(folder) if folder.is_dir() else []
-    return sorted(
-        filter(_NAME.fullmatch, found), key=lambda n: list(map(int, re.findall("[0-9]+", n)))
-    )
+    return sorted(filter(_NAME.fullmatch, storage.listed(folder)), key=_numbers)
+
+
+def _numbers(name: str) -> list[int]:
+    return [int(digits) for digits in re.findall("[0-9]+", name)]
+
+
+def strangers(folder: pathlib.Path) -> list[str]:
+    """What is here beside checkpoints and what an interrupted save left."""
+    found = storage.listed(folder)
+    return [n for n in found if not (_NAME.fullmatch(n) or _LEFTOVER.fullmatch(n))]
 
 
 def prune(folder: pathlib.Path, keep: set[str]) -> None:
@@ -75,15 +89,18 @@ def prune(folder: pathlib.Path, keep: set[str]) -> None:
 def remove_leftovers(folder: pathlib.Path) -> None:
     """Deletes what an interrupted save or deletion left."""
     for name in os.listdir(folder):
-        if re.fullmatch(r"\.step-.*\.(partial|deleted)", name):
+        if _LEFTOVER.fullmatch(name):
             shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def find_damage(place: pathlib.Path, max_bytes: Mapping[str, int]) -> str | None:
+def find_damage(
+    place: pathlib.Path, max_bytes: Mapping[str, int], unread: Collection[str] = ()
+) -> str | None:
     """What is wrong with a checkpoint folder, or None.
 
     Args:
       max_bytes: the files that must be there, each with its largest size.
+      unread: those of them that nobody will read now, and that are not looked at.
     """
     try:
         if place.is_symlink():
@@ -94,9 +111,11 @@ def find_damage(place: pathlib.Path, max_bytes: Mapping[str, int]) -> str | None
         if storage.to_json(manifest) != data or set(manifest) != {"files"}:
             return f"{MANIFEST}: expected a manifest, found something else"
         if set(manifest["files"]) != set(max_bytes):
-            found_files = ", ".join(manifest["files"])[:200]
+            found_files = str(list(manifest["files"]))[:200]
             return f"{MANIFEST}: expected {', '.join(max_bytes)}, found {found_files}"
         for file, limit in max_bytes.items():
+            if file in unread:
+                continue
             found = {
                 "size_bytes": os.lstat(place / file).st_size,
                 "sha256": storage.sha256(place / file, limit),

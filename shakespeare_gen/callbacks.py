@@ -224,6 +224,17 @@ class SaveCheckpoint(keras.callbacks.Callback):
         self._saved_at = time.monotonic()
 
 
+class WriteCard(keras.callbacks.Callback):
+    """Brings the run card up to date after each epoch."""
+
+    def __init__(self, card, progress: Progress) -> None:
+        super().__init__()
+        self.card, self.progress = card, progress
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.card.write(best_checkpoint=self.progress.best_checkpoint)
+
+
 class StopEarly(keras.callbacks.Callback):
     """Ends training after `patience` epochs without a better validation loss."""
 

@@ -11,6 +11,7 @@ place of every tensor, and nothing else is read. Knows how a network is stored;
 
 import dataclasses
 import hashlib
+import os
 import pathlib
 
 import numpy as np
@@ -19,9 +20,11 @@ from absl import logging
 from shakespeare_gen import architecture, atomic, storage, tensors
 from shakespeare_gen.errors import NotFiniteError, UserError
 from shakespeare_gen.progress import Progress
-from shakespeare_gen.runs import MAX_JSON_BYTES, Run
+from shakespeare_gen.runs import Run, checked_options
 
 WEIGHTS, TRAINING, STATE = "weights.safetensors", "training.safetensors", "state.json"
+MAX_STATE_BYTES = 1 << 16
+MAX_TRIED = 100  # checkpoints that are looked at before a folder is given up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,15 +74,29 @@ def read(run: Run, which: str = "best") -> Checkpoint:
     Raises:
       UserError: there is none, or it does not fit the run.
     """
-    kinds = _weight_kinds(run)
-    place = _newest(run, kinds)
+    return _read(run, which, unread=(TRAINING,))
+
+
+def _read(run: Run, which: str, unread: tuple[str, ...] = ()) -> Checkpoint:
+    options = run.read_config()
+    shapes = architecture.weight_shapes(run.read_vocabulary().size, **options["model"])
+    kinds: tensors.Kinds = {name: ("float32", shape) for name, shape in shapes.items()}
+    limits = _size_limits(tensors.max_bytes(kinds), options)
+    place = _newest(run, limits, unread)
     progress = _read_progress(run, place)
     best = run.checkpoints / (progress.best_checkpoint or place.name)
-    if which == "best" and best != place and _is_whole(best, kinds):
+    if which == "best" and best != place and _is_whole(best, limits, unread):
         place, progress = best, _read_progress(run, best)
     path = place / WEIGHTS
-    weights = tensors.decode(storage.read_bytes(path, tensors.max_bytes(kinds)), kinds, str(path))
+    weights = tensors.decode(storage.read_bytes(path, limits[WEIGHTS]), kinds, str(path))
     return Checkpoint(place, progress, weights)
+
+
+def _size_limits(weights_size: int, options: dict) -> dict[str, int]:
+    """The largest size of each file; an optimizer keeps two numbers a weight at most."""
+    network = options["model"]
+    carried = 2 * 4 * options["windows"]["batch_size"] * network["units"] * network["num_layers"]
+    return {WEIGHTS: weights_size, TRAINING: 3 * weights_size + carried, STATE: MAX_STATE_BYTES}
 
 
 def load_network(run: Run, checkpoint: Checkpoint):
@@ -91,43 +108,36 @@ def load_network(run: Run, checkpoint: Checkpoint):
     return network
 
 
-def restore(run: Run, training_model) -> Progress:
-    """Loads the last checkpoint into a compiled model; returns its progress."""
+def restore(run: Run, training_model) -> Checkpoint:
+    """Loads the last checkpoint into a compiled model."""
     from shakespeare_gen import model
 
-    checkpoint = read(run, "last")
-    _assign(model.weights_of(training_model.network), checkpoint.weights)
+    checkpoint = _read(run, "last")
     training_model.optimizer.build(training_model.trainable_variables)
     variables = training_model.training_state()
     kinds = {n: (_stored_dtype(v.dtype), tuple(v.shape)) for n, v in variables.items()}
     path = checkpoint.place / TRAINING
     data = storage.read_bytes(path, tensors.max_bytes(kinds))
-    _assign(variables, tensors.decode(data, kinds, str(path)))
-    return checkpoint.progress
+    training = tensors.decode(data, kinds, str(path))
+    _assign(model.weights_of(training_model.network), checkpoint.weights)
+    _assign(variables, training)
+    return checkpoint
 
 
-def _weight_kinds(run: Run) -> tensors.Kinds:
-    options = run.read_config()["model"]
-    shapes = architecture.weight_shapes(run.read_vocabulary().size, **options)
-    return {name: ("float32", shape) for name, shape in shapes.items()}
-
-
-def _newest(run: Run, kinds: tensors.Kinds) -> pathlib.Path:
-    # A trainer may delete the ones that were listed: list again while there are new ones.
-    seen: set[str] = set()
-    while fresh := [name for name in atomic.names(run.checkpoints) if name not in seen]:
-        seen.add(fresh[-1])
-        if _is_whole(run.checkpoints / fresh[-1], kinds):
-            return run.checkpoints / fresh[-1]
+def _newest(run: Run, limits: dict[str, int], unread: tuple[str, ...]) -> pathlib.Path:
+    # A trainer may delete the ones that were listed: list again as long as that happens.
+    while listed := atomic.names(run.checkpoints):
+        for name in listed[: -MAX_TRIED - 1 : -1]:
+            if _is_whole(run.checkpoints / name, limits, unread):
+                return run.checkpoints / name
+        if listed == atomic.names(run.checkpoints):
+            break
     raise UserError(f"{run.path}: expected a run with a checkpoint, found none that is whole")
 
 
-def _is_whole(place: pathlib.Path, kinds: tensors.Kinds) -> bool:
-    weights_size = tensors.max_bytes(kinds)
-    # An optimizer keeps two numbers a weight at most; carried state is small beside that.
-    limits = {WEIGHTS: weights_size, TRAINING: 4 * weights_size + (64 << 20)}
-    damage = atomic.find_damage(place, {**limits, STATE: MAX_JSON_BYTES})
-    if damage and place.exists():
+def _is_whole(place: pathlib.Path, limits: dict[str, int], unread: tuple[str, ...]) -> bool:
+    damage = atomic.find_damage(place, limits, unread)
+    if damage and os.path.lexists(place):
         logging.warning("%s is damaged and passed over: %s", place, damage)
     return damage is None
 
@@ -135,18 +145,20 @@ def _is_whole(place: pathlib.Path, kinds: tensors.Kinds) -> bool:
 def _read_progress(run: Run, place: pathlib.Path) -> Progress:
     """The progress of a checkpoint; refuses one of another model or vocabulary."""
     path = place / STATE
-    state = storage.read_json(path, MAX_JSON_BYTES)
+    state = storage.read_json(path, MAX_STATE_BYTES)
     storage.check_keys(state, ("progress", "model", "vocabulary_sha256"), path)
-    options, trained = run.read_config()["model"], state["model"]
-    for name, value in options.items():
-        if not isinstance(trained, dict) or trained.get(name, value) != value:
+    trained, found = checked_options("model", state["model"], path), run.read_config()["model"]
+    for name, value in found.items():
+        if trained[name] != value:
             raise UserError(
-                f"{run.config_path}: expected the model of {place.name}, found another {name}: "
-                f"{value!r}"
+                f"{run.config_path}: expected {name} {trained[name]!r}, as {place.name} was "
+                f"trained, found {value!r}"
             )
-    if state["vocabulary_sha256"] != _vocabulary_sha256(run):
+    expected, hashed = state["vocabulary_sha256"], _vocabulary_sha256(run)
+    if expected != hashed:
         raise UserError(
-            f"{run.vocabulary_path}: expected the vocabulary of {place.name}, found another"
+            f"{run.vocabulary_path}: expected the vocabulary that {place.name} was trained with "
+            f"(SHA-256 {str(expected)[:16]!r}…), found another ({hashed[:16]!r}…)"
         )
     return Progress.from_json(state["progress"])
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 
 from shakespeare_gen import config
-from shakespeare_gen.errors import UsageError, UserError
+from shakespeare_gen.errors import Interrupted, UsageError, UserError
 
 _DEFINE = {
     str: flags.DEFINE_string,
@@ -33,6 +33,8 @@ def run(main: Callable[..., None], *groups: type[config.Config]) -> None:
         app.run(lambda _: main(*_build(groups)), flags_parser=_parse)
     except UserError as error:
         _fail(str(error), error.exit_code)
+    except Interrupted as stop:
+        _fail(str(stop), stop.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BrokenPipeError:  # the reader of our output (head, less) has seen enough

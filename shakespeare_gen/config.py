@@ -33,9 +33,14 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+MAX_INTEGER = 2**31 - 1  # what TensorFlow counts with
+
+
 def _broken_bound(value: float, bounds: Mapping[str, Any]) -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
         return "a finite number"
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        return f"at most {MAX_INTEGER}"
     if bounds["minimum"] is not None and value < bounds["minimum"]:
         return f"at least {bounds['minimum']}"
     if bounds["maximum"] is not None and value > bounds["maximum"]:
@@ -250,7 +255,7 @@ class TrainingConfig(Config):
         10.0, "minutes between two checkpoints within an epoch; 0: none", minimum=0
     )
     keep_checkpoints: int = option(
-        1, "newest checkpoints that are kept, besides the best one", minimum=1
+        2, "newest checkpoints that are kept, besides the best one", minimum=1
     )
     sample_every_epochs: int = option(1, "epochs between two samples; 0: no samples", minimum=0)
     sample_chars: int = option(200, "characters in a sample", minimum=1)

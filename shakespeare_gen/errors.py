@@ -24,8 +24,11 @@ class NotFiniteError(UserError):
     exit_code = 3
 
 
-class Interrupted(UserError):
-    """Ctrl-C or SIGTERM ended the command; the exit code is the one a shell gives that signal."""
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM ended the command; the exit code is the one a shell gives that signal.
+
+    No `Exception`, so that nobody's `except Exception` takes it.
+    """
 
     def __init__(self, signal_number: int, message: str = "interrupted") -> None:
         super().__init__(message)

@@ -6,13 +6,15 @@
             step()                       # not here,
             interruption.check()         # but here
 
-A second signal ends the process without another word. In a thread other than
-the main one signals are left alone.
+A second signal ends the process without another word, even within a step that
+Python waits for: a thread sees the signals as they come. Outside the main
+thread signals are left alone.
 """
 
 import contextlib
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -28,16 +30,34 @@ class Interruption:
     def __init__(self) -> None:
         self._received: int | None = None
         self._is_deferred = False
-        self._before: dict = {}
+        self._undo = contextlib.ExitStack()
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+            for number in SIGNALS:
+                self._undo.callback(signal.signal, number, signal.signal(number, self._receive))
+            reader, writer = socket.socketpair()
+            writer.setblocking(False)
+            self._undo.callback(writer.close)  # which ends the thread
+            before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+            self._undo.callback(signal.set_wakeup_fd, before)
+            threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
         return self
 
     def __exit__(self, *_) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._undo.close()
+
+    def _watch(self, reader: socket.socket) -> None:
+        """Reads each signal's number as soon as it comes."""
+        num_signals = 0
+        with reader:
+            while data := reader.recv(64):
+                for number in filter(SIGNALS.__contains__, data):
+                    num_signals += 1
+                    if num_signals > 1:
+                        os._exit(128 + number)
+                    if self._is_deferred:
+                        os.write(2, _NOTICE)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -55,9 +75,6 @@ class Interruption:
             raise Interrupted(self._received)
 
     def _receive(self, number: int, frame) -> None:
-        if self._received is not None:
-            os._exit(128 + number)
         self._received = number
         if not self._is_deferred:
             raise Interrupted(number)
-        os.write(2, _NOTICE)

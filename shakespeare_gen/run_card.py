@@ -7,50 +7,57 @@ import contextlib
 import importlib.metadata
 import platform
 import shlex
-from collections.abc import Iterator
 
 from shakespeare_gen import devices, metrics, storage
-from shakespeare_gen.errors import Interrupted, UserError
+from shakespeare_gen.errors import UserError
 
 PACKAGES = ("shakespeare_gen", "tensorflow", "keras", "numpy", "tensorflow-datasets")
 
 
-@contextlib.contextmanager
-def kept(run, facts: dict) -> Iterator[None]:
-    """Keeps the card while a run is trained: `running`, then how it ended.
+class Card:
+    """The card of a run while it is trained; as a context manager it tells how that ended.
 
-    Args:
-      facts: `corpus` (name, requested, sha256, lengths), `options` that differ
-        from their defaults, `num_parameters`, `precision`, `resumed`, and once
-        they are known `best_checkpoint` and `losses`.
+    `facts`: `corpus` (name, requested, sha256, lengths), `options` that differ
+    from their defaults, `num_parameters`, `precision`, `resumed`, and once they
+    are known `best_checkpoint` and `losses`.
     """
-    status = "running"
-    _write(run, status, facts)
-    try:
-        yield
-        status = "finished"
-    except Interrupted:
-        status = "interrupted"
-        raise
-    except BaseException as error:
-        status = f"stopped: {type(error).__name__}"
-        raise
-    finally:
-        with contextlib.nullcontext() if status == "finished" else contextlib.suppress(UserError):
-            _write(run, status, facts)
 
+    def __init__(self, run, facts: dict) -> None:
+        self.run, self.facts = run, facts
+        self.status = "running"
+        self._made_with = {
+            "versions": {"python": platform.python_version(), **_versions()},
+            "hardware": devices.hardware(),
+        }
 
-def _write(run, status: str, facts: dict) -> None:
-    card = {
-        "status": status,
-        "command": " ".join(["python -m shakespeare_gen.train", *_flags(facts["options"])]),
-        "versions": {"python": platform.python_version(), **_versions()},
-        "hardware": devices.hardware(),
-        **facts,
-        "epochs": run.metrics(),
-    }
-    storage.write(run.card_path, storage.to_json(card))
-    storage.write(run.readme_path, _markdown(run, card).encode())
+    def __enter__(self) -> "Card":
+        self.write()
+        return self
+
+    def __exit__(self, kind, error, _) -> None:
+        if error is None:
+            self.status = "finished"
+            self.write()
+            return
+        self.status = f"stopped: {kind.__name__}"
+        if isinstance(error, KeyboardInterrupt):
+            self.status = "interrupted"
+        with contextlib.suppress(UserError):  # the error that is on its way says more
+            self.write()
+
+    def write(self, **facts) -> None:
+        """Writes both forms, with `facts` that are new."""
+        self.facts |= facts
+        options = self.facts["options"]
+        card = {
+            "status": self.status,
+            "command": " ".join(["python -m shakespeare_gen.train", *_flags(options)]),
+            **self._made_with,
+            **self.facts,
+            "epochs": self.run.metrics(),
+        }
+        storage.write(self.run.card_path, storage.to_json(card))
+        storage.write(self.run.readme_path, _markdown(self.run, card).encode())
 
 
 def _versions() -> dict[str, str]:
@@ -98,7 +105,7 @@ def _markdown(run, card: dict) -> str:
         + "".join(f", {k} {old} → {new}" for k, (old, new) in resumed["changed"].items())
         for resumed in card["resumed"]
     ]
-    lines += [f"- best checkpoint: {card['best_checkpoint']}"] if losses else []
+    lines += [f"- best checkpoint: {card['best_checkpoint']}"] if "best_checkpoint" in card else []
     lines += [f"- {split} loss: {metrics.describe(loss)}" for split, loss in losses.items()]
     lines += [
         "",

@@ -18,16 +18,13 @@ import json
 import os
 import pathlib
 import re
-import shutil
-import socket
-import time
-from collections.abc import Iterator
 from typing import Any
 
 from absl import logging
 
-from shakespeare_gen import atomic, config, storage
+from shakespeare_gen import config, storage
 from shakespeare_gen.errors import UsageError, UserError
+from shakespeare_gen.run_folder import RunFolder
 from shakespeare_gen.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
@@ -45,134 +42,38 @@ CHANGEABLE = frozenset(
     {f.name for f in dataclasses.fields(config.TrainingConfig)}
     | {f.name for f in dataclasses.fields(config.OptimizerConfig)}
     | {"data_dir", "fallback_corpus", "kernel"}
-) - {"seed", "optimizer"}
-MAX_JSON_BYTES = 1 << 16
+) - {"seed", "optimizer", "momentum"}  # momentum decides what the optimizer keeps
+MAX_CONFIG_BYTES = 1 << 18
+MAX_RESUMPTIONS = 100
 MAX_VOCABULARY_BYTES = 5 << 20  # every code point there is fits
-MAX_ROWS_BYTES = 1 << 26
-CORPUS_KEYS = ("name", "requested", "sha256", "train_chars", "validation_chars", "test_chars")
+MAX_METRICS_BYTES = 4 << 20
+MAX_SAMPLES_BYTES = 1 << 30
+CORPUS_TYPES = {
+    "name": str,
+    "requested": str,
+    "sha256": str,
+    "train_chars": int,
+    "validation_chars": int,
+    "test_chars": int,
+}
+ROW_KEYS = (
+    "epoch",
+    "step",
+    "loss",
+    "loss_bits_per_character",
+    "validation_loss",
+    "validation_loss_bits_per_character",
+    "learning_rate",
+    "characters_per_second",
+    "seconds",
+)
+_SAMPLE = re.compile(r"^=== epoch (\d{1,9})$", re.MULTILINE)
 
 
-class Run:
-    """One run folder: the paths of its parts, its lock, its options and its rows."""
+class Run(RunFolder):
+    """One run: its folder, its options, its vocabulary and its rows."""
 
-    def __init__(self, path: str | pathlib.Path) -> None:
-        self.path = pathlib.Path(path).expanduser()
-        self.checkpoints = self.path / "checkpoints"
-        self.config_path = self.path / "config.json"
-        self.vocabulary_path = self.path / "vocabulary.json"
-        self.metrics_path = self.path / "metrics.jsonl"
-        self.samples_path = self.path / "samples.txt"
-        self.loss_curve_path = self.path / "loss.png"
-        self.card_path = self.path / "run.json"
-        self.readme_path = self.path / "README.md"
-        self.tensorboard_dir = self.path / "tensorboard"
-        self._lock_path = self.path / ".lock"
-        self._trainer_path = self.path / ".trainer.json"
-
-    # The folder
-
-    def has_checkpoint(self) -> bool:
-        """Whether there is anything to resume or generate from."""
-        return bool(atomic.names(self.checkpoints))
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Holds the run for one trainer.
-
-        Raises:
-          UserError: another process holds it; the message names that one.
-        """
-        import filelock
-
-        lock = filelock.FileLock(self._lock_path)
-        try:
-            lock.acquire(blocking=False)
-        except filelock.Timeout:
-            raise UserError(
-                f"{self.path}: expected a run that nobody trains, found {self._trainer()}"
-            ) from None
-        except NotImplementedError:
-            logging.warning("%s: this file system has no locks; train here only once", self.path)
-        except OSError as error:
-            raise UserError(f"{self.path}: can't be written: {error.strerror}") from None
-        try:
-            trainer = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()}
-            storage.write(self._trainer_path, storage.to_json(trainer))
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                self._trainer_path.unlink()
-            lock.release()
-
-    def _trainer(self) -> str:
-        with contextlib.suppress(UserError):
-            trainer = storage.read_json(self._trainer_path, MAX_JSON_BYTES)
-            return "process {pid} on {host}, since {since}".format_map(
-                {"pid": "?", "host": "?", "since": "?"} | trainer
-            )
-        return "another process"
-
-    def make(self, overwrite: bool) -> None:
-        """Makes the folder for a new run; `prepare` empties it, once it is locked.
-
-        A run that was stopped before its first checkpoint holds nothing and may
-        be started again.
-
-        Raises:
-          UserError: a run with a checkpoint is there and `overwrite` is off, or
-            something that is no run.
-        """
-        if self.has_checkpoint() and not overwrite:
-            raise UserError(
-                f"{self.path}: expected no run here, found one; continue it with --resume, "
-                "start again with --overwrite, or take another --run_dir"
-            )
-        if stranger := self._stranger():
-            raise UserError(
-                f"--run_dir={self.path}: expected a run, an empty folder or nothing, "
-                f"found {stranger}"
-            )
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"--run_dir={self.path}: can't be made: {error.strerror}") from None
-
-    def prepare(self) -> None:
-        """Empties the folder of an earlier run; the lock stays."""
-        try:
-            for part in self._parts():
-                shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
-        except OSError as error:
-            raise UserError(f"--run_dir={self.path}: can't be written: {error.strerror}") from None
-
-    def _parts(self) -> list[pathlib.Path]:
-        # The configuration last: it is what says that the rest is ours.
-        return [
-            self.checkpoints,
-            self.vocabulary_path,
-            self.metrics_path,
-            self.samples_path,
-            self.loss_curve_path,
-            self.card_path,
-            self.readme_path,
-            self.tensorboard_dir,
-            self.config_path,
-        ]
-
-    def _stranger(self) -> str | None:
-        """What in the folder is not a run's; None where all of it is, or nothing is there."""
-        if not self.path.is_dir():
-            return str(self.path) if os.path.lexists(self.path) else None
-        ours = {part.name for part in (*self._parts(), self._lock_path, self._trainer_path)}
-        found = sorted(os.listdir(self.path))
-        strangers = [n for n in found if n not in ours and not n.endswith(".partial")]
-        if strangers:
-            return strangers[0]
-        # The names alone say little: somebody's own config.json and README.md stand side by side.
-        visible = [name for name in found if not name.startswith(".")]
-        return visible[0] if visible and not self._is_ours() else None
-
-    def _is_ours(self) -> bool:
+    def is_a_run(self) -> bool:
         if self.has_checkpoint():
             return True
         with contextlib.suppress(UserError):
@@ -181,43 +82,68 @@ class Run:
 
     # Options and vocabulary
 
-    def write_config(self, configs: list[config.Config], corpus: dict[str, Any]) -> None:
-        """Stores every option, and `corpus` (name, hash, lengths)."""
-        value = {"format_version": FORMAT_VERSION, **self._by_group(configs), "data": corpus}
+    def write_config(
+        self, configs: list[config.Config], corpus: dict[str, Any], resumed: list[dict]
+    ) -> None:
+        """Stores every option, `corpus` (name, hash, lengths) and the resumptions so far."""
+        value = {
+            "format_version": FORMAT_VERSION,
+            **_by_group(configs),
+            "data": corpus,
+            "resumed": resumed[-MAX_RESUMPTIONS:],
+        }
         storage.write(self.config_path, storage.to_json(storage.sealed(value)))
 
     def read_config(self) -> dict[str, Any]:
-        """The stored options by group, and `data`; every value is checked.
+        """The stored options by group, `data` and `resumed`; every value is checked.
 
         Raises:
           UserError: a newer version wrote it, it is damaged, or no run's.
         """
-        if not os.path.lexists(self.config_path):
-            raise UserError(f"--run_dir={self.path}: expected a run folder, found no config.json")
-        value = storage.read_json(self.config_path, MAX_JSON_BYTES)
-        if value.get("format_version") != FORMAT_VERSION:
+        path = self.config_path
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
             raise UserError(
-                f"{self.config_path}: expected format_version {FORMAT_VERSION}, received "
-                f"{str(value.get('format_version'))[:20]}; a newer shakespeare_gen wrote it"
-            )
-        value = storage.unsealed(value, self.config_path)
-        storage.check_keys(value, ("format_version", *SAVED_GROUPS, "data"), self.config_path)
-        storage.check_keys(value["data"], CORPUS_KEYS, self.config_path)
-        for name, group in SAVED_GROUPS.items():
-            value[name] = _checked_options(group, value[name], self.config_path)
+                f"--run_dir={self.path}: expected a run folder, found no config.json"
+            ) from None
+        except OSError as error:
+            raise UserError(f"{path}: can't be read: {storage.reason(error)}") from None
+        value = storage.read_sealed(path, MAX_CONFIG_BYTES, self._check_version)
+        storage.check_keys(value, ("format_version", *SAVED_GROUPS, "data", "resumed"), path)
+        _check_types(value["data"], CORPUS_TYPES, path)
+        for resumption in value["resumed"] if isinstance(value["resumed"], list) else [None]:
+            _check_types(resumption, {"from": str, "changed": dict}, path)
+        for name in SAVED_GROUPS:
+            value[name] = checked_options(name, value[name], path)
         return value
+
+    def _check_version(self, value: dict[str, Any]) -> None:
+        version = value.get("format_version")
+        if type(version) is int and version > FORMAT_VERSION:
+            raise UserError(
+                f"{self.config_path}: expected format_version {FORMAT_VERSION} at most, "
+                f"received {version}; a newer shakespeare_gen wrote it"
+            )
+        if type(version) is not int or version != FORMAT_VERSION:
+            raise UserError(
+                f"{self.config_path}: expected format_version {FORMAT_VERSION}, "
+                f"received {str(version)[:20]!r}"
+            )
+
+    def check_can_resume(self) -> None:
+        """Refuses a folder that holds nothing to go on from."""
+        if not self.has_checkpoint():
+            raise UserError(
+                f"--resume: expected a run with a checkpoint in {self.path}, found none"
+            )
 
     def resumed_options(self, given: dict[str, Any]) -> dict[str, Any]:
         """The saved options with those `given` now.
 
         Raises:
-          UserError: there is nothing to resume.
           UsageError: a given option shapes the model or its data, and differs.
         """
-        if not self.has_checkpoint():
-            raise UserError(
-                f"--resume: expected a run with a checkpoint in {self.path}, found none"
-            )
         saved = self.read_config()
         options = {k: v for name in SAVED_GROUPS for k, v in saved[name].items()}
         for name, value in given.items():
@@ -228,25 +154,16 @@ class Run:
                 )
         return options | given
 
-    def resumptions(self, configs: list[config.Config]) -> list[dict[str, Any]]:
-        """Every resumption so far and this one: where from, and which options changed how."""
-        earlier: Any = None
-        with contextlib.suppress(UserError):
-            earlier = storage.read_json(self.card_path, MAX_ROWS_BYTES).get("resumed")
+    def resumptions(self, configs: list[config.Config], checkpoint: str) -> list[dict[str, Any]]:
+        """Every resumption so far and this one: from which checkpoint, which options changed."""
         saved = self.read_config()
         changed = {
             field: [saved[name][field], value]
-            for name, group in self._by_group(configs).items()
+            for name, group in _by_group(configs).items()
             for field, value in group.items()
             if value != saved[name][field]
         }
-        now = {"from": atomic.names(self.checkpoints)[-1], "changed": changed}
-        return [*(earlier if isinstance(earlier, list) else []), now]
-
-    @staticmethod
-    def _by_group(configs: list[config.Config]) -> dict[str, dict[str, Any]]:
-        by_type = {type(c): c for c in configs}
-        return {name: dataclasses.asdict(by_type[g]) for name, g in SAVED_GROUPS.items()}  # type: ignore
+        return [*saved["resumed"], {"from": checkpoint, "changed": changed}]
 
     def check_corpus(self, corpus: dict[str, Any], vocabulary: Vocabulary) -> None:
         """Refuses to resume on another text than the run began with."""
@@ -277,11 +194,11 @@ class Run:
           UserError: it is damaged, or no vocabulary.
         """
         path = self.vocabulary_path
-        value = storage.read_json(path, MAX_VOCABULARY_BYTES)
-        storage.check_keys(value, ("characters", "has_unknown_id", "sha256"), path)
-        if (type(value["characters"]), type(value["has_unknown_id"])) != (str, bool):
-            raise UserError(f"{path}: expected a string and true or false, found other types")
-        return Vocabulary(**storage.unsealed(value, path))
+        types = {"characters": str, "has_unknown_id": bool, "sha256": str}
+        value = storage.read_sealed(
+            path, MAX_VOCABULARY_BYTES, lambda value: _check_types(value, types, path)
+        )
+        return Vocabulary(**value)
 
     # Rows and samples
 
@@ -290,14 +207,16 @@ class Run:
         storage.append(self.metrics_path, json.dumps(row) + "\n")
 
     def metrics(self) -> list[dict]:
-        """The rows so far, one an epoch."""
-        text = self._read_text(self.metrics_path)
+        """The rows so far, one an epoch; what is no row is left out with a warning."""
+        if not os.path.lexists(self.metrics_path):
+            return []
         rows = []
-        for line in text.splitlines(keepends=True):
-            # A line that was cut short is the last thing an interrupted run wrote.
-            with contextlib.suppress(ValueError):
-                row = storage.parse_json(line.encode())
-                rows += [row] if type(row.get("epoch")) is int and line.endswith("\n") else []
+        data = storage.read_bytes(self.metrics_path, MAX_METRICS_BYTES)
+        for line in data.splitlines(keepends=True):
+            try:
+                rows.append(_checked_row(storage.parse_json(line), line))
+            except ValueError as error:  # a line cut short: what an interrupted run wrote last
+                logging.warning("%s: a line is left out: %s", self.metrics_path, error)
         return rows
 
     def append_sample(self, epoch: int, text: str) -> None:
@@ -308,21 +227,47 @@ class Run:
         """Removes the rows and samples of epochs that a resumed run trains again."""
         rows = [json.dumps(row) + "\n" for row in self.metrics() if row["epoch"] <= epoch]
         storage.write(self.metrics_path, "".join(rows).encode())
-        samples = re.split(r"^(?==== epoch \d+$)", self._read_text(self.samples_path), flags=re.M)
-        kept = [s for s in samples if s and int(re.findall(r"\d+", s + "0")[0]) <= epoch]
-        storage.write(self.samples_path, "".join(kept).encode())
+        if not os.path.lexists(self.samples_path):
+            return
+        samples = storage.read_bytes(self.samples_path, MAX_SAMPLES_BYTES).decode(
+            "utf-8", "replace"
+        )
+        later = (m for m in _SAMPLE.finditer(samples) if int(m[1]) > epoch)
+        first_later = next(later, None)
+        if first_later:
+            storage.write(self.samples_path, samples[: first_later.start()].encode())
 
-    def _read_text(self, path: pathlib.Path) -> str:
-        if not path.exists():
-            return ""
-        return storage.read_bytes(path, MAX_ROWS_BYTES).decode("utf-8", "replace")
 
-
-def _checked_options(group: type[config.Config], value: Any, path: pathlib.Path) -> dict[str, Any]:
-    """Options of one group; those that an older version did not know get their defaults."""
+def checked_options(name: str, value: Any, path: pathlib.Path) -> dict[str, Any]:
+    """Options of the group `name`; those that an older version did not know get their defaults."""
     if not isinstance(value, dict):
-        raise UserError(f"{path}: expected options by name, found {str(value)[:80]}")
+        raise UserError(f"{path}: expected options by name, found {str(value)[:80]!r}")
     try:
-        return dataclasses.asdict(config.from_options((group,), value)[0])
+        return dataclasses.asdict(config.from_options((SAVED_GROUPS[name],), value)[0])
     except UserError as error:
         raise UserError(f"{path}: {str(error)[:400]}") from None
+
+
+def _by_group(configs: list[config.Config]) -> dict[str, dict[str, Any]]:
+    by_type = {type(c): c for c in configs}
+    return {name: dataclasses.asdict(by_type[g]) for name, g in SAVED_GROUPS.items()}  # type: ignore
+
+
+def _checked_row(row: dict[str, Any], line: bytes) -> dict[str, Any]:
+    if not line.endswith(b"\n") or not {"epoch", "step", "loss"} <= set(row) <= set(ROW_KEYS):
+        raise ValueError(f"expected a row of metrics, found {line[:80]!r}")
+    for key, value in row.items():
+        whole = key in ("epoch", "step", "characters_per_second")
+        if type(value) is not int and (whole or type(value) is not float):
+            raise ValueError(f"expected {key} to be a number, found {str(value)[:80]!r}")
+    return row
+
+
+def _check_types(value: Any, types: dict[str, type], path: pathlib.Path) -> None:
+    storage.check_keys(value, types, path)
+    for key, expected in types.items():
+        if type(value[key]) is not expected:
+            raise UserError(
+                f"{path}: expected {key} of type {expected.__name__}, "
+                f"found {str(value[key])[:80]!r}"
+            )

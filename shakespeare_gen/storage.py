@@ -12,10 +12,14 @@ import math
 import os
 import pathlib
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from shakespeare_gen.errors import UserError
+
+# More objects and lists than any file of ours holds: what is nested or wide without end is
+# refused before it costs memory.
+MAX_CONTAINERS = 10_000
 
 # A symbolic link could lead anywhere, and opening a pipe would wait for its writer.
 _READ_FLAGS = os.O_RDONLY | sum(
@@ -35,7 +39,7 @@ def open_regular(path: pathlib.Path, max_bytes: int) -> Iterator[Any]:
             raise UserError(f"{path}: expected a regular file, found a symbolic link")
         file = os.fdopen(os.open(path, _READ_FLAGS), "rb")
     except OSError as error:
-        raise UserError(f"{path}: can't be read: {error.strerror}") from None
+        raise UserError(f"{path}: can't be read: {reason(error)}") from None
     with file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -71,8 +75,10 @@ def parse_json(data: bytes) -> dict[str, Any]:
     """One JSON object.
 
     Raises:
-      ValueError: no JSON, no object, a duplicate key, NaN, or nested too deeply.
+      ValueError: no JSON, no object, a duplicate key, NaN, or too many containers.
     """
+    if data.count(b"[") + data.count(b"{") > MAX_CONTAINERS:
+        raise ValueError(f"more than {MAX_CONTAINERS:,} lists and objects")
 
     def unique(pairs):
         value = dict(pairs)
@@ -104,8 +110,8 @@ def parse_json(data: bytes) -> dict[str, Any]:
 def check_keys(value: Any, keys: Collection[str], path: pathlib.Path) -> None:
     """Refuses anything but an object with exactly these keys."""
     if not isinstance(value, dict) or set(value) != set(keys):
-        found = ", ".join(sorted(value)) if isinstance(value, dict) else type(value).__name__
-        raise UserError(f"{path}: expected {', '.join(keys)}, found {found[:200]}")
+        found = sorted(value) if isinstance(value, dict) else type(value).__name__
+        raise UserError(f"{path}: expected {', '.join(keys)}, found {str(found)[:200]}")
 
 
 def to_json(value: Any) -> bytes:
@@ -118,23 +124,55 @@ def sealed(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "sha256": hashlib.sha256(to_json(value)).hexdigest()}
 
 
-def unsealed(value: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
-    """A sealed value without its hash.
+def read_sealed(
+    path: pathlib.Path, max_bytes: int, check: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """A value that was written sealed, without its hash.
+
+    Args:
+      check: looks at the value before its seal does, and raises `UserError`.
 
     Raises:
-      UserError: the value is not the one that was sealed.
+      UserError: it is not, to the byte, what was sealed.
     """
+    data = read_bytes(path, max_bytes)
+    try:
+        value = parse_json(data)
+    except ValueError as error:
+        raise UserError(f"{path}: expected a JSON object, found {error}") from None
+    check(value)
     rest = {key: item for key, item in value.items() if key != "sha256"}
     try:
-        expected = sealed(rest)["sha256"]
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: expected values that can be written, found {error}") from None
-    if value.get("sha256") != expected:
+        is_whole = to_json(sealed(rest)) == data
+    except (ValueError, RecursionError):
+        is_whole = False
+    if not is_whole:
         raise UserError(
-            f"{path}: expected the sha256 of what it holds, {expected[:16]}…, "
-            f"found {str(value.get('sha256'))[:16]}…: the file is damaged or was edited"
+            f"{path}: expected what its sha256 says, found something else: "
+            "the file is damaged or was edited"
         )
     return rest
+
+
+def listed(folder: pathlib.Path) -> list[str]:
+    """The names in a folder, sorted; none where it is missing.
+
+    Raises:
+      UserError: it is a link, no folder, or may not be read.
+    """
+    try:
+        if folder.is_symlink():
+            raise UserError(f"{folder}: expected a folder, found a symbolic link")
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"{folder}: can't be read: {reason(error)}") from None
+
+
+def reason(error: OSError) -> str:
+    """What the system says of a failure."""
+    return error.strerror or str(error)
 
 
 def write(path: pathlib.Path, data: bytes) -> None:
@@ -151,7 +189,7 @@ def write(path: pathlib.Path, data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()
-        raise UserError(f"{path}: can't be written: {error.strerror}") from None
+        raise UserError(f"{path}: can't be written: {reason(error)}") from None
 
 
 def append(path: pathlib.Path, text: str) -> None:
@@ -166,12 +204,13 @@ def append(path: pathlib.Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise UserError(f"{path}: can't be written: {error.strerror}") from None
+        raise UserError(f"{path}: can't be written: {reason(error)}") from None
 
 
 def write_synced(path: pathlib.Path, data: bytes) -> None:
-    """Writes a file and waits until the disk has it."""
-    with path.open("wb") as file:
+    """Writes a file anew and waits until the disk has it; follows no link."""
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

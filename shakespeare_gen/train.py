@@ -3,9 +3,12 @@
 python -m shakespeare_gen.train --flagfile=flags/tiny_shakespeare.cfg --epochs=30
 """
 
+import contextlib
+import shlex
 from dataclasses import asdict
 
 from shakespeare_gen import cli, config
+from shakespeare_gen.errors import Interrupted
 
 
 def main(*_: config.Config) -> None:
@@ -18,13 +21,27 @@ def main(*_: config.Config) -> None:
 
 def train_model(**options):
     """Trains with `options` (named like the flags); returns the `runs.Run`."""
+    from shakespeare_gen import runs
     from shakespeare_gen.interruption import Interruption
 
-    with Interruption() as interruption:
-        return _train(options, interruption)
+    *_, run_c, start = config.from_options(config.TRAIN_GROUPS, options)
+    run = runs.Run(run_c.run_dir)
+    try:
+        with Interruption() as interruption, contextlib.ExitStack() as held:
+            if start.resume:
+                run.check_can_resume()
+                held.enter_context(run.locked())
+            _train(run, options, interruption, held)
+    except Interrupted as stop:
+        if not run.has_checkpoint():
+            raise
+        flags = f"--resume {shlex.quote(f'--run_dir={run.path}')}"
+        message = f"{stop}; go on with: python -m shakespeare_gen.train {flags}"
+        raise Interrupted(stop.signal_number, message) from None
+    return run
 
 
-def _train(options: dict, interruption):
+def _train(run, options: dict, interruption, held: contextlib.ExitStack) -> None:
     from absl import logging
 
     from shakespeare_gen import (
@@ -34,19 +51,17 @@ def _train(options: dict, interruption):
         model,
         plotting,
         run_card,
-        runs,
         training,
         windows,
     )
+    from shakespeare_gen.progress import Progress
     from shakespeare_gen.vocabulary import Vocabulary
 
-    configs = config.from_options(config.TRAIN_GROUPS, options)
-    run = runs.Run(configs[-2].run_dir)
-    resume = configs[-1].resume
-    if resume:
-        configs = config.from_options(config.TRAIN_GROUPS, run.resumed_options(options))
+    resume = options.get("resume", False)
+    configs = config.from_options(
+        config.TRAIN_GROUPS, run.resumed_options(options) if resume else options
+    )
     corpus_c, vocabulary_c, window_c, model_c, engine, optimizer_c, training_c, _, start = configs
-
     source = asdict(corpus_c)
     if resume:  # a run that began on the fallback corpus goes on with it
         source |= {"corpus": run.read_config()["data"]["name"], "fallback_corpus": ""}
@@ -56,42 +71,49 @@ def _train(options: dict, interruption):
     plan = windows.plan(len(ids["train"]), **asdict(window_c))
     training.check(len(ids["validation"]), **asdict(training_c))
     shapes = architecture.weight_shapes(vocabulary.size, **asdict(model_c))
-    facts: dict = {
-        "corpus": corpus.describe(corpus_c.corpus),
-        "options": config.non_defaults(*configs),
-    }
+    described = corpus.describe(corpus_c.corpus)
     if resume:
-        run.check_corpus(facts["corpus"], vocabulary)
-    else:
-        run.make(start.overwrite)
-    with run.locked():
-        facts["resumed"] = run.resumptions(configs) if resume else []
-        if not resume:
-            run.prepare()
-        run.write_config(configs, facts["corpus"])
-        run.write_vocabulary(vocabulary)
-        training.set_seed(training_c.seed)
-        precision = devices.choose_precision(engine.precision)
-        network = model.build(
-            vocabulary.size, **asdict(model_c), kernel=engine.kernel, precision=precision
+        run.check_corpus(described, vocabulary)
+    else:  # only now, so that a mistake leaves nothing behind
+        run.make()
+        held.enter_context(run.locked())
+        run.empty(start.overwrite)
+
+    training.set_seed(training_c.seed)
+    precision = devices.choose_precision(engine.precision)
+    network = model.build(
+        vocabulary.size, **asdict(model_c), kernel=engine.kernel, precision=precision
+    )
+    logging.info("%s parameters, %s", f"{architecture.num_parameters(shapes):,}", precision)
+    compiled = training.compiled(network, plan, training_c.epochs, asdict(optimizer_c))
+    progress, resumed = Progress(), []
+    if resume:  # what can't be restored changes nothing in the folder
+        progress, checkpoint = training.restored_progress(run, compiled, plan)
+        resumed = run.resumptions(configs, checkpoint)
+    run.write_config(configs, described, resumed)
+    run.write_vocabulary(vocabulary)
+    facts = {
+        "corpus": described,
+        "options": config.non_defaults(*configs[:-1]),
+        "resumed": resumed,
+        "num_parameters": architecture.num_parameters(shapes),
+        "precision": precision,
+    }
+    with run_card.Card(run, facts) as card:
+        training.train(
+            compiled,
+            vocabulary,
+            ids,
+            plan,
+            run,
+            card,
+            progress,
+            interruption,
+            optimizer_c.learning_rate,
+            **asdict(training_c),
         )
-        facts |= {"num_parameters": architecture.num_parameters(shapes), "precision": precision}
-        logging.info("%s parameters, %s", f"{facts['num_parameters']:,}", precision)
-        with run_card.kept(run, facts):
-            training.train(
-                network,
-                vocabulary,
-                ids,
-                plan,
-                run,
-                asdict(optimizer_c),
-                resume,
-                interruption,
-                **asdict(training_c),
-            )
-            facts |= training.evaluate_best(run, ids)
-            plotting.loss_curve(run.metrics(), run.loss_curve_path)
-    return run
+        card.write(**training.evaluate_best(run, ids))
+        plotting.loss_curve(run.metrics(), run.loss_curve_path)
 
 
 if __name__ == "__main__":

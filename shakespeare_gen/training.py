@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 
 from shakespeare_gen import callbacks, checkpoints, evaluation, metrics, windows
-from shakespeare_gen.errors import Interrupted, NotFiniteError, UsageError
+from shakespeare_gen.errors import Interrupted, NotFiniteError, UsageError, UserError
 from shakespeare_gen.generation import Generator
 from shakespeare_gen.interruption import Interruption
 from shakespeare_gen.model import TrainingModel
@@ -95,41 +95,61 @@ def check(num_validation_chars: int, patience: int, tensorboard: bool, **_) -> N
         raise UsageError(f"--patience: expected 0 without validation text, received {patience}")
 
 
-def train(
-    network: keras.Model,
-    vocabulary,
-    ids: dict,
-    plan: windows.Plan,
-    run,
-    optimizer_options: dict,
-    resume: bool,
-    interruption: Interruption,
-    epochs: int,
-    patience: int = 0,
-    seed: int = 0,
-    save_every_steps: int = 0,
-    save_every_minutes: float = 0.0,
-    keep_checkpoints: int = 1,
-    sample_every_epochs: int = 0,
-    sample_chars: int = 200,
-    tensorboard: bool = False,
-) -> None:
-    """Trains `network` into the run folder of `run`, to the end of `epochs`.
-
-    Args:
-      ids: int [num_chars] of the splits `train` and `validation`.
-      resume: continue from the last checkpoint of `run`.
-
-    Raises:
-      NotFiniteError: the loss or a weight became NaN or infinite.
-      Interrupted: a signal came; the step is finished and saved.
-    """
+def compiled(
+    network: keras.Model, plan: windows.Plan, epochs: int, optimizer_options: dict
+) -> TrainingModel:
+    """The model as `fit` and a checkpoint want it: compiled and built."""
     model = TrainingModel(network, plan.batch_size if plan.carry_state else None)
     optimizer = make_optimizer(epochs * plan.steps_per_epoch, **optimizer_options)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, jit_compile=False)
     model.build((plan.batch_size, plan.window_chars))
-    progress = checkpoints.restore(run, model) if resume else Progress()
+    return model
+
+
+def restored_progress(run, model: TrainingModel, plan: windows.Plan) -> tuple[Progress, str]:
+    """Loads the last checkpoint into `model`; returns where it stood, and its name."""
+    checkpoint = checkpoints.restore(run, model)
+    progress, steps = checkpoint.progress, plan.steps_per_epoch
+    if not progress.epoch * steps <= progress.step <= (progress.epoch + 1) * steps:
+        raise UserError(
+            f"{checkpoint.place}: expected a step of epoch {progress.epoch + 1} "
+            f"of {steps} steps, found {progress.step}"
+        )
+    return progress, checkpoint.place.name
+
+
+def train(
+    model: TrainingModel,
+    vocabulary,
+    ids: dict,
+    plan: windows.Plan,
+    run,
+    card,
+    progress: Progress,
+    interruption: Interruption,
+    learning_rate: float,
+    epochs: int,
+    patience: int = 0,
+    seed: int = 0,
+    save_every_steps: int = 0,
+    save_every_minutes: float = 0.0,
+    keep_checkpoints: int = 2,
+    sample_every_epochs: int = 0,
+    sample_chars: int = 200,
+    tensorboard: bool = False,
+) -> None:
+    """Trains `model` into the run folder of `run`, from `progress` to the end of `epochs`.
+
+    Args:
+      ids: int [num_chars] of the splits `train` and `validation`.
+      card: the run card, written anew after each epoch.
+      learning_rate: the one that was asked for, of which a smaller one is advised.
+
+    Raises:
+      NotFiniteError: the loss or a weight became NaN or infinite.
+      Interrupted: a signal came; the step is finished and saved.
+    """
     run.drop_after(progress.epoch)
     if progress.epoch >= epochs or 0 < patience <= progress.epochs_without_improvement:
         logging.info("Nothing to train: the run ended after epoch %d.", progress.epoch)
@@ -137,7 +157,7 @@ def train(
     steps = plan.steps_per_epoch
     throughput = callbacks.Throughput(plan.chars_per_step)
     show = callbacks.ShowProgress(progress, throughput, epochs, steps)
-    generator = Generator(network, vocabulary)
+    generator = Generator(model.network, vocabulary)
     saver = callbacks.SaveCheckpoint(
         run, progress, steps, save_every_steps, save_every_minutes, keep_checkpoints
     )
@@ -150,30 +170,37 @@ def train(
         show,
         callbacks.SampleText(run, generator, show, sample_every_epochs, sample_chars, seed),
         saver,
+        callbacks.WriteCard(card, progress),
         callbacks.StopEarly(progress, patience),
         callbacks.StopWhenInterrupted(interruption),
     ]
     if tensorboard:
         hooks.append(keras.callbacks.TensorBoard(run.tensorboard_dir))
     try:
-        with interruption.deferred(), show:
-            _fit(model, ids["train"], plan, progress, epochs, seed, hooks)
+        with show:
+            _fit_or_save(
+                model, ids["train"], plan, progress, epochs, seed, hooks, interruption, saver
+            )
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{error}; {_way_out(run, learning_rate)}") from None
+
+
+def _fit_or_save(model, train_ids, plan, progress, epochs, seed, hooks, interruption, saver):
+    """`fit` in which a signal waits for the step to end, and for the checkpoint."""
+    try:
+        with interruption.deferred():
+            _fit(model, train_ids, plan, progress, epochs, seed, hooks)
     except Interrupted as stop:
         saver.save()
-        message = (
-            f"interrupted and saved after step {progress.step}; go on with: "
-            f"python -m shakespeare_gen.train --resume --run_dir={run.path}"
-        )
+        message = f"interrupted and saved after step {progress.step}"
         raise Interrupted(stop.signal_number, message) from None
-    except NotFiniteError as error:
-        rate = f"--learning_rate={optimizer_options['learning_rate'] / 3:.2g}"
-        way_out = f"try {rate}"
-        if run.has_checkpoint():
-            way_out = (
-                f"the last good checkpoint in {run.path} is kept, --resume goes on from it; "
-                f"try {rate}"
-            )
-        raise NotFiniteError(f"{error}; {way_out}") from None
+
+
+def _way_out(run, learning_rate: float) -> str:
+    advice = f"try --learning_rate={learning_rate / 3:.2g}"
+    if not run.has_checkpoint():
+        return advice
+    return f"the last good checkpoint in {run.path} is kept, --resume goes on from it; {advice}"
 
 
 def _fit(model, train_ids, plan: windows.Plan, progress: Progress, epochs: int, seed: int, hooks):

@@ -5,7 +5,6 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -62,26 +61,35 @@ def test_a_model_beyond_measure_is_refused_before_it_is_built():
 # Damage
 
 
+def read(run):
+    """Reads everything, as a resumed training does."""
+    return checkpoints._read(run, "last")
+
+
 def test_every_flipped_bit_and_every_cut_is_detected(run):
-    """200 bits and 50 cuts, over every file that loading reads."""
+    """200 bits and 50 cuts of each file of a checkpoint and of the two beside it."""
     place = only_checkpoint(run)
     files = [*sorted(place.iterdir()), run.config_path, run.vocabulary_path]
     assert len(files) == 6
     chance = random.Random(0)
-    checkpoints.read(run)
-    for number in range(250):
-        path = chance.choice(files)
-        good = path.read_bytes()
-        if number < 200:
+
+    def damaged(good):
+        for _ in range(200):
             bad = bytearray(good)
             bad[chance.randrange(len(good))] ^= 1 << chance.randrange(8)
-        else:
-            bad = good[: chance.randrange(len(good))]
-        path.write_bytes(bad)
-        with pytest.raises(UserError):
-            checkpoints.read(run)
+            yield bytes(bad)
+        for number in range(50):  # the last byte is the one that is missed most easily
+            yield good[: -1 if number == 0 else chance.randrange(len(good))]
+
+    read(run)
+    for path in files:
+        good = path.read_bytes()
+        for bad in damaged(good):
+            path.write_bytes(bad)
+            with pytest.raises(UserError):
+                read(run)
         path.write_bytes(good)
-    checkpoints.read(run)
+    read(run)
 
 
 def test_a_damaged_checkpoint_is_named_and_passed_over(run, caplog):
@@ -97,7 +105,7 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(run, caplog):
 def test_a_damaged_best_checkpoint_gives_way_to_the_last(run, caplog):
     place = only_checkpoint(run)
     shutil.copytree(place, run.checkpoints / "step-00009999")
-    (place / "training.safetensors").unlink()
+    (place / "weights.safetensors").unlink()
     assert checkpoints.read(run, "best").place.name == "step-00009999"
     assert f"{place.name} is damaged and passed over" in caplog.text
 
@@ -125,65 +133,6 @@ def test_steps_are_in_the_order_of_their_numbers(tmp_path):
     assert atomic.names(tmp_path) == names
 
 
-SAVE = """
-import pathlib, sys
-from shakespeare_gen import atomic
-folder = pathlib.Path(sys.argv[1])
-files = {name: name.encode() * 999 for name in ("a.json", "b.json", "c.json")}
-atomic.save(folder, "step-00000002", files)
-atomic.prune(folder, {"step-00000002"})
-"""
-CALLS = "write,fsync,mkdir,rename,renameat,renameat2,unlink,unlinkat,rmdir"
-
-
-def trace(folder, *arguments):
-    command = ["strace", "-f", "-qq", *arguments, sys.executable, "-c", SAVE, str(folder)]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, check=False
-    )
-
-
-@pytest.mark.slow
-def test_a_kill_at_any_system_call_of_a_save_leaves_a_whole_checkpoint(tmp_path):
-    """kill -9 at each write, fsync, mkdir, rename and delete in turn, old checkpoint in place."""
-    counted = tmp_path / "counted"
-    calls_path = tmp_path / "calls"
-    old = {name: b"old" for name in ("a.json", "b.json", "c.json")}
-    sizes = {name: 9999 for name in old}
-    atomic.save(counted, "step-00000001", old)
-    try:
-        traced = trace(counted, "-e", f"trace={CALLS}", "-o", str(calls_path))
-    except FileNotFoundError:
-        pytest.skip("strace is not on this machine")
-    if traced.returncode:
-        pytest.skip("this machine lets nobody trace a process (strace)")
-    calls = [line.split("(")[0].split()[-1] for line in calls_path.read_text().splitlines()]
-    numbered = [(call, calls[: i + 1].count(call)) for i, call in enumerate(calls)]
-    assert {"write", "fsync", "mkdir"} <= set(calls)
-    assert len(numbered) > 15
-    kills, newest = 0, []
-    for call, number in numbered:
-        folder = tmp_path / f"{call}-{number}"
-        atomic.save(folder, "step-00000001", old)
-        killed = trace(folder, "-e", f"inject={call}:signal=SIGKILL:when={number}")
-        kills += killed.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
-        whole = [
-            name
-            for name in atomic.names(folder)
-            if atomic.find_damage(folder / name, sizes) is None
-        ]
-        assert whole, (call, number)
-        assert whole == atomic.names(folder), (call, number)  # no half of one is ever in sight
-        newest.append(whole[-1])
-        assert trace(folder).returncode == 0
-        assert os.listdir(folder) == ["step-00000002"], (call, number)
-    assert kills == len(numbered)
-    # Before the rename the old one is the newest, after it the new one.
-    assert newest == sorted(newest)
-    assert set(newest) == {"step-00000001", "step-00000002"}
-
-
 # Hostile files: each changes a run folder; loading must end in one line.
 
 
@@ -191,11 +140,11 @@ def write_json(path, text):
     path.write_text(text, encoding="utf-8")
 
 
-def edit_config(run, **model_options):
+def edit_config(run, group="model", **options):
     value = json.loads(run.config_path.read_text("utf-8"))
     value.pop("sha256")
-    value["model"] |= model_options
-    write_json(run.config_path, json.dumps(storage.sealed(value)))
+    value[group] |= options
+    run.config_path.write_bytes(storage.to_json(storage.sealed(value)))
 
 
 def edit_weights(run, header=None, header_bytes=None, data=b""):
@@ -280,7 +229,7 @@ def huge_vocabulary(run):
 
 def other_vocabulary(run):
     value = storage.sealed({"characters": "\nxy", "has_unknown_id": False})
-    write_json(run.vocabulary_path, json.dumps(value))
+    run.vocabulary_path.write_bytes(storage.to_json(value))
 
 
 def numbers_that_are_none(run):
@@ -304,7 +253,7 @@ def model_bomb(run):
 
 
 def other_model(run):
-    edit_config(run, units=17)
+    edit_config(run, residual=True)
 
 
 def unknown_option(run):
@@ -318,16 +267,8 @@ def wrong_type_of_option(run):
 def unknown_group(run):
     value = json.loads(run.config_path.read_text("utf-8"))
     value.pop("sha256")
-    write_json(run.config_path, json.dumps(storage.sealed({**value, "class_name": "Lambda"})))
-
-
-def sparse_training_state(run):
-    place = only_checkpoint(run)
-    with (place / "training.safetensors").open("r+b") as file:
-        file.truncate(50 << 30)
-    manifest = json.loads((place / "manifest.json").read_text("utf-8"))
-    manifest["files"]["training.safetensors"]["size_bytes"] = 50 << 30
-    (place / "manifest.json").write_bytes(storage.to_json(manifest))
+    value = storage.sealed({**value, "class_name": "\x1b[31m\nLambda"})
+    run.config_path.write_bytes(storage.to_json(value))
 
 
 def path_in_manifest(run):
@@ -341,6 +282,57 @@ def path_in_state(run):
     state["progress"]["best_checkpoint"] = "../../../elsewhere"
     path.write_bytes(storage.to_json(state))
     reseal(only_checkpoint(run))
+
+
+def shape_of_another_type(run):
+    header, data = weights_header(run)
+    header["logits/bias"]["shape"] = [float(header["logits/bias"]["shape"][0])]
+    edit_weights(run, header, data=data)
+
+
+def header_of_lists(run):
+    """As large as the weights it claims to describe."""
+    edit_config(run, units=1024)
+    path = only_checkpoint(run) / "state.json"
+    path.write_text(path.read_text("utf-8").replace('"units": 16', '"units": 1024'), "utf-8")
+    edit_weights(run, header_bytes=b"[" * (12 << 20))
+
+
+def vocabulary_of_chains(run):
+    chains = ",".join(["[" * 900 + "]" * 900] * 2800)
+    write_json(run.vocabulary_path, '{"characters":[' + chains + "]}")
+
+
+def thousands_of_checkpoints(run):
+    for number in range(2000):
+        (run.checkpoints / f"step-{number + 10_000:08d}").mkdir()
+
+
+def number_beyond_measure(run):
+    edit_config(run, "optimizer", learning_rate=10**300)
+
+
+def name_of_another_type(run):
+    edit_config(run, "data", name=["x"])
+
+
+def state_of_another_model(run):
+    path = only_checkpoint(run) / "state.json"
+    state = json.loads(path.read_text("utf-8"))
+    state["model"] = {"class_name": "Lambda"}
+    path.write_bytes(storage.to_json(state))
+    reseal(only_checkpoint(run))
+
+
+def resumptions_of_another_kind(run):
+    value = json.loads(run.config_path.read_text("utf-8"))
+    value.pop("sha256")
+    run.config_path.write_bytes(storage.to_json(storage.sealed({**value, "resumed": [1]})))
+
+
+def link_to_other_checkpoints(run):
+    run.checkpoints.rename(run.path.parent / "others")
+    run.checkpoints.symlink_to(run.path.parent / "others")
 
 
 def link_to_a_device(run):
@@ -384,22 +376,30 @@ HOSTILE = {
     overlapping_tensors: "expected tensors that fill",
     tensor_too_many: "'extra' is there",
     duplicate_tensors: "a duplicate key",
-    deep_header: "nested too deeply|expected . tensors",
+    deep_header: "expected a safetensors header, found one of 5,401 bytes",
     duplicate_keys: "config.json: .* a duplicate key",
-    deep_config: "config.json: .* nested too deeply",
-    deep_vocabulary: "vocabulary.json: .* nested too deeply",
-    wide_vocabulary: "vocabulary.json: expected characters, has_unknown_id, sha256",
+    deep_config: "config.json: .* more than 10,000 lists and objects",
+    deep_vocabulary: "vocabulary.json: .* more than 10,000 lists and objects",
+    wide_vocabulary: "vocabulary.json: .* more than 10,000 lists and objects",
+    shape_of_another_type: r"expected tensor logits/bias .*found .*\[2.0\]",
+    header_of_lists: "found one of 12,582,912 bytes",
+    vocabulary_of_chains: "vocabulary.json: .* more than 10,000 lists and objects",
+    thousands_of_checkpoints: "none that is whole",
+    number_beyond_measure: "config.json: --learning_rate: expected at most",
+    name_of_another_type: "config.json: expected name of type str",
+    state_of_another_model: "state.json: unknown option 'class_name'",
+    resumptions_of_another_kind: "config.json: expected from, changed, found int",
+    link_to_other_checkpoints: "checkpoints: expected a folder, found a symbolic link",
     huge_vocabulary: "vocabulary.json: expected at most 5,242,880 bytes, found 53,687,091,200",
-    other_vocabulary: "expected the vocabulary of step",
+    other_vocabulary: "none that is whole|expected the vocabulary that step",
     numbers_that_are_none: "config.json: .* NaN, which is no JSON",
-    endless_number: "config.json: expected a JSON object|sha256",
-    infinite_number: "config.json: .*(no JSON|sha256)",
+    endless_number: "config.json: expected a JSON object, found Exceeds the limit",
+    infinite_number: "config.json: .*1e999, which is no JSON",
     model_bomb: "expected at most 1,000,000,000 parameters",
-    other_model: "found another units: 17|none that is whole",
+    other_model: "expected residual False, as step.* found True",
     unknown_option: "config.json: unknown option 'run_me'",
     wrong_type_of_option: "config.json: --cell: expected",
-    unknown_group: "config.json: expected format_version, .*class_name",
-    sparse_training_state: "none that is whole",
+    unknown_group: r"config.json: expected format_version, .*x1b\[31m\\\\nLambda|class_name",
     path_in_manifest: "none that is whole",
     path_in_state: "expected the name of a checkpoint",
     link_to_a_device: "none that is whole",
@@ -428,11 +428,11 @@ def test_hostile_files_end_in_one_line_quickly_and_in_little_memory(run, tmp_pat
         "    lines = open('/proc/self/status').read().splitlines()\n"
         "    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024\n"
         "good, *hostile = sys.argv[1:]\n"
-        "checkpoints.read(runs.Run(good))\n"
+        "checkpoints._read(runs.Run(good), 'last')\n"
         "for folder in hostile:\n"
         "    open('/proc/self/clear_refs', 'w').write('5')  # the peak starts from here\n"
         "    before, began, message = memory('VmRSS'), time.monotonic(), ''\n"
-        "    try: checkpoints.read(runs.Run(folder))\n"
+        "    try: checkpoints._read(runs.Run(folder), 'last')\n"
         "    except UserError as error: message = str(error)\n"
         "    seconds = time.monotonic() - began\n"
         "    print(json.dumps([message, seconds, memory('VmHWM') - before]))\n"
@@ -452,14 +452,14 @@ def test_hostile_files_end_in_one_line_quickly_and_in_little_memory(run, tmp_pat
         for (hostile, expected), answer in zip(HOSTILE.items(), answers, strict=True)
         if not re.search(expected, answer[0]) or answer[1] > 2 or answer[2] > 200
     ]
-    assert wrong == []
+    assert wrong == [], "\nW ".join(map(str, wrong))
     assert all("\n" not in message and len(message) < 1000 for message, *_ in answers)
 
 
 def test_loading_runs_no_code_and_opens_nothing_outside_the_run_folder(run):
     """An audit hook sees every import, exec, unpickling, process, socket and open file."""
     code = (
-        "import pathlib, sys\n"
+        "import pathlib, pickle, sys\n"
         "from shakespeare_gen import checkpoints, devices, runs\n"
         "devices.start()\n"
         "run = runs.Run(sys.argv[1])\n"
@@ -471,11 +471,14 @@ def test_loading_runs_no_code_and_opens_nothing_outside_the_run_folder(run):
         "    if event.startswith(forbidden): raise SystemExit(f'{event} {arguments}')\n"
         "    if event == 'open' and isinstance(arguments[0], (str, bytes, pathlib.Path)):\n"
         "        seen.append(event)\n"
-        "        if run.path not in pathlib.Path(str(arguments[0])).parents:\n"
+        "        if run.path.resolve() not in pathlib.Path(arguments[0]).resolve().parents:\n"
         "            raise SystemExit(f'opened {arguments[0]}')\n"
         "sys.addaudithook(hook)\n"
         "network = checkpoints.load_network(run, checkpoints.read(run))\n"
         "assert len(seen) > 4, seen\n"
+        "try: pickle.loads(b'cos\\nsystem\\n.')\n"
+        "except SystemExit as stop: assert str(stop).startswith('pickle.find_class')\n"
+        "else: raise AssertionError('the hook sees nothing')\n"
         "print(network.count_params())\n"
     )
     done = subprocess.run(
@@ -510,7 +513,7 @@ def test_arrays_come_back_as_they_were():
 def test_a_run_of_a_newer_format_is_refused(run):
     path = run.config_path
     path.write_text(path.read_text("utf-8").replace('"format_version": 1', '"format_version": 2'))
-    with pytest.raises(UserError, match="expected format_version 1, received 2; a newer"):
+    with pytest.raises(UserError, match="expected format_version 1 at most, received 2; a newer"):
         checkpoints.read(run)
 
 
@@ -519,11 +522,11 @@ def test_a_folder_that_a_trainer_tidies_meanwhile_is_read(run, monkeypatch):
     place = only_checkpoint(run)
     find_damage = atomic.find_damage
 
-    def tidied(at, max_bytes):
+    def tidied(at, max_bytes, unread):
         if at == place:
             shutil.copytree(place, run.checkpoints / "step-00009999")
             shutil.rmtree(place)
-        return find_damage(at, max_bytes)
+        return find_damage(at, max_bytes, unread)
 
     monkeypatch.setattr(atomic, "find_damage", tidied)
     assert checkpoints.read(run, "last").place.name == "step-00009999"

@@ -34,6 +34,7 @@ ORDER = (
     "evaluation",
     "plotting",
     "atomic",
+    "run_folder",
     "runs",
     "checkpoints",
     "run_card",
