@@ -11,7 +11,7 @@ TEMPERATURE ?= 0.8
 # The prompt goes through the environment: no quoting can break it.
 export PROMPT
 
-.PHONY: help install generate train test lint typecheck docs bench-train clean
+.PHONY: help install generate train test lint typecheck docs bench-train bench-generate clean
 .DEFAULT_GOAL := help
 
 help:  ## this text
@@ -46,6 +46,9 @@ docs: $(VENV)/installed  ## write the tables of flags into README.md
 
 bench-train: $(VENV)/installed-bench  ## training speed against stock Keras and PyTorch, into benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/train_speed.py
+
+bench-generate: $(VENV)/installed-bench  ## generation speed against the tutorial's way and PyTorch, into benchmarks/GENERATION.md
+	$(BIN)/python benchmarks/generate_speed.py
 
 clean:  ## delete the virtual environment and caches; runs stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

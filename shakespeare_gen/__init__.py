@@ -7,7 +7,8 @@ The house, from values up to commands; imports point up this list only:
     progress, architecture                    what a run and a network are, in numbers
     corpora, vocabulary, windows              text -> ids -> batches
     devices, layers, model, metrics, sampling numbers
-    generation, evaluation, plotting,         procedures
+    stepping, stopping, beam_search,          writing
+    generation, evaluation, plotting
     atomic, runs, checkpoints, run_card,      the run folder
     callbacks, training                       around and in `fit`
     train, generate                           commands

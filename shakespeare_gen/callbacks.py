@@ -180,6 +180,7 @@ class SampleText(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if not self.every_epochs or (epoch + 1) % self.every_epochs:
             return
+        self.generator.reader.refresh()
         result = self.generator.generate("", length=self.chars, seed=self.seed, temperature=0.8)
         text = result[0].text
         self.show.say("\n" + "\n".join("    " + line for line in text.splitlines()) + "\n")

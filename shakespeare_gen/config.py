@@ -105,6 +105,9 @@ class CorpusConfig(Config):
         0.05, "share of the text held out for validation", minimum=0, below=1
     )
     test_fraction: float = option(0.05, "share of the text held out for test", minimum=0, below=1)
+    document_separator: str = option(
+        "", "text between documents, also put between files; generation ends there; empty: none"
+    )
     encoding: str = option("utf-8", "encoding of the text files")
     encoding_errors: str = option(
         "strict", "what to do with undecodable bytes", choices=("strict", "replace", "ignore")
@@ -160,6 +163,7 @@ class WindowConfig(Config):
             )
 
 
+MAX_REPEAT_WINDOW = 4096
 CELLS = ("lstm", "gru", "simple_rnn", "min_gru", "min_lstm")
 
 
@@ -306,7 +310,7 @@ class PromptConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class SamplingConfig(Config):
-    """How the next character is chosen."""
+    """How the next character is chosen; `sampling` tells the order."""
 
     TITLE = "Sampling"
 
@@ -317,6 +321,47 @@ class SamplingConfig(Config):
     top_p: float = option(
         1.0, "sample from the likeliest characters that hold this share", above=0, maximum=1
     )
+    min_p: float = option(
+        0.0,
+        "sample from characters at least so many times as likely as the likeliest; 0: all",
+        minimum=0,
+        maximum=1,
+    )
+    typical_p: float = option(
+        1.0, "sample from the most typical characters that hold this share", above=0, maximum=1
+    )
+    mirostat_tau: float = option(
+        0.0, "bits of surprise a character that mirostat aims at; 0: no mirostat", minimum=0
+    )
+    mirostat_eta: float = option(0.1, "how fast mirostat follows", above=0, maximum=1)
+    repetition_penalty: float = option(
+        1.0, "divides the logits of characters of the window before; 1: off", above=0
+    )
+    frequency_penalty: float = option(
+        0.0, "taken from a character's logit for each time it stands in the window before"
+    )
+    presence_penalty: float = option(
+        0.0, "taken from a character's logit if it stands in the window before"
+    )
+    no_repeat_ngram: int = option(
+        0, "never write so many characters that stand in the window before; 0: off", minimum=0
+    )
+    repeat_window: int = option(
+        64, "characters that penalties look back on", minimum=1, maximum=MAX_REPEAT_WINDOW
+    )
+
+    def check_combinations(self) -> None:
+        truncated = self.top_k or self.top_p < 1 or self.min_p or self.typical_p < 1
+        if self.mirostat_tau and truncated:
+            raise UsageError(
+                "--mirostat_tau: expected no --top_k, --top_p, --min_p or --typical_p beside it, "
+                "for it takes their place"
+            )
+        if self.no_repeat_ngram > self.repeat_window:
+            raise UsageError(
+                f"--no_repeat_ngram: expected at most --repeat_window={self.repeat_window}, "
+                f"received {self.no_repeat_ngram}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -325,9 +370,19 @@ class GenerationConfig(Config):
 
     TITLE = "Generation"
 
-    length: int = option(500, "characters to generate, without the prompt", minimum=1)
+    length: int = option(
+        500, "characters to generate, without the prompt; -1: until interrupted", minimum=-1
+    )
     num_samples: int = option(1, "texts to generate", minimum=1, maximum=4096)
+    num_beams: int = option(
+        1, "more than 1: search for the likeliest text instead of sampling", minimum=1, maximum=256
+    )
+    length_penalty: float = option(
+        1.0, "beams compare log-probability over length to this power", minimum=0
+    )
     stop: tuple[str, ...] = option((), "text that ends the generation; may be given several times")
+    until_line: bool = option(False, "end at the end of the first line that holds anything")
+    until_speaker: bool = option(False, "end where the next speech begins: at a blank line")
     seed: int = option(
         -1,
         "seed; the same seed gives the same text; -1: another one each time",

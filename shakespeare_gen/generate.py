@@ -22,46 +22,79 @@ def main(
     prompt = read_prompt(prompt_config.prompt, prompt_config.prompt_path)
     from absl import logging
 
-    seed = generation_config.seed if generation_config.seed >= 0 else secrets.randbelow(2**31)
-    generator = load_generator(run_config.run_dir, generation_config.checkpoint)
-    logging.info("seed %d", seed)
-    pieces = generator.stream(
-        prompt,
-        generation_config.length,
-        generation_config.num_samples,
-        generation_config.stop,
-        seed,
-        prompt_config.unknown,
-        **asdict(sampling_config),
-    )
-    if generation_config.num_samples == 1:
-        _show_stream(prompt, pieces)
-    else:
-        _show_samples(prompt, list(pieces))
+    options = asdict(generation_config)
+    if options["seed"] < 0:
+        options["seed"] = secrets.randbelow(2**31)
+    is_single = options["num_samples"] == options["num_beams"] == 1
+    generator = load_generator(run_config.run_dir, options.pop("checkpoint"), is_single)
+    logging.info("seed %d", options["seed"])
+    options |= {"unknown": prompt_config.unknown, **asdict(sampling_config)}
+    if not is_single:
+        _show_samples(prompt, generator.generate(prompt, **options))
+        return
+    for name in ("num_samples", "num_beams", "length_penalty"):
+        del options[name]
+    try:
+        _show_stream(prompt, generator.stream(prompt, **options))
+    except KeyboardInterrupt:
+        print(flush=True)
+        if options["length"] >= 0:  # otherwise this is the end that was meant
+            raise
 
 
-def load_generator(run_dir: str, checkpoint: str = "best"):
-    """A `generation.Generator` of the run's best or last checkpoint."""
-    from absl import logging
+def load_generator(run_dir: str, checkpoint: str = "best", single_stream: bool = False):
+    """A `generation.Generator` of the best or last checkpoint of a run.
 
-    from shakespeare_gen import checkpoints, metrics, runs
+    Args:
+      run_dir: a run folder, or several with commas between them: their
+        probabilities are averaged.
+      checkpoint: `best` or `last`.
+      single_stream: see `devices.start`; where TensorFlow runs already, it does nothing.
 
-    run = runs.Run(run_dir)
-    found = checkpoints.read(run, checkpoint)
+    Raises:
+      UserError: there is no run, or their vocabularies differ.
+    """
+    from shakespeare_gen import checkpoints, runs
+
+    paths = [run_dir] if pathlib.Path(run_dir).exists() else run_dir.split(",")
+    every = [runs.Run(path) for path in paths]
+    found = [checkpoints.read(run, checkpoint) for run in every]
+    vocabulary = _common_vocabulary(every)
     # What was read is checked; only now comes TensorFlow, which takes seconds to import.
     from shakespeare_gen import devices
 
-    devices.start()
+    devices.start(single_stream)
     from shakespeare_gen import generation
 
-    loss = found.progress.best_validation_loss
-    logging.info(
-        "%s: %s%s",
-        run.path,
-        found.place.name,
-        "" if loss is None else f"; best validation loss {metrics.describe(loss)}",
-    )
-    return generation.Generator(checkpoints.load_network(run, found), run.read_vocabulary())
+    for run, read in zip(every, found, strict=True):
+        _log(run, read)
+    networks = [checkpoints.load_network(*pair) for pair in zip(every, found, strict=True)]
+    return generation.Generator(networks, vocabulary)
+
+
+def _common_vocabulary(every: list):
+    first = every[0].read_vocabulary()
+    for run in every[1:]:
+        other = run.read_vocabulary()
+        if other != first:
+            here = "".join(sorted(set(first.characters) - set(other.characters)))[:40]
+            there = "".join(sorted(set(other.characters) - set(first.characters)))[:40]
+            raise UserError(
+                f"--run_dir: expected runs of one vocabulary; {every[0].path} alone has "
+                f"{here!r}, {run.path} alone has {there!r}, "
+                f"unknown ids: {first.has_unknown_id} and {other.has_unknown_id}"
+            )
+    return first
+
+
+def _log(run, checkpoint) -> None:
+    from absl import logging
+
+    from shakespeare_gen import metrics
+
+    loss = checkpoint.progress.best_validation_loss
+    best = "" if loss is None else f"; best validation loss {metrics.describe(loss)}"
+    logging.info("%s: %s%s", run.path, checkpoint.place.name, best)
 
 
 def read_prompt(prompt: str, prompt_path: str) -> str:
@@ -87,13 +120,13 @@ def read_prompt(prompt: str, prompt_path: str) -> str:
 def _show_stream(prompt: str, pieces) -> None:
     for i, piece in enumerate(pieces):
         # The prompt is repeated once it is known to be readable.
-        print(prompt + piece[0] if i == 0 else piece[0], end="", flush=True)
+        print(prompt + piece if i == 0 else piece, end="", flush=True)
     print()
 
 
-def _show_samples(prompt: str, pieces: list[list[str]]) -> None:
-    for i, row in enumerate(zip(*pieces, strict=True)):
-        print(f"{'' if i == 0 else chr(10)}--- sample {i + 1} ---\n{prompt}{''.join(row)}")
+def _show_samples(prompt: str, results: list) -> None:
+    for i, result in enumerate(results):
+        print(f"{'' if i == 0 else chr(10)}--- sample {i + 1} ---\n{prompt}{result.text}")
 
 
 if __name__ == "__main__":

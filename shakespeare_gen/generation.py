@@ -1,157 +1,338 @@
-"""Prompt to text: a stateful one-step generator, compiled and streamed.
+"""Prompt to text: a stateful one-step generator, compiled, streamed, in batches.
 
-`Generator` holds a network, its vocabulary and a state. `read` moves the state
-past a text; `stream` draws characters one by one in a compiled loop and hands
-them over in chunks. Random numbers depend on (seed, row, position) only, so
-the chunking never changes the text. Knows no run folder and no flags.
+    generator = Generator([network], vocabulary)
+    generator.generate("ROMEO:", length=200, temperature=0.8, seed=1)[0].text
+    for piece in generator.stream("ROMEO:", length=-1): ...
+    state = generator.read("ROMEO:")             # read once,
+    generator.generate(start=state, seed=2)      # continued many times
 
-    generator = Generator(network, vocabulary)
-    print(generator.generate("ROMEO:", length=200, temperature=0.8, seed=1)[0].text)
+The random numbers of a text depend on (seed, number of the sample, position)
+alone: one seed gives one text, whatever the chunks, the prompts beside it and
+whether it is streamed. Knows no run folder and no flags.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from shakespeare_gen import sampling
-from shakespeare_gen.model import initial_state, step
+from shakespeare_gen import beam_search, config, sampling, stopping
+from shakespeare_gen.errors import UsageError
+from shakespeare_gen.stepping import Reader
 from shakespeare_gen.vocabulary import Vocabulary, prepare_prompt
 
 READ_CHUNK_CHARS = 256
-STREAM_CHUNK_CHARS = 16
+FIRST_CHUNK_CHARS = 16  # so that a stream starts at once
+CHUNK_CHARS = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """What was read: a value that can be kept, continued many times and gone back to.
+
+    `tensors` are those of the network [B, U], `logits` [B, V] those of the next
+    character, `recent` the last ids before it, int32 [B, at most W].
+    """
+
+    tensors: list
+    logits: Any
+    recent: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One generated text, without its prompt."""
+    """One generated text, without its prompt.
+
+    `finish_reason` is `length`, `stop` (a stop string) or `end` (the end of a
+    document). `log_probabilities` are the model's own, in nats, before any
+    filter, one a character.
+    """
 
     text: str
-    finish_reason: str  # "length" or "stop"
+    finish_reason: str
+    log_probabilities: np.ndarray
 
 
 class Generator:
-    """Samples text from a network; `state` and `logits` say what was read last."""
+    """Samples text from networks of one vocabulary; `state` is that of the last prompt."""
 
-    def __init__(self, network, vocabulary: Vocabulary) -> None:
-        self.network = network
+    def __init__(self, networks: list, vocabulary: Vocabulary) -> None:
+        self.reader = Reader(networks)
         self.vocabulary = vocabulary
-        self.state: list = []
-        self.logits = None  # [B, V], of the next character
-        forbidden = np.zeros(vocabulary.size, np.float32)
+        self.state: State | None = None
+        allowed = np.zeros(vocabulary.size, np.float32)
         if vocabulary.unknown_id is not None:
-            forbidden[vocabulary.unknown_id] = -np.inf
-        self._forbidden = tf.constant(forbidden)
-        self._read_chunk = tf.function(self._read_chunk_eagerly, reduce_retracing=True)
-        self._draw_chunk = tf.function(self._draw_chunk_eagerly)
+            allowed[vocabulary.unknown_id] = -np.inf
+        self._allowed = tf.constant(allowed)
+        self._read_chunk = tf.function(self.reader.read, reduce_retracing=True)
+        self._draw_chunk = tf.function(self._draw, jit_compile=True)
+        self._beam_step = tf.function(self._beam_step_eagerly, reduce_retracing=True)
 
-    def read(self, prompt: str, num_samples: int = 1) -> None:
-        """Starts `num_samples` texts with `prompt`; an empty one reads a line end."""
-        ids = self.vocabulary.encode(prompt)
-        if not len(ids):
-            ids = np.array([self.vocabulary.start_id], np.int32)
-        self.state = initial_state(self.network, num_samples)
-        for begin in range(0, len(ids), READ_CHUNK_CHARS):
-            chunk = np.tile(ids[begin : begin + READ_CHUNK_CHARS], (num_samples, 1))
-            self.logits, self.state = self._read_chunk(tf.constant(chunk), self.state)
+    def read(self, prompt: str, unknown: str = "error", start: State | None = None) -> State:
+        """Reads a text, in chunks of constant memory; an empty one reads a line end.
 
-    def stream(
+        Args:
+          unknown: see `vocabulary.prepare_prompt`.
+          start: what was read before; None: nothing.
+        """
+        state = start
+        for ids, logits, tensors in self._read(prompt, unknown, start):
+            recent = state.recent if state else np.zeros((1, 0), np.int32)
+            recent = np.concatenate([recent, ids[None]], 1)[:, -config.MAX_REPEAT_WINDOW :]
+            state = State(tensors, logits[:, -1], recent)
+        assert state is not None  # without a start even an empty text is read as a line end
+        self.state = state
+        return state
+
+    def _read(self, text: str, unknown: str, start: State | None) -> Iterator[tuple]:
+        """Chunks of ids with the logits after each of them, and the state after the last."""
+        text = prepare_prompt(text, self.vocabulary, unknown)
+        tensors = start.tensors if start else self.reader.initial_state(1)
+        if not text and start is None:
+            text = self.vocabulary.decode([self.vocabulary.start_id])
+        for begin in range(0, len(text), READ_CHUNK_CHARS):
+            ids = self.vocabulary.encode(text[begin : begin + READ_CHUNK_CHARS])
+            logits, tensors = self._read_chunk(tf.constant(ids[None]), tensors)
+            yield ids, logits, tensors
+
+    def score(self, text: str, unknown: str = "error", start: State | None = None) -> np.ndarray:
+        """Log-probability of every character in nats, float32 [len(text)].
+
+        Without `start`, the first character follows a line end.
+        """
+        state = start or self.read("")
+        logits, found = state.logits, []
+        for ids, after, _ in self._read(text, unknown, state):
+            before = np.concatenate([np.asarray(logits), np.asarray(after)[0, :-1]])
+            log_p = np.asarray(tf.nn.log_softmax(before))
+            found.append(log_p[np.arange(len(ids)), ids])
+            logits = after[:, -1]
+        return np.concatenate(found) if found else np.zeros(0, np.float32)
+
+    def next_characters(self, prompt: str, k: int = 5, unknown: str = "error") -> list[tuple]:
+        """The `k` likeliest next characters with their probabilities, likeliest first."""
+        probabilities = tf.nn.softmax(self.read(prompt, unknown).logits)[0].numpy()
+        likeliest = np.argsort(-probabilities, kind="stable")[:k]
+        return [(self.vocabulary.decode([i]), float(probabilities[i])) for i in likeliest]
+
+    def generate(
         self,
-        prompt: str,
-        length: int = 500,
+        prompts: str | Sequence[str] = "",
         num_samples: int = 1,
-        stop: Sequence[str] = (),
-        seed: int = 0,
-        unknown: str = "error",
-        **sampling_options,
-    ) -> Iterator[list[str]]:
-        """Yields the next piece of each text; a text that has ended yields "".
+        num_beams: int = 1,
+        length_penalty: float = 1.0,
+        **options,
+    ) -> list[Result]:
+        """`num_samples` texts for each prompt, in one batch; prompt by prompt.
+
+        Args:
+          num_beams: more than 1 searches for the likeliest text instead of
+            sampling one, see `beam_search`.
+          **options: as in `stream`.
+        """
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        if num_beams > 1:
+            found = (
+                self._search(p, num_samples, num_beams, length_penalty, **options) for p in prompts
+            )
+            return list(itertools.chain.from_iterable(found))
+        texts = [_Text() for _ in range(len(prompts) * num_samples)]
+        for pieces in self._pieces(prompts, num_samples, **options):
+            for text, piece in zip(texts, pieces, strict=True):
+                text.add(*piece)
+        return [text.result() for text in texts]
+
+    def stream(self, prompt: str = "", **options) -> Iterator[str]:
+        """Yields one text piece by piece, as soon as no stop string can change it.
 
         Args:
           prompt: the text to continue; it is not repeated.
-          length: characters of each text, at most.
-          stop: strings that end a text; they are not part of it.
+          length: characters at most; -1: without end, in constant memory.
+          stop: strings that end the text; they are not part of it.
+          until_line: end at the end of the first line that holds anything.
+          until_speaker: end at the blank line after it, where the next speech begins.
           seed: one seed, one text.
           unknown: see `vocabulary.prepare_prompt`.
-          **sampling_options: `temperature`, `top_k`, `top_p`, see `sampling.sample`.
+          start: a `State` to continue from; None: nothing was read.
+          **sampling_options: see `config.SamplingConfig`.
         """
-        self.read(prepare_prompt(prompt, self.vocabulary, unknown), num_samples)
-        stoppers = [Stopper(stop) for _ in range(num_samples)]
-        for position in range(0, length, STREAM_CHUNK_CHARS):
-            ids = self._draw(
-                position, min(STREAM_CHUNK_CHARS, length - position), seed, sampling_options
-            )
+        for [(piece, _, _)] in self._pieces([prompt], 1, **options):
+            yield piece
+
+    def _pieces(
+        self,
+        prompts: Sequence[str],
+        num_samples: int,
+        length: int = 500,
+        stop: Sequence[str] = (),
+        until_line: bool = False,
+        until_speaker: bool = False,
+        seed: int = 0,
+        unknown: str = "error",
+        start: State | None = None,
+        **sampling_options,
+    ) -> Iterator[list[tuple]]:
+        """For every text the next piece, its log-probabilities and why it ended, or None."""
+        options = dataclasses.asdict(config.SamplingConfig(**sampling_options))
+        state = self._batch([self.read(p, unknown, start) for p in prompts], num_samples)
+        keys = [(seed, i) for _ in prompts for i in range(num_samples)]
+        every = stopping.endings(stop, until_line, until_speaker)
+        stoppers = [stopping.Stopper(every, self.vocabulary) for _ in keys]
+        for ids, log_p in self._chunks(state, keys, length, options):
             yield [
-                s.feed(self.vocabulary.decode(row)) for s, row in zip(stoppers, ids, strict=True)
+                s.feed(*row) for s, row in zip(stoppers, zip(ids, log_p, strict=True), strict=True)
             ]
-            if all(stopper.stopped for stopper in stoppers):
+            if all(stopper.finish_reason for stopper in stoppers):
                 return
         yield [stopper.flush() for stopper in stoppers]
 
-    def generate(self, prompt: str, num_samples: int = 1, **options) -> list[Result]:
-        """The whole texts at once; options as in `stream`."""
-        length = options.setdefault("length", 500)
-        pieces = list(self.stream(prompt, num_samples=num_samples, **options))
-        texts = ["".join(row) for row in zip(*pieces, strict=True)]
-        return [Result(t, "length" if len(t) == length else "stop") for t in texts]
-
-    def _draw(self, position: int, num_chars: int, seed: int, sampling_options: dict) -> np.ndarray:
-        ids, self.logits, self.state = self._draw_chunk(
-            self.logits,
-            self.state,
-            tf.constant(seed),
-            tf.constant(position),
-            tf.constant(num_chars),
-            **sampling_options,
-        )
-        return ids.numpy().T
-
-    def _read_chunk_eagerly(self, ids, state):
-        logits, *state = self.network([ids, *state], training=False)
-        return logits[:, -1], state
-
-    def _draw_chunk_eagerly(self, logits, state, seed, position, num_chars, **sampling_options):
-        ids = tf.TensorArray(tf.int32, size=num_chars)
-        for i in tf.range(num_chars):
-            uniform = tf.random.stateless_uniform(logits.shape[:1], tf.stack([seed, position + i]))
-            drawn = sampling.sample(logits + self._forbidden, uniform, **sampling_options)
-            ids = ids.write(i, drawn)
-            logits, state = step(self.network, drawn, state)
-        return ids.stack(), logits, state
-
-
-class Stopper:
-    """Holds back the end of a stream while it could still become a stop string."""
-
-    def __init__(self, stop: Sequence[str]) -> None:
-        self.stop = [s for s in stop if s]
-        self.stopped = False
-        self._held = ""
-
-    def feed(self, text: str) -> str:
-        """Takes the next characters; returns those that are surely part of the text."""
-        if self.stopped:
-            return ""
-        self._held += text
-        # The one that is complete first, as if the text came character by character.
-        found = [
-            (self._held.find(s) + len(s), self._held.find(s)) for s in self.stop if s in self._held
+    def _batch(self, states: list[State], num_samples: int) -> State:
+        """One state whose rows are those of `states`, each `num_samples` times."""
+        width = max(state.recent.shape[1] for state in states)
+        recents = [
+            np.pad(s.recent, [(0, 0), (width - s.recent.shape[1], 0)], constant_values=-1)
+            for s in states
         ]
-        if found:
-            self.stopped = True
-            return self._held[: min(found)[1]]
-        keep = max((self._partial(s) for s in self.stop), default=0)
-        ready, self._held = (
-            self._held[: len(self._held) - keep],
-            self._held[len(self._held) - keep :],
+        tensors = zip(*(state.tensors for state in states), strict=True)
+        return State(
+            [tf.repeat(tf.concat(parts, 0), num_samples, 0) for parts in tensors],
+            tf.repeat(tf.concat([state.logits for state in states], 0), num_samples, 0),
+            np.repeat(np.concatenate(recents), num_samples, 0),
         )
-        return ready
 
-    def flush(self) -> str:
-        """What was held back, now that the text ends without a stop string."""
-        return "" if self.stopped else self._held
+    def _chunks(self, state: State, keys: list, length: int, options: dict) -> Iterator[tuple]:
+        """Ids and log-probabilities, [B, at most CHUNK_CHARS], chunk by chunk."""
+        active = sampling.active(**options)
+        n = active.pop("no_repeat_ngram", 0)
+        window = max(active.pop("repeat_window", 1), n)
+        values = {name: tf.constant(value, tf.float32) for name, value in active.items()}
+        recent = np.pad(state.recent, [(0, 0), (window, 0)], constant_values=-1)[:, -window:]
+        carried = (
+            state.logits,
+            state.tensors,
+            tf.constant(recent),
+            tf.fill([len(keys)], np.float32(2 * options["mirostat_tau"])),
+        )
+        rows = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
+        for num_chars in _chunk_sizes(length):
+            uniform = np.stack([row.random(num_chars, np.float32) for row in rows], 1)
+            uniform = np.pad(uniform, [(0, CHUNK_CHARS - num_chars), (0, 0)])
+            ids, log_p, *carried = self._draw_chunk(
+                self.reader.weights,
+                *carried,
+                tf.constant(uniform),
+                tf.constant(num_chars),
+                values,
+                n=n,
+            )
+            yield ids.numpy()[:num_chars].T, log_p.numpy()[:num_chars].T
 
-    def _partial(self, stop: str) -> int:
-        sizes = range(min(len(stop) - 1, len(self._held)), 0, -1)
-        return next((n for n in sizes if self._held.endswith(stop[:n])), 0)
+    def _draw(self, weights, logits, tensors, recent, surprise, uniform, num_chars, values, n):
+        """The compiled loop over `num_chars` characters; `uniform` [CHUNK_CHARS, B]."""
+        options = {**values, "no_repeat_ngram": n} if n else values
+        shape = uniform.shape
+
+        def body(i, ids, log_p, logits, tensors, recent, surprise):
+            drawn, surprise = sampling.sample(
+                logits + self._allowed, uniform[i], options, recent, surprise
+            )
+            nats = tf.gather(tf.nn.log_softmax(logits), drawn, batch_dims=1)
+            ids = tf.tensor_scatter_nd_update(ids, [[i]], drawn[None])
+            log_p = tf.tensor_scatter_nd_update(log_p, [[i]], nats[None])
+            logits, tensors = self.reader.step(weights, drawn, list(tensors))
+            if sampling.looks_back(options):
+                recent = tf.concat([recent[:, 1:], drawn[:, None]], 1)
+            return i + 1, ids, log_p, logits, tuple(tensors), recent, surprise
+
+        first = (
+            0,
+            tf.zeros(shape, tf.int32),
+            tf.zeros(shape),
+            logits,
+            tuple(tensors),
+            recent,
+            surprise,
+        )
+        _, ids, log_p, logits, tensors, recent, surprise = tf.while_loop(
+            lambda i, *_: i < num_chars, body, first
+        )
+        return ids, log_p, logits, list(tensors), recent, surprise
+
+    def _search(
+        self,
+        prompt: str,
+        num_samples: int,
+        num_beams: int,
+        length_penalty: float,
+        length: int = 500,
+        stop: Sequence[str] = (),
+        until_line: bool = False,
+        until_speaker: bool = False,
+        seed: int = 0,
+        unknown: str = "error",
+        start: State | None = None,
+        **sampling_options,
+    ) -> list[Result]:
+        """The likeliest texts; seed and sampling options don't matter."""
+        if length < 0 or num_samples > num_beams:
+            raise UsageError(
+                "--num_beams: expected a --length and at most as many --num_samples, "
+                f"received --length={length}, --num_samples={num_samples} of {num_beams}"
+            )
+        config.SamplingConfig(**sampling_options)
+        every = stopping.endings(stop, until_line, until_speaker)
+        state = self.read(prompt, unknown, start)
+        log_p = tf.nn.log_softmax(state.logits).numpy() + self._allowed.numpy()
+
+        def step(ids, tensors, parents):
+            log_p, tensors = self._beam_step(self.reader.weights, ids, tensors, parents)
+            return log_p.numpy(), tensors
+
+        def find_end(ids):
+            return stopping.find_end(self.vocabulary.decode(ids), every)
+
+        found = beam_search.search(
+            step, log_p, state.tensors, num_beams, length, find_end, length_penalty
+        )
+        return [self._result(beam, find_end) for beam in found[:num_samples]]
+
+    def _beam_step_eagerly(self, weights, ids, tensors, parents):
+        tensors = [tf.gather(t, parents) for t in tensors]
+        logits, tensors = self.reader.step(weights, ids, tensors)
+        return tf.nn.log_softmax(logits) + self._allowed, tensors
+
+    def _result(self, beam: beam_search.Beam, find_end) -> Result:
+        size = (find_end(beam.ids) or (len(beam.ids),))[0]
+        text = self.vocabulary.decode(beam.ids[:size])
+        return Result(text, beam.finish_reason, np.array(beam.nats[:size], np.float32))
+
+
+def _chunk_sizes(length: int) -> Iterator[int]:
+    """A small chunk, then large ones, `length` characters together; -1: without end."""
+    sizes = itertools.chain([FIRST_CHUNK_CHARS], itertools.repeat(CHUNK_CHARS))
+    for size in sizes:
+        if length == 0:
+            return
+        size = size if length < 0 else min(size, length)
+        yield size
+        length -= size if length > 0 else 0
+
+
+class _Text:
+    """Puts the pieces of one text together."""
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.nats: list[np.ndarray] = []
+        self.finish_reason = "length"
+
+    def add(self, piece: str, nats: np.ndarray, finish_reason: str | None) -> None:
+        self.pieces.append(piece)
+        self.nats.append(nats)
+        self.finish_reason = finish_reason or self.finish_reason
+
+    def result(self) -> Result:
+        return Result("".join(self.pieces), self.finish_reason, np.concatenate(self.nats))

@@ -5,7 +5,6 @@ of tensors [B, units]: h (and c for LSTM) of the first layer, then the second.
 
     network = build(vocabulary_size=65, units=256)
     logits, *state = network([ids, *initial_state(network, B)])   # [B, T] -> [B, T, V]
-    logits, state = step(network, ids, state)                     # [B]    -> [B, V]
     model = TrainingModel(network)                                # for compile and fit
 
 Knows nothing of text, files or sampling.
@@ -71,27 +70,10 @@ def initial_state(network: keras.Model, batch_size) -> list:
     return [keras.ops.zeros((batch_size, s.shape[-1]), s.dtype) for s in network.inputs[1:]]
 
 
-def step(network: keras.Model, ids, state: list) -> tuple:
-    """Reads one character: ids [B], state -> logits [B, V], state; pure, no dropout.
-
-    Calls the cells themselves: a sequence of length one would start a loop.
-    """
-    x = network.get_layer("embedding")(ids)
-    names = {layer.name for layer in network.layers}
-    rest: list = list(state)
-    new_state: list = []
-    for i, layer in enumerate(recurrent_layers(network), 1):
-        num_parts = len(layer.state_size)
-        y, part = layer.cell(x, rest[:num_parts])
-        rest, new_state = rest[num_parts:], new_state + list(part)
-        x = x + y if f"residual_{i}" in names else y
-    return network.get_layer("logits")(x), new_state
-
-
 def first_log_probabilities(network: keras.Model):
     """What follows id 0 at the start of a text: log-probabilities [1, V]."""
-    logits, _ = step(network, keras.ops.zeros((1,), "int32"), initial_state(network, 1))
-    return keras.ops.log_softmax(logits)
+    logits = network([keras.ops.zeros((1, 1), "int32"), *initial_state(network, 1)])[0]
+    return keras.ops.log_softmax(logits[:, 0])
 
 
 def recurrent_layers(network: keras.Model) -> list:

@@ -1,50 +1,174 @@
-"""Logits to ids: temperature, top-k, top-p; knows no model and no text.
+"""Logits to ids; knows no model and no text.
 
-The filters are applied in this order: temperature, top-k, top-p. At least the
-likeliest character always stays.
+What is asked for is applied in this order, each to what the ones before it left:
+
+ 1. penalties on the ids of the window before: repetition (Keskar et al. 2019,
+    arXiv 1909.05858), frequency, presence
+ 2. no-repeat n-gram: ids that would repeat an n-gram of that window
+ 3. temperature; 0 takes the likeliest and ends here
+ 4. top-k, top-p (Holtzman et al. 2019, arXiv 1904.09751), min-p (Nguyen et al.
+    2024, arXiv 2407.01082), typical (Meister et al. 2022, arXiv 2202.00666)
+ 5. or, in the place of 4, mirostat 2 (Basu et al. 2020, arXiv 2007.14966)
+
+At least one candidate always stays. Shapes: B batch, V vocabulary, W window.
 """
+
+from typing import Any
 
 import tensorflow as tf
 
+# Values that do nothing; what differs from them is on.
+NEUTRAL = {
+    "repetition_penalty": 1.0,
+    "frequency_penalty": 0.0,
+    "presence_penalty": 0.0,
+    "no_repeat_ngram": 0,
+    "temperature": 0.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "mirostat_tau": 0.0,
+}
+_LOOKS_BACK = ("repetition_penalty", "frequency_penalty", "presence_penalty", "no_repeat_ngram")
+# Comparing every pair is faster than sorting up to about this many.
+_MAX_PAIRWISE_SIZE = 512
 
-def sample(logits, uniform, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0):
-    """Picks one id a row: a pure function of the row's logits and uniform number.
+
+def active(**options: Any) -> dict[str, Any]:
+    """The options that do something; `temperature` is among them unless it is 0."""
+    found = {name: value for name, value in options.items() if value != NEUTRAL.get(name)}
+    if "mirostat_tau" not in found:
+        found.pop("mirostat_eta", None)
+    if not looks_back(found):
+        found.pop("repeat_window", None)
+    return found
+
+
+def looks_back(options: dict[str, Any]) -> bool:
+    """Whether the ids before matter."""
+    return any(name in options for name in _LOOKS_BACK)
+
+
+def sample(logits, uniform, options: dict[str, Any], recent=None, surprise=None) -> tuple:
+    """Picks one id a row: a pure function of the row.
 
     Args:
       logits: float [B, V]; -inf where an id must not come.
       uniform: float [B] in [0, 1), the place on the cumulative distribution.
-      temperature: 0 takes the likeliest.
+      options: as `active` returns them; numbers may be tensors, but for
+        `no_repeat_ngram`.
+      recent: int32 [B, W], the ids before, -1 where there is none; with penalties.
+      surprise: float [B], mirostat's largest surprise in bits; at first 2 tau.
 
     Returns:
-      ids, int32 [B].
+      ids, int32 [B], and the next `surprise`.
     """
-    if temperature == 0:
-        return tf.argmax(logits, axis=-1, output_type=tf.int32)
+    if looks_back(options):
+        logits = penalise(logits, recent, options)
+    if "no_repeat_ngram" in options:
+        logits = forbid_repeats(logits, recent, options["no_repeat_ngram"])
+    if "temperature" not in options:
+        return tf.argmax(logits, axis=-1, output_type=tf.int32), surprise
     # Less the largest first, so that a tiny temperature can't overflow.
-    logits = (logits - tf.reduce_max(logits, axis=-1, keepdims=True)) / temperature
-    if top_k:
-        logits = keep_top_k(logits, top_k)
-    if top_p < 1:
-        logits = keep_top_p(logits, top_p)
+    logits = (logits - tf.reduce_max(logits, axis=-1, keepdims=True)) / options["temperature"]
+    if "mirostat_tau" in options:
+        return _mirostat(logits, uniform, surprise, options)
+    for name, keep in _FILTERS.items():
+        if name in options:
+            logits = tf.where(keep(logits, options[name]), logits, -float("inf"))
+    return draw(logits, uniform), surprise
+
+
+def draw(logits, uniform):
+    """The id at the place `uniform` [B] of the cumulative distribution of logits [B, V]."""
     cumulative = tf.cumsum(tf.nn.softmax(logits), axis=-1)
     passed = cumulative <= uniform[:, None] * cumulative[:, -1:]
     return tf.reduce_sum(tf.cast(passed, tf.int32), axis=-1)
 
 
-def keep_top_k(logits, k: int):
-    """Sets all but the `k` largest logits [B, V] to -inf; equals of the k-th stay."""
-    k = min(k, logits.shape[-1])
-    smallest_kept = tf.math.top_k(logits, k).values[:, -1:]
-    return tf.where(logits < smallest_kept, -float("inf"), logits)
+def penalise(logits, recent, options: dict[str, Any]):
+    """Lowers the logits [B, V] of the ids of `recent` [B, W]."""
+    counts = tf.reduce_sum(tf.one_hot(recent, logits.shape[-1], dtype=logits.dtype), axis=1)
+    if "repetition_penalty" in options:
+        penalty = options["repetition_penalty"]
+        lowered = tf.where(logits > 0, logits / penalty, logits * penalty)
+        logits = tf.where(counts > 0, lowered, logits)
+    if "frequency_penalty" in options:
+        logits -= options["frequency_penalty"] * counts
+    if "presence_penalty" in options:
+        logits -= options["presence_penalty"] * tf.cast(counts > 0, logits.dtype)
+    return logits
 
 
-def keep_top_p(logits, p: float):
-    """Keeps the fewest likeliest ids whose probabilities reach `p` (Holtzman et al. 2019,
-    arXiv 1904.09751); the rest of the logits [B, V] become -inf."""
-    ordered = tf.sort(logits, direction="DESCENDING", axis=-1)
-    probabilities = tf.nn.softmax(ordered)
-    before = tf.cumsum(probabilities, axis=-1, exclusive=True)
-    smallest_kept = tf.reduce_min(
-        tf.where(before < p, ordered, float("inf")), axis=-1, keepdims=True
+def forbid_repeats(logits, recent, n: int):
+    """Sets ids to -inf that would end an n-gram of `recent` [B, W] once more.
+
+    Where nothing would stay, everything does.
+    """
+    num_starts = recent.shape[1] - n + 1
+    before = recent[:, num_starts:]  # the n - 1 ids that the next one joins
+    same = tf.ones_like(recent[:, :num_starts], tf.bool)
+    for k in range(n - 1):
+        same &= recent[:, k : k + num_starts] == before[:, k, None]
+    ends = tf.where(same, recent[:, n - 1 :], -1)
+    forbidden = tf.reduce_any(tf.one_hot(ends, logits.shape[-1], True, False, dtype=tf.bool), 1)
+    left = tf.where(forbidden, -float("inf"), logits)
+    return tf.where(tf.reduce_any(left > -float("inf"), -1, keepdims=True), left, logits)
+
+
+def keep_top_k(logits, k):
+    """The `k` largest logits [B, V]; of equals the first."""
+    return _before(logits, tf.ones_like(logits)) < tf.cast(k, logits.dtype)
+
+
+def keep_top_p(logits, p):
+    """The fewest likeliest ids whose probabilities reach `p`."""
+    return _before(logits, tf.nn.softmax(logits)) < p
+
+
+def keep_min_p(logits, p):
+    """Ids at least `p` times as likely as the likeliest."""
+    return logits >= tf.reduce_max(logits, -1, keepdims=True) + tf.math.log(
+        tf.cast(p, logits.dtype)
     )
-    return tf.where(logits < smallest_kept, -float("inf"), logits)
+
+
+def keep_typical(logits, p):
+    """The fewest ids, those nearest to the expected surprise first, that reach `p`."""
+    log_p = tf.nn.log_softmax(logits)
+    probabilities = tf.exp(log_p)
+    surprises = tf.where(probabilities > 0, -log_p, 0)
+    entropy = tf.reduce_sum(probabilities * surprises, -1, keepdims=True)
+    far = tf.where(probabilities > 0, tf.abs(surprises - entropy), float("inf"))
+    return _before(-far, probabilities) < p
+
+
+_FILTERS = {
+    "top_k": keep_top_k,
+    "top_p": keep_top_p,
+    "min_p": keep_min_p,
+    "typical_p": keep_typical,
+}
+
+
+def _mirostat(logits, uniform, surprise, options: dict[str, Any]) -> tuple:
+    """Keeps ids no more surprising than `surprise` bits, and moves it by what was drawn."""
+    bits = -tf.nn.log_softmax(logits) / tf.math.log(tf.constant(2.0, logits.dtype))
+    keep = (bits <= surprise[:, None]) | (bits <= tf.reduce_min(bits, -1, keepdims=True))
+    ids = draw(tf.where(keep, logits, -float("inf")), uniform)
+    drawn = tf.gather(bits, ids, batch_dims=1)
+    return ids, surprise - options["mirostat_eta"] * (drawn - options["mirostat_tau"])
+
+
+def _before(keys, weights):
+    """For each id the `weights` [B, V] of those with a larger key, or an equal one before it."""
+    size = keys.shape[-1]
+    if size > _MAX_PAIRWISE_SIZE:
+        order = tf.argsort(keys, direction="DESCENDING", stable=True)
+        ordered = tf.gather(weights, order, batch_dims=1)
+        return tf.gather(tf.cumsum(ordered, -1, exclusive=True), tf.argsort(order), batch_dims=1)
+    mine, other = keys[:, None, :], keys[:, :, None]
+    earlier = tf.constant([[[j < i for i in range(size)] for j in range(size)]])
+    first = (other > mine) | ((other == mine) & earlier)
+    return tf.reduce_sum(tf.where(first, weights[:, :, None], 0), axis=1)

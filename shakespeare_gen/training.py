@@ -157,7 +157,7 @@ def train(
     steps = plan.steps_per_epoch
     throughput = callbacks.Throughput(plan.chars_per_step)
     show = callbacks.ShowProgress(progress, throughput, epochs, steps)
-    generator = Generator(model.network, vocabulary)
+    generator = Generator([model.network], vocabulary)
     saver = callbacks.SaveCheckpoint(
         run, progress, steps, save_every_steps, save_every_minutes, keep_checkpoints
     )

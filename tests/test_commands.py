@@ -49,6 +49,35 @@ def test_several_samples_are_told_apart(abab_run):
     assert b"\n--- sample 2 ---\na" in done.stdout
 
 
+def test_endless_text_ends_cleanly_with_ctrl_c(abab_run):
+    import signal
+
+    flags = [f"--run_dir={abab_run.path}", "--prompt=a", "--temperature=0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shakespeare_gen.generate", *flags, "--length=-1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=REPOSITORY,
+    )
+    start = process.stdout.read(2000)
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
+    text = (start + rest).decode()
+    assert process.returncode == 0
+    assert text.endswith("\n")
+    assert set(text.strip()) == {"a", "b"}
+    assert b"Traceback" not in errors
+
+
+def test_runs_of_one_vocabulary_write_together_and_others_are_told_apart(abab_run):
+    both = f"{abab_run.path},{abab_run.path}"
+    done = generate(both, "--prompt=ab", "--length=6", "--temperature=0")
+    assert done.stdout == b"abababab\n"
+    other = generate(f"{abab_run.path},tests/golden/format-1", "--length=6")
+    assert other.returncode == 1
+    assert b"expected runs of one vocabulary" in other.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "message", "code"),
     [
@@ -61,6 +90,7 @@ def test_several_samples_are_told_apart(abab_run):
         (["train", "--resume", "--run_dir=/nowhere"], "train: --resume: expected a run", 1),
         (["generate", "--run_dir=/nowhere"], "generate: --run_dir=/nowhere: expected a run", 1),
         (["generate", "--temperature=nan"], "generate: --temperature: expected a finite", 2),
+        (["generate", "--mirostat_tau=3", "--top_k=5"], "generate: --mirostat_tau: expected", 2),
         (["generate", "--prompt_path=/nowhere"], "generate: --prompt_path=/nowhere", 1),
     ],
 )

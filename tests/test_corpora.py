@@ -29,6 +29,15 @@ def test_a_folder_is_read_deeply_and_sorted_gz_too(tmp_path):
     assert corpus.train == "one\ntwo\n"
 
 
+def test_documents_end_in_a_character_of_their_own(tmp_path):
+    """Between files, and where the separator stands within one."""
+    (tmp_path / "1.txt").write_text("one\n***\ntwo", encoding="utf-8")
+    (tmp_path / "2.txt").write_text("three\n", encoding="utf-8")
+    options = {"validation_fraction": 0, "test_fraction": 0, "document_separator": "***\n"}
+    assert corpora.load(str(tmp_path), **options).train == "one\n\x03two\n\x03three\n\x03"
+    assert corpora.load("plays", document_separator="***\n").train.count("\x03") == 34
+
+
 def test_a_glob_takes_what_matches(tmp_path):
     for name in ("1.txt", "2.txt", "3.log"):
         (tmp_path / name).write_text(name, encoding="utf-8")

@@ -30,6 +30,9 @@ ORDER = (
     "model",
     "metrics",
     "sampling",
+    "stepping",
+    "stopping",
+    "beam_search",
     "generation",
     "evaluation",
     "plotting",
@@ -80,9 +83,9 @@ def test_absl_flags_has_one_importer():
     assert set(importers) == {"cli"}
 
 
-def test_config_is_for_commands_and_runs():
+def test_config_is_for_commands_runs_and_the_bounds_of_sampling():
     users = {concern(p) for p in MODULES if "config" in imports(p)}
-    assert users == {"cli", "flag_tables", "runs", *COMMANDS}
+    assert users == {"cli", "flag_tables", "generation", "runs", *COMMANDS}
 
 
 @pytest.mark.parametrize("path", FLAG_FILES, ids=lambda p: p.name)

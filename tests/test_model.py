@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from shakespeare_gen import config, evaluation, model
+from shakespeare_gen import config, evaluation, model, stepping
 
 CELLS = config.CELLS
 
@@ -24,8 +24,9 @@ def test_one_step_at_a_time_is_the_whole_sequence(cell, options):
     ids = ids_of(4, 9)
     state = model.initial_state(network, 4)
     whole, *last = network([ids, *state], training=False)
+    reader = stepping.Reader([network])
     for t in range(ids.shape[1]):
-        logits, state = model.step(network, ids[:, t], state)
+        logits, state = reader.step(reader.weights, ids[:, t], state)
         np.testing.assert_allclose(logits, whole[:, t], atol=1e-5)
     for part, expected in zip(state, last, strict=True):
         np.testing.assert_allclose(part, expected, atol=1e-5)

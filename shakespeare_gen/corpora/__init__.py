@@ -18,6 +18,7 @@ from shakespeare_gen.corpora import datasets, files, plays
 from shakespeare_gen.corpora.splits import Splits
 from shakespeare_gen.errors import CorpusUnavailableError
 
+END_CHARACTER = "\x03"  # END OF TEXT, which no text holds
 SPLITS = ("train", "validation", "test")
 
 
@@ -52,10 +53,13 @@ def load(
     fallback_corpus: str = "",
     validation_fraction: float = 0.05,
     test_fraction: float = 0.05,
+    document_separator: str = "",
     encoding: str = "utf-8",
     encoding_errors: str = "strict",
 ) -> Corpus:
     """Loads `corpus`, or `fallback_corpus` when it can't be fetched.
+
+    With a `document_separator` each document ends in one `END_CHARACTER`.
 
     Raises:
       CorpusUnavailableError: neither can be had now.
@@ -64,7 +68,7 @@ def load(
 
     def load_one(name: str) -> Splits:
         if name == "plays":
-            return plays.load()
+            return plays.load(document_separator)
         if name == "tiny_shakespeare" or name.startswith("tfds:"):
             return datasets.load(
                 name.removeprefix("tfds:"),
@@ -72,16 +76,30 @@ def load(
                 data_dir,
                 validation_fraction,
                 test_fraction,
+                document_separator,
             )
-        return files.load(name, validation_fraction, test_fraction, encoding, encoding_errors)
+        return files.load(
+            name,
+            validation_fraction,
+            test_fraction,
+            encoding,
+            encoding_errors,
+            document_separator,
+        )
+
+    def load_marked(name: str) -> Corpus:
+        texts = load_one(name)
+        if document_separator:
+            texts = Splits(*(t.replace(document_separator, END_CHARACTER) for t in texts))
+        return Corpus(name, *texts)
 
     try:
-        return Corpus(corpus, *load_one(corpus))
+        return load_marked(corpus)
     except CorpusUnavailableError as error:
         if not fallback_corpus:
             raise
         _warn_of_fallback(corpus, fallback_corpus, error)
-        return Corpus(fallback_corpus, *load_one(fallback_corpus))
+        return load_marked(fallback_corpus)
 
 
 def _warn_of_fallback(corpus: str, fallback_corpus: str, error: Exception) -> None:

@@ -26,6 +26,7 @@ def load(
     data_dir: str,
     validation_fraction: float,
     test_fraction: float,
+    document_separator: str = "",
 ) -> Splits:
     """Loads a dataset's own splits; a split it lacks is cut from the end of train.
 
@@ -44,7 +45,7 @@ def load(
             f"tfds:{name}: expected a split named train, found {', '.join(builder.info.splits)}"
         )
     texts = {
-        split: _read(builder, split, text_feature)
+        split: _read(builder, split, text_feature, document_separator)
         for split in ("train", "validation", "test")
         if split in builder.info.splits
     }
@@ -196,8 +197,8 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:600]}"
 
 
-def _read(builder, split: str, text_feature: str) -> str:
+def _read(builder, split: str, text_feature: str, document_separator: str) -> str:
     with _errors_only():
         examples = builder.as_dataset(split=split, shuffle_files=False).as_numpy_iterator()
     texts = [example[text_feature].decode("utf-8") for example in examples]
-    return texts[0] if len(texts) == 1 else join(texts)
+    return texts[0] if len(texts) == 1 else join(texts, document_separator)

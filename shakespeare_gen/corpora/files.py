@@ -22,13 +22,14 @@ def load(
     test_fraction: float,
     encoding: str,
     encoding_errors: str,
+    document_separator: str = "",
 ) -> Splits:
     """Reads every file that `path` names and cuts the joined text.
 
     Raises:
       UserError: nothing is there, a file can't be read or decoded, or it is empty.
     """
-    text = join(read(file, encoding, encoding_errors) for file in find(path))
+    text = join((read(f, encoding, encoding_errors) for f in find(path)), document_separator)
     if not text.strip():
         raise UserError(f"--corpus={path}: expected text, received {len(text)} blank characters")
     return cut(text, validation_fraction, test_fraction)
@@ -70,9 +71,9 @@ def read(file: pathlib.Path, encoding: str, encoding_errors: str) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def join(texts) -> str:
-    """Joins texts so that each one starts on a line of its own."""
-    return "".join(text if text.endswith("\n") else text + "\n" for text in texts)
+def join(texts, separator: str) -> str:
+    """Joins texts so that each one starts on a line of its own, `separator` after each."""
+    return "".join(text + "\n" * (not text.endswith("\n")) + separator for text in texts)
 
 
 def _undecodable(file: pathlib.Path, data: bytes, encoding: str, error: UnicodeError) -> str:

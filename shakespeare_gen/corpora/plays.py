@@ -23,13 +23,15 @@ _DIRECTION = re.compile(r"_[^_]*_|(?<!\*)\*[^*]+\*(?!\*)|\[[^\]_]*[\]_]+")
 _ESCAPE = re.compile(r"\\(\W)")
 
 
-def load() -> Splits:
-    """All plays, sorted by name within each split.
+def load(document_separator: str = "") -> Splits:
+    """All plays, sorted by name within each split, `document_separator` after each.
 
     Raises:
       CorpusUnavailableError: the package is not installed.
     """
-    plays = {file.stem: to_script(file.read_text("utf-8")) for file in _play_files()}
+    plays = {
+        file.stem: to_script(file.read_text("utf-8")) + document_separator for file in _play_files()
+    }
     train = [text for name, text in plays.items() if name not in VALIDATION_PLAYS + TEST_PLAYS]
     return Splits(
         "".join(train),

@@ -22,6 +22,22 @@ class GRU(seam.FusedRNN, keras.layers.GRU):
     def run_kernel(self, sequences, initial_state):
         return gru(sequences, *seam.tensors(initial_state), *seam.weights(self.cell))
 
+    def input_bias(self):
+        return self.cell.bias[0]
+
+    def stepping_weights(self):
+        return [*super().stepping_weights(), tf.identity(self.cell.bias[1])]
+
+    def advance(self, projected, state, weights):
+        [h] = state
+        recurrent = tf.matmul(h, weights[0], transpose_b=True) + weights[1]
+        x_z, x_r, x_candidate = tf.split(projected, 3, 1)
+        h_z, h_r, h_candidate = tf.split(recurrent, 3, 1)
+        z = tf.sigmoid(x_z + h_z)
+        candidate = tf.tanh(x_candidate + tf.sigmoid(x_r + h_r) * h_candidate)
+        h = candidate + z * (h - candidate)
+        return h, [h]
+
 
 @tf.custom_gradient
 def gru(x, h, kernel, recurrent_kernel, bias):

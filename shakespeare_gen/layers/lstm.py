@@ -25,6 +25,17 @@ class LSTM(seam.FusedRNN, keras.layers.LSTM):
     def run_kernel(self, sequences, initial_state):
         return lstm(sequences, *seam.tensors(initial_state), *seam.weights(self.cell))
 
+    def input_bias(self):
+        return self.cell.bias
+
+    def advance(self, projected, state, weights):
+        h, c = state
+        gates = projected + tf.matmul(h, weights[0], transpose_b=True)
+        i, f, g, o = tf.split(gates, 4, 1)
+        c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
+        h = tf.sigmoid(o) * tf.tanh(c)
+        return h, [h, c]
+
 
 @tf.custom_gradient
 def lstm(x, h, c, kernel, recurrent_kernel, bias):

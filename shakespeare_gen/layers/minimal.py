@@ -30,24 +30,23 @@ class MinimalCell(keras.layers.Layer):
         self.bias = self.add_weight(shape=(width,), initializer="zeros", name="bias")
 
     def call(self, inputs, states, training=False):
-        decay, new = self.gates(inputs)
+        decay, new = self.gates(self.project(inputs))
         h = decay * states[0] + new
         return h, [h]
 
-    def gates(self, inputs):
-        """inputs [..., D] -> decay in (0, 1) and what is added, both [..., U]."""
+    def gates(self, projected):
+        """projected [..., G U] -> decay in (0, 1) and what is added, both [..., U]."""
         raise NotImplementedError
 
-    def parts(self, inputs) -> list:
-        """The projections [..., U] of `inputs` [..., D]."""
+    def project(self, inputs):
+        """The input's product: inputs [..., D] -> [..., G U]."""
         # As a matrix: the gradient of a product with a batch of matrices is one for each of them.
         rows = tf.reshape(inputs, [-1, self.kernel.shape[0]])
         projected = tf.matmul(rows, self.kernel) + self.bias
         shape = tf.concat([tf.shape(inputs)[:-1], [self.num_parts * self.units]], 0)
-        projected = tf.ensure_shape(
+        return tf.ensure_shape(
             tf.reshape(projected, shape), [*inputs.shape[:-1], self.num_parts * self.units]
         )
-        return tf.split(projected, self.num_parts, axis=-1)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "units": self.units}
@@ -58,8 +57,8 @@ class MinGRUCell(MinimalCell):
 
     num_parts = 2
 
-    def gates(self, inputs):
-        update, candidate = self.parts(inputs)
+    def gates(self, projected):
+        update, candidate = tf.split(projected, 2, -1)
         # sigmoid(-x) is 1 - sigmoid(x) without losing digits near 1.
         return keras.ops.sigmoid(-update), keras.ops.sigmoid(update) * candidate
 
@@ -69,8 +68,8 @@ class MinLSTMCell(MinimalCell):
 
     num_parts = 3
 
-    def gates(self, inputs):
-        forget, add, candidate = self.parts(inputs)
+    def gates(self, projected):
+        forget, add, candidate = tf.split(projected, 3, -1)
         # f / (f + i) of two sigmoids is the sigmoid of this difference.
         difference = keras.ops.softplus(-add) - keras.ops.softplus(-forget)
         return keras.ops.sigmoid(difference), keras.ops.sigmoid(-difference) * candidate
@@ -103,12 +102,23 @@ class MinimalRNN(keras.layers.RNN):
     def from_config(cls, config):
         return cls(**config)
 
+    def input_bias(self):
+        return self.cell.bias
+
+    def stepping_weights(self) -> list:
+        return []
+
+    def advance(self, projected, state: list, weights: list) -> tuple:
+        decay, new = self.cell.gates(projected)
+        h = decay * state[0] + new
+        return h, [h]
+
     def inner_loop(self, sequences, initial_state, mask, training=False):
         """Keras's seam: [B, T, D], state -> last output, outputs, state."""
         plain = not any(m is not None for m in tf.nest.flatten(mask)) and not self.go_backwards
         if self.kernel == "keras" or not plain:
             return super().inner_loop(sequences, initial_state, mask=mask, training=training)
-        decay, new = self.cell.gates(seam.time_major(sequences))
+        decay, new = self.cell.gates(self.cell.project(seam.time_major(sequences)))
         scan = sequential_scan
         if self.kernel == "auto" and tf.config.list_logical_devices("GPU"):
             scan = parallel_scan

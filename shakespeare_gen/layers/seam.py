@@ -45,6 +45,18 @@ class FusedRNN:
         """[B, T, D], state -> outputs [B, T, U], then each part of the last state."""
         raise NotImplementedError
 
+    def input_bias(self):
+        """The bias that joins the input's product, as `advance` takes it: [G U]."""
+        raise NotImplementedError
+
+    def stepping_weights(self) -> list:
+        """What `advance` needs besides the input's product; transposed, the faster form."""
+        return [tf.transpose(self.cell.recurrent_kernel)]
+
+    def advance(self, projected, state: list, weights: list) -> tuple:
+        """One time step: the input's product [B, G U], state -> output [B, U], state."""
+        raise NotImplementedError
+
     def inner_loop(self, sequences, initial_state, mask, training=False):
         """Keras's seam: [B, T, D], state -> last output, outputs, state."""
         if not self._takes_fused(mask):

@@ -19,6 +19,13 @@ class SimpleRNN(seam.FusedRNN, keras.layers.SimpleRNN):
     def run_kernel(self, sequences, initial_state):
         return simple_rnn(sequences, *seam.tensors(initial_state), *seam.weights(self.cell))
 
+    def input_bias(self):
+        return self.cell.bias
+
+    def advance(self, projected, state, weights):
+        h = tf.tanh(projected + tf.matmul(state[0], weights[0], transpose_b=True))
+        return h, [h]
+
 
 @tf.custom_gradient
 def simple_rnn(x, h, kernel, recurrent_kernel, bias):

@@ -1,0 +1,237 @@
+"""Generation speed: characters/s of ours, of the TensorFlow tutorial's way, and of PyTorch.
+
+    make bench-generate
+    python benchmarks/generate_speed.py --rounds=5
+
+Every measurement is a process of its own, contenders alternate round by round,
+and the first chunks are left out. The same network (Embedding 64, LSTM layers,
+Dense 65) with random weights, temperature 0.8. `tutorial` is a one-step Keras
+model in a tf.function, called from Python for each character, with
+StringLookup and tf.random.categorical; PyTorch is an eager loop over nn.LSTM
+and torch.multinomial. `bound` is how fast one core reads as many bytes as the
+weights that a character needs, again and again; the last column is the share of
+it that a single stream reaches. Writes benchmarks/GENERATION.md.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import string
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # runs from a clone, installed or not
+CHARACTERS = sorted(string.ascii_letters + string.digits + " \n.")
+EMBEDDING_SIZE, TEMPERATURE, SECONDS = 64, 0.8, 4.0
+FILTERS = {"top_k": 40, "top_p": 0.95, "min_p": 0.01, "typical_p": 0.95}
+CONTENDERS = {
+    "ours": {"kind": "ours"},
+    "ours, four filters": {"kind": "ours", "options": FILTERS},
+    "tutorial": {"kind": "tutorial"},
+    "PyTorch": {"kind": "torch"},
+}
+
+
+def weight_bytes(units: int, layers: int) -> int:
+    """Bytes of weights that a character reads; the first layer's input is a table row."""
+    inner = 4 * units * units * (2 * layers - 1)
+    return 4 * (inner + units * len(CHARACTERS))
+
+
+def timed(step, chars_per_step: int) -> dict:
+    """Calls `step` until enough seconds are measured; characters/s of the median call."""
+    began = time.perf_counter()
+    step()
+    first = time.perf_counter() - began
+    step()
+    seconds: list[float] = []
+    while sum(seconds) < SECONDS or len(seconds) < 5:
+        began = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - began)
+    speed = chars_per_step / statistics.median(seconds)
+    return {"characters_per_second": speed, "first_call_seconds": first}
+
+
+def measure_ours(units, layers, streams, options=None) -> dict:
+    """Our generator in chunks, as the command streams."""
+    from shakespeare_gen import devices
+
+    devices.start(single_stream=streams == 1)
+    from shakespeare_gen import generation, model
+    from shakespeare_gen.vocabulary import Vocabulary
+
+    vocabulary = Vocabulary("".join(CHARACTERS))
+    network = model.build(vocabulary.size, units=units, num_layers=layers)
+    generator = generation.Generator([network], vocabulary)
+    options = {"length": -1, "temperature": TEMPERATURE, **(options or {})}
+    pieces = generator._pieces(["a"], streams, **options)
+    next(pieces)  # the first chunk is a small one
+    return timed(lambda: next(pieces), generation.CHUNK_CHARS * streams)
+
+
+def measure_tutorial(units, layers, streams) -> dict:
+    """One character a call: strings to ids, a step of the model, ids to strings."""
+    import keras
+    import tensorflow as tf
+
+    to_id = keras.layers.StringLookup(vocabulary=CHARACTERS, mask_token=None)
+    to_character = keras.layers.StringLookup(
+        vocabulary=to_id.get_vocabulary(), invert=True, mask_token=None
+    )
+    ids = keras.Input((None,), dtype="int32")
+    states = [[keras.Input((units,)), keras.Input((units,))] for _ in range(layers)]
+    x, last = keras.layers.Embedding(len(CHARACTERS) + 1, EMBEDDING_SIZE)(ids), []
+    for state in states:
+        lstm = keras.layers.LSTM(units, return_sequences=True, return_state=True)
+        x, *new = lstm(x, initial_state=state)
+        last += new
+    logits = keras.layers.Dense(len(CHARACTERS) + 1)(x)
+    model = keras.Model([ids, *(part for state in states for part in state)], [logits, *last])
+
+    @tf.function
+    def one_step(characters, state):
+        logits, *state = model([tf.cast(to_id(characters), tf.int32)[:, None], *state])
+        drawn = tf.random.categorical(logits[:, -1] / TEMPERATURE, 1)[:, 0]
+        return to_character(drawn), state
+
+    kept = [tf.constant(["a"] * streams), [tf.zeros((streams, units))] * (2 * layers)]
+    made: list = []
+
+    def step():
+        for _ in range(50):
+            kept[:] = one_step(*kept)
+            made.append(kept[0])
+        tf.strings.join(made).numpy()
+        made.clear()
+
+    return timed(step, 50 * streams)
+
+
+def measure_torch(units, layers, streams) -> dict:
+    """`torch.nn.LSTM`, eager, one character a step."""
+    import torch
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    embedding = torch.nn.Embedding(len(CHARACTERS), EMBEDDING_SIZE)
+    lstm = torch.nn.LSTM(EMBEDDING_SIZE, units, layers, batch_first=True)
+    logits = torch.nn.Linear(units, len(CHARACTERS))
+    kept = [torch.zeros((streams, 1), dtype=torch.long), None]
+
+    def step():
+        with torch.inference_mode():
+            for _ in range(50):
+                x, kept[1] = lstm(embedding(kept[0]), kept[1])
+                probabilities = torch.softmax(logits(x[:, -1]) / TEMPERATURE, -1)
+                kept[0] = torch.multinomial(probabilities, 1)
+            kept[0].tolist()
+
+    return timed(step, 50 * streams)
+
+
+def bandwidth(num_bytes: int) -> float:
+    """Bytes/s at which one core reads an array of `num_bytes` that it read before."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    import numpy as np
+
+    array = np.ones(num_bytes // 4, np.float32)
+    repeats = max(1, (64 << 20) // num_bytes)
+    seconds = []
+    for _ in range(15):
+        began = time.perf_counter()
+        for _ in range(repeats):
+            np.dot(array, array)
+        seconds.append((time.perf_counter() - began) / repeats)
+    return num_bytes / statistics.median(seconds)
+
+
+def child(kind: str, size: list[int], options: dict) -> None:
+    """One measurement; prints one JSON line."""
+    if kind == "bound":
+        num_bytes = weight_bytes(*size[:2])
+        print(json.dumps({"characters_per_second": bandwidth(num_bytes) / num_bytes}))
+        return
+    measure = {"ours": measure_ours, "tutorial": measure_tutorial, "torch": measure_torch}[kind]
+    print(json.dumps(measure(*size, **options)))
+
+
+def run_child(kind: str, size: tuple, options: dict) -> dict:
+    """Starts the process of one measurement and reads its line."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if kind == "tutorial":  # TensorFlow as it comes
+        environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
+    command = [sys.executable, __file__, "--child", kind, json.dumps(size), json.dumps(options)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=900, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{kind} {size}: {done.stderr.strip().splitlines()[-1]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_size(size: tuple, rounds: int) -> dict[str, float]:
+    """Alternates the contenders; medians of characters/s by contender, and the bound."""
+    speeds: dict[str, list[float]] = {}
+    for number in range(rounds):
+        for name, contender in {**CONTENDERS, "bound": {"kind": "bound"}}.items():
+            options = {key: value for key, value in contender.items() if key != "kind"}
+            found = run_child(contender["kind"], size, options)
+            speeds.setdefault(name, []).append(found["characters_per_second"])
+            print(f"{size} round {number + 1} {name}: {found}", file=sys.stderr, flush=True)
+    return {name: statistics.median(found) for name, found in speeds.items()}
+
+
+def row(size: tuple, speeds: dict[str, float]) -> str:
+    """One size as a line of the table."""
+    units, layers, streams = size
+    ours = speeds["ours"]
+    share = f"{ours / speeds['bound']:.0%}" if streams == 1 else ""
+    return (
+        f"| {units} | {layers} | {streams} | {ours:,.0f} | "
+        f"{ours / speeds['tutorial']:.1f} | {ours / speeds['PyTorch']:.1f} | "
+        f"{speeds['ours, four filters'] / ours - 1:+.0%} | {speeds['tutorial']:,.0f} | "
+        f"{speeds['PyTorch']:,.0f} | {share} |"
+    )
+
+
+def main() -> None:
+    """Measures every size and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", default=str(HERE / "GENERATION.md"))
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    if flags.child:
+        kind, size, options = flags.child
+        child(kind, json.loads(size), json.loads(options))
+        return
+    from shakespeare_gen import devices
+
+    hardware = devices.hardware()
+    lines = [
+        "# Generation speed",
+        "",
+        f"`python benchmarks/generate_speed.py --rounds={flags.rounds}`, "
+        f"{hardware['processor']}, {hardware['threads']} threads, {time.strftime('%Y-%m-%d')}. "
+        "Characters/s of all streams together, medians over rounds in which the contenders "
+        "alternate.",
+        "",
+        "| units | layers | streams | ours | x tutorial | x PyTorch | with four filters | tutorial "
+        "| PyTorch | of the bandwidth bound |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for units in (256, 512):
+        for layers in (1, 2):
+            for streams in (1, 64):
+                size = (units, layers, streams)
+                lines.append(row(size, measure_size(size, flags.rounds)))
+                pathlib.Path(flags.output).write_text("\n".join(lines) + "\n", "utf-8")
+                print(lines[-1], flush=True)
+
+
+if __name__ == "__main__":
+    main()
