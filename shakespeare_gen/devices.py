@@ -29,11 +29,12 @@ def start(single_stream: bool = False) -> None:
     """Imports TensorFlow and finds its devices, without the usual noise.
 
     Args:
-      single_stream: this process will generate one text at a time, no batches.
+      single_stream: this process will generate one text at a time, and nothing else.
     """
     if single_stream:
         os.environ.setdefault("XLA_FLAGS", f"--xla_backend_extra_options={_SINGLE_STREAM_FLAG}")
-    with _filtered_stderr():
+    without = _left_out("matplotlib") if single_stream else contextlib.nullcontext()
+    with _filtered_stderr(), without:
         import tensorflow as tf
 
         if not tf.config.list_physical_devices("GPU"):
@@ -77,6 +78,19 @@ def _cpu_info(key: str) -> str:
     info = pathlib.Path("/proc/cpuinfo")
     lines = info.read_text("utf-8", "replace").splitlines() if info.exists() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")
+
+
+@contextlib.contextmanager
+def _left_out(package: str):
+    """Keras imports matplotlib where it is installed: half a second before the first character."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 @contextlib.contextmanager

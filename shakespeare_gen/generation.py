@@ -25,8 +25,11 @@ from shakespeare_gen.stepping import Reader
 from shakespeare_gen.vocabulary import Vocabulary, prepare_prompt
 
 READ_CHUNK_CHARS = 256
-FIRST_CHUNK_CHARS = 16  # so that a stream starts at once
 CHUNK_CHARS = 256
+# Compiling takes most of a second: a short prompt is read without, and the first characters are
+# drawn without, so that a stream starts at once.
+EAGER_READ_CHARS = 64
+FIRST_CHUNK_CHARS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +98,8 @@ class Generator:
             text = self.vocabulary.decode([self.vocabulary.start_id])
         for begin in range(0, len(text), READ_CHUNK_CHARS):
             ids = self.vocabulary.encode(text[begin : begin + READ_CHUNK_CHARS])
-            logits, tensors = self._read_chunk(tf.constant(ids[None]), tensors)
+            read = self.reader.read if len(text) <= EAGER_READ_CHARS else self._read_chunk
+            logits, tensors = read(tf.constant(ids[None]), tensors)
             yield ids, logits, tensors
 
     def score(self, text: str, unknown: str = "error", start: State | None = None) -> np.ndarray:
@@ -133,6 +137,11 @@ class Generator:
             sampling one, see `beam_search`.
           **options: as in `stream`.
         """
+        if options.get("length", 0) < 0:
+            raise UsageError(
+                f"--length: expected at least 0 for several samples or beams, "
+                f"received {options['length']}; one text without end is streamed"
+            )
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         if num_beams > 1:
             found = (
@@ -217,10 +226,11 @@ class Generator:
             tf.fill([len(keys)], np.float32(2 * options["mirostat_tau"])),
         )
         rows = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
+        draw = self._draw
         for num_chars in _chunk_sizes(length):
             uniform = np.stack([row.random(num_chars, np.float32) for row in rows], 1)
             uniform = np.pad(uniform, [(0, CHUNK_CHARS - num_chars), (0, 0)])
-            ids, log_p, *carried = self._draw_chunk(
+            ids, log_p, *carried = draw(
                 self.reader.weights,
                 *carried,
                 tf.constant(uniform),
@@ -228,6 +238,7 @@ class Generator:
                 values,
                 n=n,
             )
+            draw = self._draw_chunk  # compiled, after the first characters
             yield ids.numpy()[:num_chars].T, log_p.numpy()[:num_chars].T
 
     def _draw(self, weights, logits, tensors, recent, surprise, uniform, num_chars, values, n):
@@ -277,10 +288,9 @@ class Generator:
         **sampling_options,
     ) -> list[Result]:
         """The likeliest texts; seed and sampling options don't matter."""
-        if length < 0 or num_samples > num_beams:
+        if num_samples > num_beams:
             raise UsageError(
-                "--num_beams: expected a --length and at most as many --num_samples, "
-                f"received --length={length}, --num_samples={num_samples} of {num_beams}"
+                f"--num_samples: expected at most --num_beams={num_beams}, received {num_samples}"
             )
         config.SamplingConfig(**sampling_options)
         every = stopping.endings(stop, until_line, until_speaker)

@@ -1,10 +1,12 @@
 """The engine: one seed one text, rows that don't know of each other, endings that never leak."""
 
 import itertools
+import string
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -110,6 +112,34 @@ def test_uniform_logits_give_uniform_frequencies(vocabulary):
     bound = degrees * (1 - 2 / (9 * degrees) + 3.09 * (2 / (9 * degrees)) ** 0.5) ** 3
     assert chi_square < bound
     assert np.count_nonzero(counts) == num_kinds
+
+
+class Alphabet:
+    """A fake network: after each letter surely the next one, after z a again."""
+
+    weights: tuple = ()
+    size = 26
+
+    def initial_state(self, batch_size):
+        return [tf.zeros((batch_size, 1))]
+
+    def step(self, weights, ids, state):
+        return 50 * tf.one_hot((ids + 1) % self.size, self.size), [state[0] + 1]
+
+    def read(self, ids, state):
+        return 50 * tf.one_hot((ids + 1) % self.size, self.size), [state[0] + ids.shape[1]]
+
+
+@pytest.mark.parametrize("options", [{}, EVERY_FILTER, {"mirostat_tau": 1.0}, {"num_beams": 3}])
+def test_the_alphabet_is_recited(options, monkeypatch):
+    vocabulary = Vocabulary(string.ascii_lowercase)
+    monkeypatch.setattr(generation, "Reader", lambda networks: Alphabet())
+    generator = generation.Generator([], vocabulary)
+    options = {**options, "repeat_window": 8}  # nothing repeats within it
+    [result] = generator.generate("xyz", length=60, **options)
+    assert result.text == (string.ascii_lowercase * 3)[:60]
+    np.testing.assert_allclose(result.log_probabilities, 0, atol=1e-6)
+    assert generator.state.tensors[0].numpy() == [[3]]
 
 
 # Samples, scores, state
@@ -329,7 +359,9 @@ def test_beams_are_likelier_than_greedy_and_stop(generator):
     stop = beams[0].text[5:7]
     ended = generator.generate("This", length=12, num_beams=8, stop=[stop])[0]
     assert stop not in ended.text
-    with pytest.raises(UsageError, match="--num_beams: expected a --length"):
+    with pytest.raises(UsageError, match="--num_samples: expected at most --num_beams=2"):
+        generator.generate("This", num_samples=3, num_beams=2)
+    with pytest.raises(UsageError, match="--length: expected at least 0"):
         generator.generate("This", length=-1, num_beams=2)
 
 

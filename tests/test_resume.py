@@ -437,7 +437,7 @@ def test_thirty_kills_at_random_moments_change_nothing(text_path, tmp_path, whol
 
     Every fourth kill hits the start; the others come after the process has saved.
     """
-    options = {"carry_state": True, "epochs": 400, "save_every_steps": 5}
+    options = {"carry_state": True, "epochs": 250, "save_every_steps": 5}
     options["sample_every_epochs"] = 50
     chance, run, steps = random.Random(4), runs.Run(tmp_path / "run"), [0]
     for kill in range(30):
