@@ -26,7 +26,7 @@ import time
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # runs from a clone, installed or not
 CHARACTERS = sorted(string.ascii_letters + string.digits + " \n.")
-EMBEDDING_SIZE, TEMPERATURE, SECONDS = 64, 0.8, 4.0
+EMBEDDING_SIZE, TEMPERATURE, SECONDS = 64, 0.8, 2.0
 FILTERS = {"top_k": 40, "top_p": 0.95, "min_p": 0.01, "typical_p": 0.95}
 CONTENDERS = {
     "ours": {"kind": "ours"},

@@ -32,7 +32,7 @@ NEUTRAL = {
 }
 _LOOKS_BACK = ("repetition_penalty", "frequency_penalty", "presence_penalty", "no_repeat_ngram")
 # Comparing every pair is faster than sorting up to about this many.
-_MAX_PAIRWISE_SIZE = 512
+_MAX_PAIRWISE_SIZE = 256
 
 
 def active(**options: Any) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _before(keys, weights):
         order = tf.argsort(keys, direction="DESCENDING", stable=True)
         ordered = tf.gather(weights, order, batch_dims=1)
         return tf.gather(tf.cumsum(ordered, -1, exclusive=True), tf.argsort(order), batch_dims=1)
-    mine, other = keys[:, None, :], keys[:, :, None]
-    earlier = tf.constant([[[j < i for i in range(size)] for j in range(size)]])
-    first = (other > mine) | ((other == mine) & earlier)
-    return tf.reduce_sum(tf.where(first, weights[:, :, None], 0), axis=1)
+    mine, other = keys[:, :, None], keys[:, None, :]
+    earlier = tf.constant([[[j < i for j in range(size)] for i in range(size)]])
+    first = tf.cast((other > mine) | ((other == mine) & earlier), weights.dtype)
+    return tf.linalg.matvec(first, weights)
