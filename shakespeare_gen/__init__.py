@@ -10,7 +10,7 @@ The house, from values up to commands; imports point up this list only:
     stepping, stopping, beam_search,          writing
     generation, evaluation, plotting
     atomic, runs, checkpoints, run_card,      the run folder
-    callbacks, training                       around and in `fit`
+    callbacks, training, experiment           around and in `fit`; a whole run
     train, generate                           commands
 
 The public API; TensorFlow is imported on first use:
@@ -32,7 +32,10 @@ __all__ = ["load_generator", "train_model"]
 
 def __getattr__(name: str):
     if name == "train_model":
-        from shakespeare_gen.train import train_model
+        from shakespeare_gen import devices
+
+        devices.start()
+        from shakespeare_gen.experiment import train_model
 
         return train_model
     if name == "load_generator":

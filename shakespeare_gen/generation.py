@@ -139,10 +139,12 @@ class Generator:
         """
         if options.get("length", 0) < 0:
             raise UsageError(
-                f"--length: expected at least 0 for several samples or beams, "
+                "--length: expected at least 0 for several samples or beams, "
                 f"received {options['length']}; one text without end is streamed"
             )
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        if not prompts:
+            return []
         if num_beams > 1:
             found = (
                 self._search(p, num_samples, num_beams, length_penalty, **options) for p in prompts

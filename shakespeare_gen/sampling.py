@@ -74,9 +74,10 @@ def sample(logits, uniform, options: dict[str, Any], recent=None, surprise=None)
     logits = (logits - tf.reduce_max(logits, axis=-1, keepdims=True)) / options["temperature"]
     if "mirostat_tau" in options:
         return _mirostat(logits, uniform, surprise, options)
+    order = logits  # one order of the ids for all filters: it is computed once
     for name, keep in _FILTERS.items():
         if name in options:
-            logits = tf.where(keep(logits, options[name]), logits, -float("inf"))
+            logits = tf.where(keep(logits, options[name], order), logits, -float("inf"))
     return draw(logits, uniform), surprise
 
 
@@ -117,24 +118,26 @@ def forbid_repeats(logits, recent, n: int):
     return tf.where(tf.reduce_any(left > -float("inf"), -1, keepdims=True), left, logits)
 
 
-def keep_top_k(logits, k):
+def keep_top_k(logits, k, order=None):
     """The `k` largest logits [B, V]; of equals the first."""
-    return _before(logits, tf.ones_like(logits)) < tf.cast(k, logits.dtype)
+    order = logits if order is None else order
+    return _before(order, tf.ones_like(logits)) < tf.cast(k, logits.dtype)
 
 
-def keep_top_p(logits, p):
+def keep_top_p(logits, p, order=None):
     """The fewest likeliest ids whose probabilities reach `p`."""
-    return _before(logits, tf.nn.softmax(logits)) < p
+    order = logits if order is None else order
+    return _before(order, tf.nn.softmax(logits)) < p
 
 
-def keep_min_p(logits, p):
+def keep_min_p(logits, p, order=None):
     """Ids at least `p` times as likely as the likeliest."""
     return logits >= tf.reduce_max(logits, -1, keepdims=True) + tf.math.log(
         tf.cast(p, logits.dtype)
     )
 
 
-def keep_typical(logits, p):
+def keep_typical(logits, p, order=None):
     """The fewest ids, those nearest to the expected surprise first, that reach `p`."""
     log_p = tf.nn.log_softmax(logits)
     probabilities = tf.exp(log_p)

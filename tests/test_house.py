@@ -43,6 +43,7 @@ ORDER = (
     "run_card",
     "callbacks",
     "training",
+    "experiment",
     "generate",
     "train",
 )
@@ -85,7 +86,7 @@ def test_absl_flags_has_one_importer():
 
 def test_config_is_for_commands_runs_and_the_bounds_of_sampling():
     users = {concern(p) for p in MODULES if "config" in imports(p)}
-    assert users == {"cli", "flag_tables", "generation", "runs", *COMMANDS}
+    assert users == {"cli", "flag_tables", "experiment", "generation", "runs", *COMMANDS}
 
 
 @pytest.mark.parametrize("path", FLAG_FILES, ids=lambda p: p.name)
