@@ -71,7 +71,8 @@ def _stepping_weights(network: keras.Model) -> list:
 def _step(network: keras.Model, weights: list, ids, state: list) -> tuple:
     table, inputs, recurrent, logits = weights
     names = {layer.name for layer in network.layers}
-    rest, x = list(state), None
+    # A network that is trained in bfloat16 carries its state so; a step computes in float32.
+    rest, x = [tf.cast(s, tf.float32) for s in state], None
     new_state: list = []
     for i, layer in enumerate(model.recurrent_layers(network)):
         num_parts = len(layer.state_size) if isinstance(layer.state_size, (list, tuple)) else 1
@@ -79,7 +80,8 @@ def _step(network: keras.Model, weights: list, ids, state: list) -> tuple:
         y, part = layer.advance(projected, rest[:num_parts], recurrent[i])
         rest, new_state = rest[num_parts:], new_state + part
         x = x + y if f"residual_{i + 1}" in names else y
-    return _product(x, *logits), new_state
+    kept = [tf.cast(new, old.dtype) for new, old in zip(new_state, state, strict=True)]
+    return _product(x, *logits), kept
 
 
 def _product(x, transposed, bias):

@@ -95,6 +95,16 @@ def test_every_cell_writes_what_it_scores(vocabulary, cell):
     np.testing.assert_allclose(result.log_probabilities, scored, atol=1e-4)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "min_gru"])
+def test_a_network_that_is_trained_in_bfloat16_writes(vocabulary, cell):
+    """Samples while training: the state comes in bfloat16, the weights in float32."""
+    network = network_of(vocabulary, cell=cell, num_layers=2, precision="bfloat16")
+    generator = generation.Generator([network], vocabulary)
+    [result] = generator.generate("This", length=80, seed=1)
+    scored = generator.score(result.text, start=generator.read("This"))
+    np.testing.assert_allclose(result.log_probabilities, scored, atol=0.2)
+
+
 def test_uniform_logits_give_uniform_frequencies(vocabulary):
     """Chi-square over the characters; the bound has a false-alarm rate of 0.001 and the seed
     is fixed."""
