@@ -26,7 +26,7 @@ from shakespeare_gen import (
     windows,
 )
 from shakespeare_gen.errors import Interrupted
-from shakespeare_gen.interruption import Interruption
+from shakespeare_gen.interruption import SAVING, Interruption
 from shakespeare_gen.progress import Progress
 from shakespeare_gen.vocabulary import Vocabulary
 
@@ -42,7 +42,7 @@ def train_model(**options) -> runs.Run:
     *_, run_c, start = config.from_options(config.TRAIN_GROUPS, options)
     run = runs.Run(run_c.run_dir)
     try:
-        with Interruption() as interruption, contextlib.ExitStack() as held:
+        with Interruption(SAVING) as interruption, contextlib.ExitStack() as held:
             if start.resume:
                 run.check_can_resume()
                 held.enter_context(run.locked())

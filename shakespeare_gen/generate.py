@@ -9,7 +9,8 @@ import sys
 from dataclasses import asdict
 
 from shakespeare_gen import cli, config
-from shakespeare_gen.errors import UserError
+from shakespeare_gen.errors import Interrupted, UserError
+from shakespeare_gen.interruption import Interruption
 
 
 def main(
@@ -35,8 +36,10 @@ def main(
     for name in ("num_samples", "num_beams", "length_penalty"):
         del options[name]
     try:
-        _show_stream(prompt, generator.stream(prompt, **options))
-    except KeyboardInterrupt:
+        # Not wherever Python is: in a destructor the signal would be lost.
+        with Interruption() as interruption, interruption.deferred():
+            _show_stream(prompt, generator.stream(prompt, **options), interruption.check)
+    except Interrupted:
         print(flush=True)
         if options["length"] >= 0:  # otherwise this is the end that was meant
             raise
@@ -117,8 +120,9 @@ def read_prompt(prompt: str, prompt_path: str) -> str:
         ) from None
 
 
-def _show_stream(prompt: str, pieces) -> None:
+def _show_stream(prompt: str, pieces, check) -> None:
     for i, piece in enumerate(pieces):
+        check()
         # The prompt is repeated once it is known to be readable.
         print(prompt + piece if i == 0 else piece, end="", flush=True)
     print()

@@ -21,13 +21,14 @@ from collections.abc import Iterator
 from shakespeare_gen.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_NOTICE = b"\nFinishing the step and saving; once more stops at once.\n"
+SAVING = "\nFinishing the step and saving; once more stops at once.\n"
 
 
 class Interruption:
     """Takes the place of Python's own answer to the two signals while it is entered."""
 
-    def __init__(self) -> None:
+    def __init__(self, notice: str = "") -> None:
+        self._notice = notice.encode()  # what is said while a signal waits
         self._received: int | None = None
         self._is_deferred = False
         self._undo = contextlib.ExitStack()
@@ -57,7 +58,7 @@ class Interruption:
                     if num_signals > 1:
                         os._exit(128 + number)
                     if self._is_deferred:
-                        os.write(2, _NOTICE)
+                        os.write(2, self._notice)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
