@@ -155,6 +155,14 @@ def edit_weights(run, header=None, header_bytes=None, data=b""):
     reseal(place)
 
 
+def edit_state(run, part, **values):
+    path = only_checkpoint(run) / "state.json"
+    state = json.loads(path.read_text("utf-8"))
+    state[part] |= values
+    path.write_bytes(storage.to_json(state))
+    reseal(only_checkpoint(run))
+
+
 def weights_header(run):
     data = (only_checkpoint(run) / "weights.safetensors").read_bytes()
     size = int.from_bytes(data[:8], "little")
@@ -277,11 +285,7 @@ def path_in_manifest(run):
 
 
 def path_in_state(run):
-    path = only_checkpoint(run) / "state.json"
-    state = json.loads(path.read_text("utf-8"))
-    state["progress"]["best_checkpoint"] = "../../../elsewhere"
-    path.write_bytes(storage.to_json(state))
-    reseal(only_checkpoint(run))
+    edit_state(run, "progress", best_checkpoint="../../../elsewhere")
 
 
 def shape_of_another_type(run):
@@ -317,11 +321,7 @@ def name_of_another_type(run):
 
 
 def state_of_another_model(run):
-    path = only_checkpoint(run) / "state.json"
-    state = json.loads(path.read_text("utf-8"))
-    state["model"] = {"class_name": "Lambda"}
-    path.write_bytes(storage.to_json(state))
-    reseal(only_checkpoint(run))
+    edit_state(run, "model", class_name="Lambda")
 
 
 def resumptions_of_another_kind(run):
@@ -361,11 +361,7 @@ def config_of_bytes(run):
 
 
 def progress_of_another_kind(run):
-    path = only_checkpoint(run) / "state.json"
-    state = json.loads(path.read_text("utf-8"))
-    state["progress"]["step"] = "12"
-    path.write_bytes(storage.to_json(state))
-    reseal(only_checkpoint(run))
+    edit_state(run, "progress", step="12")
 
 
 HOSTILE = {
