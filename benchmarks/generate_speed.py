@@ -69,7 +69,8 @@ def measure_ours(units, layers, streams, options=None) -> dict:
     network = model.build(vocabulary.size, units=units, num_layers=layers)
     generator = generation.Generator([network], vocabulary)
     options = {"length": -1, "temperature": TEMPERATURE, **(options or {})}
-    pieces = generator._pieces(["a"], streams, **options)
+    asked = generation._Asked.from_options(**options)
+    pieces = generator._pieces(["a"], streams, asked)
     next(pieces)  # the first chunk is a small one
     return timed(lambda: next(pieces), generation.CHUNK_CHARS * streams)
 

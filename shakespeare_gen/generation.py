@@ -59,6 +59,34 @@ class Result:
     log_probabilities: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """What `Generator.stream` was asked for, its bounds checked."""
+
+    length: int
+    seed: int
+    unknown: str
+    start: State | None
+    endings: list[stopping.Ending]
+    sampling: dict[str, Any]
+
+    @classmethod
+    def from_options(
+        cls,
+        length: int = 500,
+        stop: Sequence[str] = (),
+        until_line: bool = False,
+        until_speaker: bool = False,
+        seed: int = 0,
+        unknown: str = "error",
+        start: State | None = None,
+        **sampling_options,
+    ) -> "_Asked":
+        endings = stopping.endings(stop, until_line, until_speaker)
+        sampling_config = config.SamplingConfig(**sampling_options)
+        return cls(length, seed, unknown, start, endings, dataclasses.asdict(sampling_config))
+
+
 class Generator:
     """Samples text from networks of one vocabulary; `state` is that of the last prompt."""
 
@@ -137,21 +165,22 @@ class Generator:
             sampling one, see `beam_search`.
           **options: as in `stream`.
         """
-        if options.get("length", 0) < 0:
+        asked = _Asked.from_options(**options)
+        if asked.length < 0:
             raise UsageError(
                 "--length: expected at least 0 for several samples or beams, "
-                f"received {options['length']}; one text without end is streamed"
+                f"received {asked.length}; one text without end is streamed"
             )
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         if not prompts:
             return []
         if num_beams > 1:
             found = (
-                self._search(p, num_samples, num_beams, length_penalty, **options) for p in prompts
+                self._search(p, num_samples, num_beams, length_penalty, asked) for p in prompts
             )
             return list(itertools.chain.from_iterable(found))
         texts = [_Text() for _ in range(len(prompts) * num_samples)]
-        for pieces in self._pieces(prompts, num_samples, **options):
+        for pieces in self._pieces(prompts, num_samples, asked):
             for text, piece in zip(texts, pieces, strict=True):
                 text.add(*piece)
         return [text.result() for text in texts]
@@ -170,29 +199,21 @@ class Generator:
           start: a `State` to continue from; None: nothing was read.
           **sampling_options: see `config.SamplingConfig`.
         """
-        for [(piece, _, _)] in self._pieces([prompt], 1, **options):
+        for [(piece, _, _)] in self._pieces([prompt], 1, _Asked.from_options(**options)):
             yield piece
 
     def _pieces(
         self,
         prompts: Sequence[str],
         num_samples: int,
-        length: int = 500,
-        stop: Sequence[str] = (),
-        until_line: bool = False,
-        until_speaker: bool = False,
-        seed: int = 0,
-        unknown: str = "error",
-        start: State | None = None,
-        **sampling_options,
+        asked: "_Asked",
     ) -> Iterator[list[tuple]]:
         """For every text the next piece, its log-probabilities and why it ended, or None."""
-        options = dataclasses.asdict(config.SamplingConfig(**sampling_options))
-        state = self._batch([self.read(p, unknown, start) for p in prompts], num_samples)
-        keys = [(seed, i) for _ in prompts for i in range(num_samples)]
-        every = stopping.endings(stop, until_line, until_speaker)
-        stoppers = [stopping.Stopper(every, self.vocabulary) for _ in keys]
-        for ids, log_p in self._chunks(state, keys, length, options):
+        states = [self.read(prompt, asked.unknown, asked.start) for prompt in prompts]
+        state = self._batch(states, num_samples)
+        keys = [(asked.seed, i) for _ in prompts for i in range(num_samples)]
+        stoppers = [stopping.Stopper(asked.endings, self.vocabulary) for _ in keys]
+        for ids, log_p in self._chunks(state, keys, asked.length, asked.sampling):
             yield [
                 s.feed(*row) for s, row in zip(stoppers, zip(ids, log_p, strict=True), strict=True)
             ]
@@ -280,23 +301,14 @@ class Generator:
         num_samples: int,
         num_beams: int,
         length_penalty: float,
-        length: int = 500,
-        stop: Sequence[str] = (),
-        until_line: bool = False,
-        until_speaker: bool = False,
-        seed: int = 0,
-        unknown: str = "error",
-        start: State | None = None,
-        **sampling_options,
+        asked: "_Asked",
     ) -> list[Result]:
         """The likeliest texts; seed and sampling options don't matter."""
         if num_samples > num_beams:
             raise UsageError(
                 f"--num_samples: expected at most --num_beams={num_beams}, received {num_samples}"
             )
-        config.SamplingConfig(**sampling_options)
-        every = stopping.endings(stop, until_line, until_speaker)
-        state = self.read(prompt, unknown, start)
+        state = self.read(prompt, asked.unknown, asked.start)
         log_p = tf.nn.log_softmax(state.logits).numpy() + self._allowed.numpy()
 
         def step(ids, tensors, parents):
@@ -304,10 +316,10 @@ class Generator:
             return log_p.numpy(), tensors
 
         def find_end(ids):
-            return stopping.find_end(self.vocabulary.decode(ids), every)
+            return stopping.find_end(self.vocabulary.decode(ids), asked.endings)
 
         found = beam_search.search(
-            step, log_p, state.tensors, num_beams, length, find_end, length_penalty
+            step, log_p, state.tensors, num_beams, asked.length, find_end, length_penalty
         )
         return [self._result(beam, find_end) for beam in found[:num_samples]]
 
