@@ -11,7 +11,7 @@ TEMPERATURE ?= 0.8
 # The prompt goes through the environment: no quoting can break it.
 export PROMPT
 
-.PHONY: help install generate train test lint typecheck docs bench-train bench-generate clean
+.PHONY: help install generate train test lint typecheck docs bench-train bench-generate bench-evaluate clean
 .DEFAULT_GOAL := help
 
 help:  ## this text
@@ -50,6 +50,9 @@ bench-train: $(VENV)/installed-bench  ## training speed against stock Keras and 
 bench-generate: $(VENV)/installed-bench  ## generation speed against the tutorial's way and PyTorch, into benchmarks/GENERATION.md
 	$(BIN)/python benchmarks/generate_speed.py
 
+bench-evaluate: $(VENV)/installed  ## seconds of an exact, an adapting evaluation and a copy check, into benchmarks/EVALUATION.md
+	$(BIN)/python benchmarks/evaluate_speed.py
+
 clean:  ## delete the virtual environment and caches; runs stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
@@ -59,17 +62,17 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: setup.py | $(BIN)/python
-	@$(BIN)/python -m pip install --quiet --editable '.[plays]'
+	@$(BIN)/python -m pip install --quiet --editable '.[plays,evaluate]'
 	@touch $@
 
 $(VENV)/installed-test: setup.py | $(VENV)/installed
-	@$(BIN)/python -m pip install --quiet --editable '.[plays,test]'
+	@$(BIN)/python -m pip install --quiet --editable '.[plays,evaluate,test]'
 	@touch $@
 
 $(VENV)/installed-dev: setup.py | $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable '.[plays,test,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[plays,evaluate,test,dev]'
 	@touch $@
 
 $(VENV)/installed-bench: setup.py | $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable '.[plays,bench]'
+	$(BIN)/python -m pip install --quiet --editable '.[plays,evaluate,bench]'
 	@touch $@

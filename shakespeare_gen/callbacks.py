@@ -11,8 +11,9 @@ import time
 import keras
 import tqdm
 
-from shakespeare_gen import checkpoints, evaluation, metrics
+from shakespeare_gen import checkpoints, metrics
 from shakespeare_gen.errors import NotFiniteError
+from shakespeare_gen.evaluation import likelihood
 from shakespeare_gen.interruption import Interruption
 from shakespeare_gen.progress import Progress
 
@@ -88,7 +89,7 @@ class Validate(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         loss = None
         if len(self.ids):
-            loss = evaluation.nats_per_character(
+            loss = likelihood.nats_per_character(
                 self.model.network, self.ids, self.start_id, poll=self.interruption.check
             )
             if not math.isfinite(loss):

@@ -297,15 +297,24 @@ class PromptConfig(Config):
 
     prompt: str = option("", "text to continue; empty with no other prompt: the start of a line")
     prompt_path: str = option("", "file that holds the prompt; -: standard input")
-    unknown: str = option(
-        "error",
-        "prompt characters outside the vocabulary: refuse, leave out, or take the nearest known",
-        choices=("error", "skip", "nearest"),
-    )
 
     def check_combinations(self) -> None:
         if self.prompt and self.prompt_path:
             raise UsageError("--prompt and --prompt_path: expected one of them, received both")
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadConfig(Config):
+    """Which model, and what it does with characters it doesn't know."""
+
+    TITLE = "Model to load"
+
+    checkpoint: str = option("best", "which checkpoint to load", choices=("best", "last"))
+    unknown: str = option(
+        "error",
+        "characters outside the vocabulary: refuse, leave out, or take the nearest known",
+        choices=("error", "skip", "nearest"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -389,7 +398,67 @@ class GenerationConfig(Config):
         minimum=-1,
         maximum=2**31 - 1,
     )
-    checkpoint: str = option("best", "which checkpoint to load", choices=("best", "last"))
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig(Config):
+    """What is scored, and against what."""
+
+    TITLE = "Evaluation"
+
+    text_path: str = option("", "text file to score; empty: the run's validation and test text")
+    include_test: bool = option(
+        True, "score the test text too; off while you still choose between models"
+    )
+    protocol: str = option(
+        "frozen",
+        "every character once, in order, after all before it; windows: also over windows that "
+        "start from nothing, as losses are often published",
+        choices=("frozen", "windows"),
+    )
+    window_chars: int = option(256, "characters in a window of --protocol=windows", minimum=1)
+    window_stride: int = option(
+        0, "characters between the starts of two windows; 0: window_chars", minimum=0
+    )
+    baselines: bool = option(True, "score n-grams and compressors beside the model")
+    adapt: bool = option(
+        False, "dynamic evaluation: the weights learn from each segment after it was scored"
+    )
+    adapt_rule: str = option("rms", "how the weights follow the text", choices=("rms", "sgd"))
+    adapt_rate: float = option(1e-3, "size of a step of --adapt", above=0)
+    adapt_decay: float = option(
+        1e-2, "how fast the weights go back to the trained ones", minimum=0, maximum=1
+    )
+    adapt_segment_chars: int = option(40, "characters between two steps of --adapt", minimum=1)
+    adapt_tune: bool = option(
+        False, "find adapt_rate and adapt_decay on the first 20,000 characters of validation"
+    )
+    mix: bool = option(
+        False, "with --adapt: mix the model with adaptive n-grams, by weights learned on the way"
+    )
+    sample_chars: int = option(
+        20_000, "characters to generate for the checks for copies and loops; 0: none", minimum=0
+    )
+    heatmap_chars: int = option(
+        20_000, "characters of the page's surprise heatmap", minimum=0, maximum=50_000
+    )
+    sample_seed: int = option(0, "seed of the generated text", minimum=0, maximum=2**31 - 1)
+    output_dir: str = option("", "where the report goes; empty: the folder evaluation of the run")
+
+    def check_combinations(self) -> None:
+        if self.mix and not self.adapt:
+            raise UsageError("--mix: expected --adapt beside it, for the mixture adapts")
+
+
+@dataclasses.dataclass(frozen=True)
+class PlotConfig(Config):
+    """Where a comparison of runs goes."""
+
+    TITLE = "Comparison"
+
+    output: str = option(
+        "learning_curves", "path of the figure, without its ending: a PNG and an SVG are written"
+    )
 
 
 TRAIN_GROUPS = (
@@ -403,7 +472,10 @@ TRAIN_GROUPS = (
     RunConfig,
     StartConfig,
 )
-GENERATE_GROUPS = (RunConfig, PromptConfig, SamplingConfig, GenerationConfig)
+GENERATE_GROUPS = (RunConfig, LoadConfig, PromptConfig, SamplingConfig, GenerationConfig)
+EVALUATE_GROUPS = (RunConfig, LoadConfig, EvaluationConfig, SamplingConfig)
+PLOT_GROUPS = (RunConfig, PlotConfig)
+INSPECT_GROUPS = (CorpusConfig,)
 
 
 def from_options(groups: tuple[type[Config], ...], options: dict[str, Any]) -> list[Any]:

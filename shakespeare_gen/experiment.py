@@ -22,6 +22,7 @@ from shakespeare_gen import (
     plotting,
     run_card,
     runs,
+    storage,
     training,
     windows,
 )
@@ -133,4 +134,5 @@ def _train(run: runs.Run, configs: list, text: _Text, interruption: Interruption
             **asdict(training_c),
         )
         card.write(**training.evaluate_best(run, text.ids))
-        plotting.loss_curve(run.metrics(), run.loss_curve_path)
+        [picture] = plotting.learning_curves({run.path.name: run.metrics()})
+        storage.write(run.loss_curve_path, picture)

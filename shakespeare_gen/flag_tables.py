@@ -12,7 +12,13 @@ import sys
 
 from shakespeare_gen import config
 
-TABLES = {"train": config.TRAIN_GROUPS, "generate": config.GENERATE_GROUPS}
+TABLES = {
+    "train": config.TRAIN_GROUPS,
+    "generate": config.GENERATE_GROUPS,
+    "evaluate": config.EVALUATE_GROUPS,
+    "plot": config.PLOT_GROUPS,
+    "inspect": config.INSPECT_GROUPS,
+}
 _BLOCK = re.compile(r"(<!-- flags: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

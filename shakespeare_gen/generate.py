@@ -15,6 +15,7 @@ from shakespeare_gen.interruption import Interruption
 
 def main(
     run_config: config.RunConfig,
+    load_config: config.LoadConfig,
     prompt_config: config.PromptConfig,
     sampling_config: config.SamplingConfig,
     generation_config: config.GenerationConfig,
@@ -27,9 +28,9 @@ def main(
     if options["seed"] < 0:
         options["seed"] = secrets.randbelow(2**31)
     is_single = options["num_samples"] == options["num_beams"] == 1
-    generator = load_generator(run_config.run_dir, options.pop("checkpoint"), is_single)
+    generator = load_generator(run_config.run_dir, load_config.checkpoint, is_single)
     logging.info("seed %d", options["seed"])
-    options |= {"unknown": prompt_config.unknown, **asdict(sampling_config)}
+    options |= {"unknown": load_config.unknown, **asdict(sampling_config)}
     if not is_single:
         _show_samples(prompt, generator.generate(prompt, **options))
         return
@@ -134,6 +135,4 @@ def _show_samples(prompt: str, results: list) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(
-        main, config.RunConfig, config.PromptConfig, config.SamplingConfig, config.GenerationConfig
-    )
+    cli.run(main, *config.GENERATE_GROUPS)

@@ -22,7 +22,7 @@ import tensorflow as tf
 from shakespeare_gen import beam_search, config, sampling, stopping
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.stepping import Reader
-from shakespeare_gen.vocabulary import Vocabulary, prepare_prompt
+from shakespeare_gen.vocabulary import Vocabulary, prepare_text
 
 READ_CHUNK_CHARS = 256
 CHUNK_CHARS = 256
@@ -106,7 +106,7 @@ class Generator:
         """Reads a text, in chunks of constant memory; an empty one reads a line end.
 
         Args:
-          unknown: see `vocabulary.prepare_prompt`.
+          unknown: see `vocabulary.prepare_text`.
           start: what was read before; None: nothing.
         """
         state = start
@@ -120,7 +120,7 @@ class Generator:
 
     def _read(self, text: str, unknown: str, start: State | None) -> Iterator[tuple]:
         """Chunks of ids with the logits after each of them, and the state after the last."""
-        text = prepare_prompt(text, self.vocabulary, unknown)
+        text = prepare_text(text, self.vocabulary, unknown)
         tensors = start.tensors if start else self.reader.initial_state(1)
         if not text and start is None:
             text = self.vocabulary.decode([self.vocabulary.start_id])
@@ -195,7 +195,7 @@ class Generator:
           until_line: end at the end of the first line that holds anything.
           until_speaker: end at the blank line after it, where the next speech begins.
           seed: one seed, one text.
-          unknown: see `vocabulary.prepare_prompt`.
+          unknown: see `vocabulary.prepare_text`.
           start: a `State` to continue from; None: nothing was read.
           **sampling_options: see `config.SamplingConfig`.
         """

@@ -34,6 +34,7 @@ class RunFolder:
         self.card_path = self.path / "run.json"
         self.readme_path = self.path / "README.md"
         self.tensorboard_dir = self.path / "tensorboard"
+        self.evaluation_dir = self.path / "evaluation"
         self._lock_path = self.path / ".lock"
         self._trainer_path = self.path / ".trainer.json"
 
@@ -76,8 +77,9 @@ class RunFolder:
         for part in (*self._parts(), self._lock_path, self._trainer_path):
             if os.path.islink(part):
                 raise UserError(f"{part}: expected a part of a run, found a symbolic link")
-        if os.path.isfile(self.tensorboard_dir):
-            raise UserError(f"{self.tensorboard_dir}: expected a folder, found a file")
+        for folder in (self.tensorboard_dir, self.evaluation_dir):
+            if os.path.isfile(folder):
+                raise UserError(f"{folder}: expected a folder, found a file")
         lock = filelock.FileLock(self._lock_path)
         try:
             lock.acquire(blocking=False)
@@ -131,6 +133,7 @@ class RunFolder:
             self.card_path,
             self.readme_path,
             self.tensorboard_dir,
+            self.evaluation_dir,
             self.config_path,
         ]
 

@@ -4,15 +4,15 @@ Knows ids, windows and networks; not where the text came from, nor flags.
 """
 
 import dataclasses
-import importlib.util
 import math
 
 import keras
 import numpy as np
 from absl import logging
 
-from shakespeare_gen import callbacks, checkpoints, evaluation, metrics, windows
+from shakespeare_gen import callbacks, checkpoints, extras, metrics, windows
 from shakespeare_gen.errors import Interrupted, NotFiniteError, UsageError, UserError
+from shakespeare_gen.evaluation import likelihood
 from shakespeare_gen.generation import Generator
 from shakespeare_gen.interruption import Interruption
 from shakespeare_gen.model import TrainingModel
@@ -86,11 +86,8 @@ def set_seed(seed: int) -> None:
 
 def check(num_validation_chars: int, patience: int, tensorboard: bool, **_) -> None:
     """Refuses early stopping without validation text, and logs for a package that is missing."""
-    if tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise UsageError(
-            "--tensorboard: expected the package tensorboard, found none; "
-            "install it with: pip install 'shakespeare_gen[tensorboard]'"
-        )
+    if tensorboard:
+        extras.require("tensorboard", "--tensorboard")
     if patience and not num_validation_chars:
         raise UsageError(f"--patience: expected 0 without validation text, received {patience}")
 
@@ -240,7 +237,7 @@ def evaluate_best(run, ids: dict) -> dict:
     start_id = run.read_vocabulary().start_id
     held_out = {split: ids[split] for split in ("validation", "test") if len(ids[split])}
     losses = {
-        split: evaluation.nats_per_character(network, split_ids, start_id)
+        split: likelihood.nats_per_character(network, split_ids, start_id)
         for split, split_ids in held_out.items()
     }
     if len(losses) == 2:

@@ -107,7 +107,9 @@ class Vocabulary:
         return {"characters": self.characters, "has_unknown_id": self.has_unknown_id}
 
 
-def prepare_prompt(text: str, vocabulary: Vocabulary, unknown: str = "error") -> str:
+def prepare_text(
+    text: str, vocabulary: Vocabulary, unknown: str = "error", name: str = "prompt"
+) -> str:
     """Makes `text` readable for a model: every character left has an id.
 
     Args:
@@ -133,7 +135,7 @@ def prepare_prompt(text: str, vocabulary: Vocabulary, unknown: str = "error") ->
             return "".join(folded.get(c, c) for c in text)
     if missing:
         ways = "--unknown=skip" if unknown == "nearest" else "--unknown=nearest or --unknown=skip"
-        raise UserError(f"prompt: {_unknown_message(missing)}; try {ways}")
+        raise UserError(f"{name}: {_unknown_message(missing)}; try {ways}")
     return text
 
 

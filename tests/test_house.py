@@ -16,6 +16,7 @@ ORDER = (
     "errors",
     "config",
     "cli",
+    "extras",
     "flag_tables",
     "storage",
     "tensors",
@@ -35,7 +36,9 @@ ORDER = (
     "beam_search",
     "generation",
     "evaluation",
+    "inspection",
     "plotting",
+    "report",
     "atomic",
     "run_folder",
     "runs",
@@ -44,10 +47,15 @@ ORDER = (
     "callbacks",
     "training",
     "experiment",
+    "assessment",
+    "comparison",
+    "evaluate",
     "generate",
+    "inspect",
+    "plot",
     "train",
 )
-COMMANDS = ("generate", "train")
+COMMANDS = ("evaluate", "generate", "inspect", "plot", "train")
 FLAG_FILES = sorted((REPOSITORY / "flags").glob("*.cfg"))
 
 

@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from shakespeare_gen import config, evaluation, model, stepping
+from shakespeare_gen import config, model, stepping
+from shakespeare_gen.evaluation import likelihood
 
 CELLS = config.CELLS
 
@@ -85,7 +86,7 @@ def test_the_loss_does_not_depend_on_the_streams(num_chars, num_streams):
     logits, *_ = network([inputs, *model.initial_state(network, 1)])
     log_p = np.asarray(keras.ops.log_softmax(logits))[0]
     expected = -np.mean(log_p[np.arange(num_chars), ids])
-    found = evaluation.nats_per_character(network, ids, 2, num_streams, context_chars=64)
+    found = likelihood.nats_per_character(network, ids, 2, num_streams, context_chars=64)
     assert found == pytest.approx(expected, abs=1e-5)
 
 
@@ -93,10 +94,10 @@ def test_a_uniform_model_scores_log_v():
     network = network_of()
     for weight in model.weights_of(network).values():
         weight.assign(np.zeros(weight.shape))
-    found = evaluation.nats_per_character(network, np.asarray(ids_of(777)))
+    found = likelihood.nats_per_character(network, np.asarray(ids_of(777)))
     assert found == pytest.approx(np.log(11), abs=1e-6)
 
 
 def test_nothing_to_predict_is_an_error():
     with pytest.raises(ValueError, match="at least one character"):
-        evaluation.nats_per_character(network_of(), ids_of(0))
+        likelihood.nats_per_character(network_of(), ids_of(0))

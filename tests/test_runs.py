@@ -228,7 +228,7 @@ def test_tensorboard_that_is_missing_is_told_before_anything_is_written(
 
 def test_the_training_loss_of_keras_is_the_loss_of_evaluation(abab_run):
     """The bar and `evaluation` must speak of the same quantity."""
-    from shakespeare_gen import evaluation
+    from shakespeare_gen.evaluation import likelihood
 
     network = checkpoints.load_network(abab_run, checkpoints.read(abab_run))
     training_model = model.TrainingModel(network)
@@ -237,7 +237,7 @@ def test_the_training_loss_of_keras_is_the_loss_of_evaluation(abab_run):
     inputs = np.concatenate([[abab_run.read_vocabulary().start_id], ids[:-1]])
     by_keras = training_model.evaluate(inputs[None], ids[None], verbose=0)
     assert by_keras == pytest.approx(
-        evaluation.nats_per_character(network, ids, inputs[0]), abs=1e-5
+        likelihood.nats_per_character(network, ids, inputs[0]), abs=1e-5
     )
 
 

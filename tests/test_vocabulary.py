@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shakespeare_gen.errors import UserError
-from shakespeare_gen.vocabulary import Vocabulary, nearest, prepare_prompt
+from shakespeare_gen.vocabulary import Vocabulary, nearest, prepare_text
 
 texts = st.text(min_size=1, max_size=200)
 
@@ -50,18 +50,18 @@ def test_ids_follow_the_order_of_code_points():
 def test_a_prompt_with_unknown_characters_names_them_and_their_places():
     vocabulary = Vocabulary.from_text("abc ")
     with pytest.raises(UserError, match=r"'é' at 1, 3; 'x' at 4; try --unknown=nearest"):
-        prepare_prompt("aébéx", vocabulary)
+        prepare_text("aébéx", vocabulary)
 
 
 def test_skip_leaves_unknown_characters_out():
-    assert prepare_prompt("aébéx", Vocabulary.from_text("abc"), "skip") == "ab"
+    assert prepare_text("aébéx", Vocabulary.from_text("abc"), "skip") == "ab"
 
 
 def test_nearest_folds_what_it_can_and_names_the_rest():
     vocabulary = Vocabulary.from_text("Don't eat- fi…".replace("…", "."))
-    assert prepare_prompt("Don’t éat– ﬁ…", vocabulary, "nearest") == "Don't eat- fi..."
+    assert prepare_text("Don’t éat– ﬁ…", vocabulary, "nearest") == "Don't eat- fi..."
     with pytest.raises(UserError, match="'漢' at 2"):
-        prepare_prompt("eé漢", vocabulary, "nearest")
+        prepare_text("eé漢", vocabulary, "nearest")
 
 
 @given(st.characters())

@@ -1,0 +1,94 @@
+"""What of a text stands in the training text already, word for word.
+
+A suffix array (of `pydivsufsort`) sorts every place of both texts, so that the
+longest match of a place stands next to it. From the lengths of these matches
+follow the longest shared span and the share of n-grams that are new, of every n.
+"""
+
+import dataclasses
+
+import numpy as np
+
+NGRAM_SIZES = (8, 12, 20, 50)
+
+
+@dataclasses.dataclass(frozen=True)
+class Matches:
+    """For each place of a text [N] the longest match in the training text that starts there:
+    its `lengths` in characters and one place of it in the training text, `positions`."""
+
+    lengths: np.ndarray
+    positions: np.ndarray
+
+    def novel_share(self, ngram_size: int) -> float | None:
+        """The share of n-grams that don't stand in the training text; None: there are none."""
+        lengths = self.lengths[: len(self.lengths) - ngram_size + 1]
+        return float((lengths < ngram_size).mean()) if len(lengths) else None
+
+    def longest(self) -> tuple[int, int, int]:
+        """The longest shared span: its length, where it stands in the text and in training."""
+        if not len(self.lengths):
+            return 0, 0, 0
+        place = int(self.lengths.argmax())
+        return int(self.lengths[place]), place, int(self.positions[place])
+
+    def covered_share(self, num_chars: int) -> float:
+        """The share of characters that stand in a shared span of at least `num_chars`."""
+        ends = np.where(self.lengths >= num_chars, np.arange(len(self.lengths)) + self.lengths, 0)
+        covered = np.maximum.accumulate(ends) > np.arange(len(ends))
+        return float(covered.mean()) if len(ends) else 0.0
+
+
+def find(text: str, training_text: str) -> Matches:
+    """The longest match of every place of `text` in `training_text`."""
+    if not text or not training_text:
+        return Matches(np.zeros(len(text), np.int64), np.zeros(len(text), np.int64))
+    joined = joined_ids(training_text, text)
+    order, shared = sorted_places(joined)
+    num_train = len(training_text)
+    is_train = order < num_train
+    before = _nearest(order, shared, is_train)
+    after = tuple(part[::-1] for part in _nearest(order[::-1], shared[::-1], is_train[::-1], True))
+    best = np.where(before[0] >= after[0], before, after)
+    lengths, positions = np.zeros((2, len(text)), np.int64)
+    places = order[order > num_train] - num_train - 1
+    lengths[places], positions[places] = best[:, order > num_train]
+    return Matches(lengths, positions)
+
+
+def joined_ids(first: str, second: str) -> np.ndarray:
+    """Both texts as numbers with a separator between them that stands in neither."""
+
+    def points(text):
+        return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+    both = np.concatenate([points(first), points("\0"), points(second)])
+    _, ids = np.unique(both, return_inverse=True)
+    ids = ids.astype(np.int64) + 1
+    ids[len(first)] = 0
+    return ids.astype(np.min_scalar_type(int(ids.max())))
+
+
+def sorted_places(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every place [N] in the order of what follows it, and how much it shares with the next one."""
+    import pydivsufsort
+
+    order = pydivsufsort.divsufsort(ids)
+    return order, pydivsufsort.kasai(ids, order)
+
+
+def _nearest(order, shared, is_train, backwards: bool = False):
+    """For every place in sorted order, the nearest training place before it: how much they
+    share, and which it is. `shared[i]` is between i and i + 1, or i - 1 with `backwards`."""
+    num = len(order)
+    gaps = np.concatenate([[0], shared[1:] if backwards else shared[:-1]])
+    lengths, positions = np.zeros((2, num), np.int64)
+    length = position = 0
+    for i in np.flatnonzero(~is_train):
+        if i == 0:
+            continue
+        previous_is_train = is_train[i - 1]
+        length = gaps[i] if previous_is_train else min(length, gaps[i])
+        position = order[i - 1] if previous_is_train else position
+        lengths[i], positions[i] = length, position
+    return lengths, positions
