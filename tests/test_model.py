@@ -86,7 +86,9 @@ def test_the_loss_does_not_depend_on_the_streams(num_chars, num_streams):
     logits, *_ = network([inputs, *model.initial_state(network, 1)])
     log_p = np.asarray(keras.ops.log_softmax(logits))[0]
     expected = -np.mean(log_p[np.arange(num_chars), ids])
-    found = likelihood.nats_per_character(network, ids, 2, num_streams, context_chars=64)
+    found = likelihood.nats_per_character(
+        network, ids, 2, num_streams=num_streams, context_chars=64
+    )
     assert found == pytest.approx(expected, abs=1e-5)
 
 

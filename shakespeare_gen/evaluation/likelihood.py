@@ -67,7 +67,7 @@ def read(
     network,
     ids: np.ndarray,
     start_id: int = 0,
-    num_streams: int = 32,
+    num_streams: int = 64,
     context_chars: int = 256,
     poll: Callable[[], None] = _nothing,
 ) -> Reading:
@@ -90,7 +90,7 @@ def read_with(
     network,
     ids: np.ndarray,
     start_id: int,
-    num_streams: int = 32,
+    num_streams: int = 64,
     context_chars: int = 256,
     poll: Callable[[], None] = _nothing,
 ) -> list[np.ndarray]:
