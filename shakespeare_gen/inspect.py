@@ -14,7 +14,8 @@ def main(corpus_config: config.CorpusConfig) -> None:
     from shakespeare_gen import corpora, inspection
     from shakespeare_gen.report import tables
 
-    found = inspection.inspect(corpora.load(**dataclasses.asdict(corpus_config)))
+    corpus = corpora.load(**dataclasses.asdict(corpus_config))
+    found = inspection.inspect(corpus, corpus_config.encoding)
     tables.show(*tables.inspection(found))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from shakespeare_gen import architecture
-from shakespeare_gen.corpora import SPLITS, Corpus
+from shakespeare_gen.corpora import END_CHARACTER, SPLITS, Corpus
 from shakespeare_gen.evaluation import copying, ngrams
 from shakespeare_gen.metrics import bits_per_character
 from shakespeare_gen.vocabulary import Vocabulary
@@ -46,13 +46,18 @@ RECIPES = (
 )
 
 
-def inspect(corpus: Corpus) -> dict[str, Any]:
-    """The figures as JSON values: `splits`, `facts` and `entropy` by n-gram order."""
+def inspect(corpus: Corpus, encoding: str = "utf-8") -> dict[str, Any]:
+    """The figures as JSON values: `splits`, `facts` and `entropy` by n-gram order.
+
+    Args:
+      encoding: that of the files, which `corpora` found their bytes to agree with.
+    """
     vocabulary = Vocabulary.from_text(corpus.train)
     return {
         "corpus": corpus.name,
         "splits": {split: _describe(corpus, split) for split in SPLITS if getattr(corpus, split)},
         "facts": {
+            "encoding": _encoding(corpus, encoding),
             **_characters(corpus, vocabulary),
             **_duplicates(corpus.train),
             **_recipe(len(corpus.train), vocabulary.size),
@@ -73,6 +78,23 @@ def _describe(corpus: Corpus, split: str) -> dict[str, Any]:
         matches = copying.find(text, corpus.train)
         found["shared_with_training"] = matches.covered_share(SHARED_CHARS)
     return found
+
+
+def _encoding(corpus: Corpus, encoding: str) -> str:
+    """The encoding, and what a text that was decoded with a wrong one holds."""
+    damage = sum(text.count("\N{REPLACEMENT CHARACTER}") for text in _texts(corpus))
+    controls = sum(
+        not c.isprintable() and not c.isspace() and c != END_CHARACTER
+        for text in _texts(corpus)
+        for c in set(text)
+    )
+    notes = [f"{damage:,} undecodable places"] * bool(damage)
+    notes += [f"{controls} kinds of control characters"] * bool(controls)
+    return encoding + (": " + ", ".join(notes) if notes else ", clean")
+
+
+def _texts(corpus: Corpus) -> list[str]:
+    return [getattr(corpus, split) for split in SPLITS]
 
 
 def _characters(corpus: Corpus, vocabulary: Vocabulary) -> dict[str, Any]:

@@ -234,6 +234,11 @@ def test_an_inspection_finds_what_was_planted():
     assert found["splits"]["test"]["shared_with_training"] == 0
     assert found["splits"]["train"]["not_ascii"] == pytest.approx(1 / len(train))
     facts = found["facts"]
+    assert facts["encoding"] == "utf-8, clean"
+    damaged = inspection.inspect(Corpus("damaged", "a\ufffdb\x07" * 9, "", ""), "cp1252")
+    assert damaged["facts"]["encoding"] == (
+        "cp1252: 9 undecodable places, 1 kinds of control characters"
+    )
     assert facts["characters that training lacks"] == "1: '€'"
     assert facts["characters seen fewer than 10 times"] == "1: 'é' 1"
     assert facts["share of training text in repeated blocks of 100"] == f"{300 / len(train):.1%}"
