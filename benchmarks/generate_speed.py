@@ -62,7 +62,7 @@ def measure_ours(units, layers, streams, options=None) -> dict:
     from shakespeare_gen import devices
 
     devices.start(single_stream=streams == 1)
-    from shakespeare_gen import generation, model
+    from shakespeare_gen import drawing, generation, model
     from shakespeare_gen.vocabulary import Vocabulary
 
     vocabulary = Vocabulary("".join(CHARACTERS))
@@ -72,7 +72,7 @@ def measure_ours(units, layers, streams, options=None) -> dict:
     asked = generation._Asked.from_options(**options)
     pieces = generator._pieces(["a"], streams, asked)
     next(pieces)  # the first chunk is a small one
-    return timed(lambda: next(pieces), generation.CHUNK_CHARS * streams)
+    return timed(lambda: next(pieces), drawing.CHUNK_CHARS * streams)
 
 
 def measure_tutorial(units, layers, streams) -> dict:

@@ -19,17 +19,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from shakespeare_gen import beam_search, config, sampling, stopping
+from shakespeare_gen import beam_search, config, stopping
+from shakespeare_gen.drawing import Drawer
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.stepping import Reader
 from shakespeare_gen.vocabulary import Vocabulary, prepare_text
 
 READ_CHUNK_CHARS = 256
-CHUNK_CHARS = 256
-# Compiling takes most of a second: a short prompt is read without, and the first characters are
-# drawn without, so that a stream starts at once.
+# Compiling takes most of a second: a short prompt is read without.
 EAGER_READ_CHARS = 64
-FIRST_CHUNK_CHARS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,12 +92,13 @@ class Generator:
         self.reader = Reader(networks)
         self.vocabulary = vocabulary
         self.state: State | None = None
-        allowed = np.zeros(vocabulary.size, np.float32)
+        # What is added to every logit: nobody writes the unknown character.
+        barred = np.zeros(vocabulary.size, np.float32)
         if vocabulary.unknown_id is not None:
-            allowed[vocabulary.unknown_id] = -np.inf
-        self._allowed = tf.constant(allowed)
+            barred[vocabulary.unknown_id] = -np.inf
+        self._barred = tf.constant(barred)
         self._read_chunk = tf.function(self.reader.read, reduce_retracing=True)
-        self._draw_chunk = tf.function(self._draw, jit_compile=True)
+        self._drawer = Drawer(self.reader, self._barred)
         self._beam_step = tf.function(self._beam_step_eagerly, reduce_retracing=True)
 
     def read(self, prompt: str, unknown: str = "error", start: State | None = None) -> State:
@@ -213,7 +212,8 @@ class Generator:
         state = self._batch(states, num_samples)
         keys = [(asked.seed, i) for _ in prompts for i in range(num_samples)]
         stoppers = [stopping.Stopper(asked.endings, self.vocabulary) for _ in keys]
-        for ids, log_p in self._chunks(state, keys, asked.length, asked.sampling):
+        read = (state.logits, state.tensors, state.recent)
+        for ids, log_p in self._drawer.chunks(*read, keys, asked.length, asked.sampling):
             yield [
                 s.feed(*row) for s, row in zip(stoppers, zip(ids, log_p, strict=True), strict=True)
             ]
@@ -235,66 +235,6 @@ class Generator:
             np.repeat(np.concatenate(recents), num_samples, 0),
         )
 
-    def _chunks(self, state: State, keys: list, length: int, options: dict) -> Iterator[tuple]:
-        """Ids and log-probabilities, [B, at most CHUNK_CHARS], chunk by chunk."""
-        active = sampling.active(**options)
-        n = active.pop("no_repeat_ngram", 0)
-        window = max(active.pop("repeat_window", 1), n)
-        values = {name: tf.constant(value, tf.float32) for name, value in active.items()}
-        recent = np.pad(state.recent, [(0, 0), (window, 0)], constant_values=-1)[:, -window:]
-        carried = (
-            state.logits,
-            state.tensors,
-            tf.constant(recent),
-            tf.fill([len(keys)], np.float32(2 * options["mirostat_tau"])),
-        )
-        rows = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
-        draw = self._draw
-        for num_chars in _chunk_sizes(length):
-            uniform = np.stack([row.random(num_chars, np.float32) for row in rows], 1)
-            uniform = np.pad(uniform, [(0, CHUNK_CHARS - num_chars), (0, 0)])
-            ids, log_p, *carried = draw(
-                self.reader.weights,
-                *carried,
-                tf.constant(uniform),
-                tf.constant(num_chars),
-                values,
-                n=n,
-            )
-            draw = self._draw_chunk  # compiled, after the first characters
-            yield ids.numpy()[:num_chars].T, log_p.numpy()[:num_chars].T
-
-    def _draw(self, weights, logits, tensors, recent, surprise, uniform, num_chars, values, n):
-        """The compiled loop over `num_chars` characters; `uniform` [CHUNK_CHARS, B]."""
-        options = {**values, "no_repeat_ngram": n} if n else values
-        shape = uniform.shape
-
-        def body(i, ids, log_p, logits, tensors, recent, surprise):
-            drawn, surprise = sampling.sample(
-                logits + self._allowed, uniform[i], options, recent, surprise
-            )
-            nats = tf.gather(tf.nn.log_softmax(logits), drawn, batch_dims=1)
-            ids = tf.tensor_scatter_nd_update(ids, [[i]], drawn[None])
-            log_p = tf.tensor_scatter_nd_update(log_p, [[i]], nats[None])
-            logits, tensors = self.reader.step(weights, drawn, list(tensors))
-            if sampling.looks_back(options):
-                recent = tf.concat([recent[:, 1:], drawn[:, None]], 1)
-            return i + 1, ids, log_p, logits, tuple(tensors), recent, surprise
-
-        first = (
-            0,
-            tf.zeros(shape, tf.int32),
-            tf.zeros(shape),
-            logits,
-            tuple(tensors),
-            recent,
-            surprise,
-        )
-        _, ids, log_p, logits, tensors, recent, surprise = tf.while_loop(
-            lambda i, *_: i < num_chars, body, first
-        )
-        return ids, log_p, logits, list(tensors), recent, surprise
-
     def _search(
         self,
         prompt: str,
@@ -309,7 +249,7 @@ class Generator:
                 f"--num_samples: expected at most --num_beams={num_beams}, received {num_samples}"
             )
         state = self.read(prompt, asked.unknown, asked.start)
-        log_p = tf.nn.log_softmax(state.logits).numpy() + self._allowed.numpy()
+        log_p = tf.nn.log_softmax(state.logits).numpy() + self._barred.numpy()
 
         def step(ids, tensors, parents):
             log_p, tensors = self._beam_step(self.reader.weights, ids, tensors, parents)
@@ -326,23 +266,12 @@ class Generator:
     def _beam_step_eagerly(self, weights, ids, tensors, parents):
         tensors = [tf.gather(t, parents) for t in tensors]
         logits, tensors = self.reader.step(weights, ids, tensors)
-        return tf.nn.log_softmax(logits) + self._allowed, tensors
+        return tf.nn.log_softmax(logits) + self._barred, tensors
 
     def _result(self, beam: beam_search.Beam, find_end) -> Result:
         size = (find_end(beam.ids) or (len(beam.ids),))[0]
         text = self.vocabulary.decode(beam.ids[:size])
         return Result(text, beam.finish_reason, np.array(beam.nats[:size], np.float32))
-
-
-def _chunk_sizes(length: int) -> Iterator[int]:
-    """A small chunk, then large ones, `length` characters together; -1: without end."""
-    sizes = itertools.chain([FIRST_CHUNK_CHARS], itertools.repeat(CHUNK_CHARS))
-    for size in sizes:
-        if length == 0:
-            return
-        size = size if length < 0 else min(size, length)
-        yield size
-        length -= size if length > 0 else 0
 
 
 class _Text:

@@ -10,7 +10,15 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shakespeare_gen import beam_search, checkpoints, generation, model, sampling, stopping
+from shakespeare_gen import (
+    beam_search,
+    checkpoints,
+    drawing,
+    generation,
+    model,
+    sampling,
+    stopping,
+)
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.vocabulary import Vocabulary
 
@@ -55,7 +63,7 @@ def text_of(generator, prompt="This", **options):
 def test_one_seed_gives_one_text_whatever_the_chunks(generator, monkeypatch, options):
     text = text_of(generator, length=300, **options)
     assert "".join(generator.stream("This", length=300, seed=3, **options)) == text
-    monkeypatch.setattr(generation, "FIRST_CHUNK_CHARS", 7)
+    monkeypatch.setattr(drawing, "FIRST_CHUNK_CHARS", 7)
     monkeypatch.setattr(generation, "READ_CHUNK_CHARS", 2)
     assert text_of(generator, length=300, **options) == text
     assert text_of(generator, length=300, seed=4, **options) != text
@@ -215,7 +223,7 @@ def test_a_prompt_of_a_megabyte_is_read_in_constant_memory(generator, small_text
 def test_an_endless_text_goes_on_in_chunks(generator):
     pieces = itertools.islice(generator.stream("This", length=-1, seed=3), 5)
     text = "".join(pieces)
-    assert len(text) > 3 * generation.CHUNK_CHARS
+    assert len(text) > 3 * drawing.CHUNK_CHARS
     assert text.startswith(text_of(generator))
 
 

@@ -32,6 +32,7 @@ ORDER = (
     "metrics",
     "sampling",
     "stepping",
+    "drawing",
     "stopping",
     "beam_search",
     "generation",
