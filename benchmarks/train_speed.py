@@ -1,16 +1,19 @@
 """Training speed against stock Keras and PyTorch: characters/s, ratios, peak memory.
 
     make bench-train                      the headline size, 5 rounds, and three batch sizes
-    python benchmarks/train_speed.py --grid=full
+    python benchmarks/train_speed.py --grid=calls    several steps in one call
+    python benchmarks/train_speed.py --grid=full     hours; goes on where it was ended
 
 Every measurement is a process of its own, contenders alternate round by round,
-and only steady steps count: the first WARM_STEPS are left out. The same model
+and only steady steps count: the first ones are left out. The same model
 (Embedding 64, recurrent layers, Dense), data, AdamW and clipping by global norm
 1.0 for all. Machines are noisy: read the ratios, which are of medians over rounds
-taken in turn. Writes benchmarks/RESULTS.md.
+taken in turn. Sizes that are done are kept in benchmarks/results.json, from which
+benchmarks/RESULTS.md is written; `--again` measures them anew.
 """
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -22,10 +25,13 @@ import time
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # runs from a clone, installed or not
 WARM_STEPS, MIN_STEPS, MIN_SECONDS = 3, 5, 3.0
+# Where a step takes many seconds, fewer of them tell as much.
+LONG_WARM_SECONDS, LONG_SECONDS = 10.0, 20.0
 VOCABULARY_SIZE, EMBEDDING_SIZE = 65, 64
 HEADLINE = (512, 1, 64, 100)  # units, layers, batch, window
 CONTENDERS = {
     "ours float32": {"kind": "ours", "precision": "float32"},
+    "ours float32, 8 steps a call": {"kind": "ours", "precision": "float32", "steps_per_call": 8},
     "ours min_gru": {"kind": "ours", "precision": "float32", "cell": "min_gru"},
     "ours bfloat16": {"kind": "ours", "precision": "bfloat16"},
     "Keras": {"kind": "keras"},
@@ -56,8 +62,8 @@ def batches(batch_size: int, window_chars: int):
     return np.random.default_rng(0).integers(0, VOCABULARY_SIZE, shape).astype("int32")
 
 
-def measure_keras_model(make_model, ids) -> dict:
-    """Fits `make_model()` on `ids` until enough steady steps are timed."""
+def measure_keras_model(make_model, ids, steps_per_call: int = 1) -> dict:
+    """Fits `make_model()` on `ids` until enough steady calls are timed."""
     import keras
     import tensorflow as tf
 
@@ -66,13 +72,13 @@ def measure_keras_model(make_model, ids) -> dict:
 
         def on_train_batch_end(self, batch, logs=None):
             self.ends.append(time.perf_counter())
-            if enough(self.ends):
+            if steady(self.ends)[1]:
                 self.model.stop_training = True
 
     model = make_model()
     optimizer = keras.optimizers.AdamW(0.002, global_clipnorm=1.0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, jit_compile=False)
+    model.compile(optimizer, loss, jit_compile=False, steps_per_execution=steps_per_call)
     inputs, targets = tf.constant(ids[:, :-1]), tf.constant(ids[:, 1:])
     data = tf.data.Dataset.range(10_000).map(lambda _: (inputs, targets))
     clock = Clock()
@@ -80,13 +86,16 @@ def measure_keras_model(make_model, ids) -> dict:
     return {"ends": clock.ends, "parameters": model.count_params()}
 
 
-def enough(ends: list[float]) -> bool:
-    """Whether the steps after the warm-up are enough, in number and in time."""
-    steady = ends[WARM_STEPS:]
-    return len(steady) > MIN_STEPS and steady[-1] - steady[0] > MIN_SECONDS
+def steady(ends: list[float]) -> tuple[list[float], bool]:
+    """Seconds of the steps after the warm-up, and whether they are enough."""
+    steps = [after - before for before, after in itertools.pairwise(ends)]
+    warm = next((i for i in range(len(steps)) if sum(steps[:i]) > LONG_WARM_SECONDS), len(steps))
+    steps = steps[min(warm, WARM_STEPS) :]
+    many = len(steps) >= MIN_STEPS and sum(steps) > MIN_SECONDS
+    return steps, many or sum(steps) > LONG_SECONDS
 
 
-def measure_ours(units, layers, batch, window, precision, cell="lstm") -> dict:
+def measure_ours(units, layers, batch, window, precision, cell="lstm", steps_per_call=1) -> dict:
     """Our network and training model, as `train` builds them."""
     from shakespeare_gen import devices
 
@@ -107,7 +116,8 @@ def measure_ours(units, layers, batch, window, precision, cell="lstm") -> dict:
         )
         return model.TrainingModel(network)
 
-    return measure_keras_model(make_model, batches(batch, window))
+    found = measure_keras_model(make_model, batches(batch, window), steps_per_call)
+    return {**found, "steps_per_call": steps_per_call}
 
 
 def measure_keras(units, layers, batch, window) -> dict:
@@ -143,7 +153,7 @@ def measure_torch(units, layers, batch, window, precision="float32") -> dict:
     optimizer = torch.optim.AdamW(model.parameters(), 0.002)
     ids = torch.from_numpy(batches(batch, window).astype("int64"))
     ends: list[float] = []
-    while not enough(ends):
+    while not steady(ends)[1]:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
             logits = model(ids[:, :-1])
         loss = torch.nn.functional.cross_entropy(
@@ -164,8 +174,8 @@ def child(kind: str, size: list[int], options: dict) -> None:
     measure = {"ours": measure_ours, "keras": measure_keras, "torch": measure_torch}[kind]
     found = measure(*size, **options)
     ends = found.pop("ends")
-    steps = [b - a for a, b in zip(ends[WARM_STEPS:], ends[WARM_STEPS + 1 :], strict=False)]
-    found["characters_per_second"] = size[2] * size[3] / statistics.median(steps)
+    seconds = statistics.median(steady(ends)[0]) / found.pop("steps_per_call", 1)
+    found["characters_per_second"] = size[2] * size[3] / seconds
     found["first_step_seconds"] = time.time() - float(os.environ["BENCH_START"])
     found["first_step_seconds"] -= time.perf_counter() - ends[0]
     found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -207,12 +217,14 @@ def measure_size(size: tuple, contenders: list[str], rounds: int) -> dict[str, d
     return medians
 
 
-def table(size: tuple, medians: dict[str, dict], rounds: int) -> str:
+def table(size: tuple, medians: dict[str, dict], rounds: int, where: str) -> str:
     """One size's results as Markdown, with ratios to Keras and PyTorch float32."""
     units, layers, batch, window = size
     lines = [
         f"### {units} units, {layers} layer{'s' * (layers > 1)}, batch {batch}, {window} steps"
         f" ({rounds} round{'s' * (rounds > 1)})",
+        "",
+        f"{where}.",
         "",
         "| | parameters | characters/s | x Keras | x PyTorch | first step, s | peak MiB |",
         "|---|---|---|---|---|---|---|",
@@ -235,9 +247,9 @@ def table(size: tuple, medians: dict[str, dict], rounds: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def sizes(grid: str) -> list[tuple[tuple, list[str], int]]:
+def sizes(grid: str, has_bfloat16: bool) -> list[tuple[tuple, list[str], int]]:
     """(size, contenders, rounds) of a grid."""
-    everyone = list(CONTENDERS)
+    everyone = [name for name in CONTENDERS if "call" not in name]
     main = ["ours float32", "Keras", "Keras with oneDNN", "PyTorch float32"]
     chosen = [(HEADLINE, everyone, 5)]
     if grid == "headline":
@@ -245,6 +257,12 @@ def sizes(grid: str) -> list[tuple[tuple, list[str], int]]:
     if grid == "default":
         chosen += [((512, 1, batch, 100), main, 3) for batch in (128, 256)]
         return [*chosen, ((256, 1, 64, 100), main, 3)]
+    if grid == "calls":
+        calls = ["ours float32", "ours float32, 8 steps a call"]
+        return [((units, 1, 32, 64), calls, 5) for units in (64, 256, 512)]
+    peers = ["ours float32", "Keras", "PyTorch float32"]
+    if has_bfloat16:  # elsewhere it is emulated, and takes hours
+        peers += ["ours bfloat16", "PyTorch bfloat16"]
     full = [
         (units, layers, batch, window)
         for units in (256, 512, 1024)
@@ -252,16 +270,28 @@ def sizes(grid: str) -> list[tuple[tuple, list[str], int]]:
         for batch in (64, 128)
         for window in (100, 256)
     ]
-    return [(size, everyone, 5) for size in full]
+    return [(size, peers, 5) for size in full]
+
+
+def write_page(path: pathlib.Path, kept: dict[str, dict]) -> None:
+    """Every size that was measured, one table each."""
+    head = (
+        "# Training speed\n\n"
+        "Made by `benchmarks/train_speed.py`. Characters/s are medians over rounds in which the "
+        "contenders alternate; compare within a table only.\n\n"
+    )
+    path.write_text(head + "\n".join(found["table"] for found in kept.values()), "utf-8")
 
 
 def main() -> None:
     """Measures a grid and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--grid", choices=("headline", "default", "full"), default="default")
+    grids = ("headline", "default", "calls", "full")
+    parser.add_argument("--grid", choices=grids, default="default")
     parser.add_argument("--rounds", type=int, default=0, help="0: as the grid says")
     parser.add_argument("--contenders", default="", help="comma-separated; empty: as the grid says")
-    parser.add_argument("--output", default=str(HERE / "RESULTS.md"))
+    parser.add_argument("--again", action="store_true", help="measure sizes that are done anew")
+    parser.add_argument("--output_dir", default=str(HERE))
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.child:
@@ -271,20 +301,24 @@ def main() -> None:
     from shakespeare_gen import devices
 
     hardware = devices.hardware()
-    pages: list[str] = []
-    for size, contenders, rounds in sizes(flags.grid):
+    place = pathlib.Path(flags.output_dir)
+    store = place / "results.json"
+    kept = json.loads(store.read_text("utf-8")) if store.exists() else {}
+    has_bfloat16 = devices.choose_precision("auto") == "bfloat16"
+    for size, contenders, rounds in sizes(flags.grid, has_bfloat16):
         rounds = flags.rounds or rounds
         contenders = flags.contenders.split(",") if flags.contenders else contenders
-        pages.append(table(size, measure_size(size, contenders, rounds), rounds))
-        head = (
-            "# Training speed\n\n"
-            f"`python benchmarks/train_speed.py --grid={flags.grid}`, "
-            f"{hardware['processor']}, {hardware['threads']} threads, {time.strftime('%Y-%m-%d')}. "
-            "Characters/s are medians over rounds in which the contenders alternate; "
-            "compare within a table only.\n\n"
+        done = kept.get(str(size))
+        if done and set(contenders) <= set(done["medians"]) and not flags.again:
+            continue
+        medians = measure_size(size, contenders, rounds)
+        where = (
+            f"{hardware['processor']}, {hardware['threads']} threads, {time.strftime('%Y-%m-%d')}"
         )
-        pathlib.Path(flags.output).write_text(head + "\n".join(pages), "utf-8")
-        print(pages[-1], flush=True)
+        kept[str(size)] = {"medians": medians, "table": table(size, medians, rounds, where)}
+        store.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+        write_page(place / "RESULTS.md", kept)
+        print(kept[str(size)]["table"], flush=True)
 
 
 if __name__ == "__main__":
