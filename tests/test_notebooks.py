@@ -26,6 +26,7 @@ def test_a_notebook_runs_from_top_to_bottom(path, tmp_path, small_text):
     outputs = json.dumps([c.get("outputs", []) for c in notebook.cells])
     assert "image/png" in outputs
     assert "--- temperature 0.8" in outputs
+    assert "Kneser-Ney" in outputs
     assert (tmp_path / "run" / "run.json").exists()
 
 
