@@ -13,20 +13,35 @@ MAX_CARD_BYTES = 8 << 20
 SAVED_LOSSES = ("validation", "test", "both")
 
 
+def names(every: list[runs.Run]) -> list[str]:
+    """Of each run the last folders of its path, as many as tell them apart.
+
+    Raises:
+      UsageError: one run is named twice.
+    """
+    parts = [run.path.resolve().parts for run in every]
+    if len(set(parts)) < len(parts):
+        raise UsageError(
+            f"--run_dir: expected different runs, received {[str(run.path) for run in every]}"
+        )
+    for size in range(1, max(map(len, parts)) + 1):
+        found = ["/".join(part[-size:]) for part in parts]
+        if len(set(found)) == len(found):
+            break
+    return found
+
+
 def compare(every: list[runs.Run]) -> dict[str, dict[str, Any]]:
     """For each run by its name: its options that differ, and its figures; None: not known.
 
     Raises:
-      UsageError: two runs have one name.
+      UsageError: one run is named twice.
     """
-    names = [run.path.name for run in every]
-    if len(set(names)) < len(names):
-        raise UsageError(f"--run_dir: expected runs of different names, received {names}")
     options = [_options(run) for run in every]
     differing = [key for key in options[0] if len({str(o[key]) for o in options}) > 1]
     return {
         name: {**{f"--{key}": own[key] for key in differing}, **_figures(run)}
-        for name, own, run in zip(names, options, every, strict=True)
+        for name, own, run in zip(names(every), options, every, strict=True)
     }
 
 
@@ -46,8 +61,8 @@ def _figures(run: runs.Run) -> dict[str, Any]:
         "epochs": len(rows),
         "minutes": sum(row.get("seconds", 0) for row in rows) / 60,
         "characters/s": statistics.median([r["characters_per_second"] for r in rows] or [0]),
-        "training loss": rows[-1]["loss"] if rows else None,
-        **{f"{split} loss": losses.get(split) for split in SAVED_LOSSES},
+        "training, last epoch, nats": rows[-1]["loss"] if rows else None,
+        **{f"{split}, frozen, nats": losses.get(split) for split in SAVED_LOSSES},
     }
 
 

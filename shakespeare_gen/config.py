@@ -407,6 +407,12 @@ class EvaluationConfig(Config):
     TITLE = "Evaluation"
 
     text_path: str = option("", "text file to score; empty: the run's validation and test text")
+    encoding: str = option("", "of the file --text_path; empty: that of the run's corpus")
+    encoding_errors: str = option(
+        "strict",
+        "what to do with bytes of --text_path that can't be decoded",
+        choices=("strict", "replace", "ignore"),
+    )
     include_test: bool = option(
         True, "score the test text too; off while you still choose between models"
     )
@@ -425,9 +431,12 @@ class EvaluationConfig(Config):
         False, "dynamic evaluation: the weights learn from each segment after it was scored"
     )
     adapt_rule: str = option("rms", "how the weights follow the text", choices=("rms", "sgd"))
-    adapt_rate: float = option(1e-3, "size of a step of --adapt", above=0)
+    adapt_rate: float = option(0.0, "size of a step of --adapt; 0: the rule's own", minimum=0)
     adapt_decay: float = option(
-        1e-2, "how fast the weights go back to the trained ones", minimum=0, maximum=1
+        -1.0,
+        "how fast the weights go back to the trained ones; -1: the rule's own",
+        minimum=-1,
+        maximum=1,
     )
     adapt_segment_chars: int = option(40, "characters between two steps of --adapt", minimum=1)
     adapt_tune: bool = option(
@@ -446,8 +455,25 @@ class EvaluationConfig(Config):
     output_dir: str = option("", "where the report goes; empty: the folder evaluation of the run")
 
     def check_combinations(self) -> None:
-        if self.mix and not self.adapt:
-            raise UsageError("--mix: expected --adapt beside it, for the mixture adapts")
+        if self.window_stride > self.window_chars:
+            raise UsageError(
+                f"--window_stride: expected at most --window_chars={self.window_chars}, "
+                f"received {self.window_stride}"
+            )
+        if -1 < self.adapt_decay < 0:
+            raise UsageError(f"--adapt_decay: expected 0 to 1, or -1, received {self.adapt_decay}")
+        given = {
+            "mix": self.mix,
+            "adapt_tune": self.adapt_tune,
+            "adapt_rate": self.adapt_rate != 0,
+            "adapt_decay": self.adapt_decay != -1,
+        }
+        for name in [name for name, is_given in given.items() if is_given and not self.adapt]:
+            raise UsageError(f"--{name}: expected --adapt beside it")
+        if self.adapt_tune and (given["adapt_rate"] or given["adapt_decay"]):
+            raise UsageError(
+                "--adapt_tune: expected no --adapt_rate and no --adapt_decay, for it finds them"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,7 +42,6 @@ def evaluate_run(run_dir: str, **options) -> dict[str, Any]:
 
     run = runs.Run(run_dir)
     checkpoint = checkpoints.read(run, load_config.checkpoint)
-    folder = _make_folder(run, evaluation_config)
     # What was read is checked; only now comes TensorFlow, which takes seconds to import.
     from shakespeare_gen import devices
 
@@ -51,9 +50,10 @@ def evaluate_run(run_dir: str, **options) -> dict[str, Any]:
     from shakespeare_gen.report import page
 
     asked = {**dataclasses.asdict(evaluation_config), "unknown": load_config.unknown}
-    network = checkpoints.load_network(run, checkpoint)
+    subject = assessment.find(run, checkpoints.load_network(run, checkpoint), asked)
+    folder = _make_folder(run, evaluation_config)
     assessed = assessment.assess(
-        run, checkpoint, network, asked, dataclasses.asdict(sampling_config)
+        run, checkpoint, subject, asked, dataclasses.asdict(sampling_config)
     )
     html = page.render(
         assessed.figures,
@@ -73,7 +73,7 @@ def _make_folder(run, evaluation_config: config.EvaluationConfig) -> pathlib.Pat
     """Where the report goes: a text's own folder keeps the run's evaluation as it is."""
     folder = run.evaluation_dir
     if evaluation_config.text_path:
-        folder = folder / pathlib.Path(evaluation_config.text_path).name
+        folder = folder / "texts" / pathlib.Path(evaluation_config.text_path).name
     if evaluation_config.output_dir:
         folder = pathlib.Path(evaluation_config.output_dir).expanduser()
     try:

@@ -26,7 +26,7 @@ from shakespeare_gen import (
     training,
     windows,
 )
-from shakespeare_gen.errors import Interrupted
+from shakespeare_gen.errors import Interrupted, UserError
 from shakespeare_gen.interruption import SAVING, Interruption
 from shakespeare_gen.progress import Progress
 from shakespeare_gen.vocabulary import Vocabulary
@@ -82,6 +82,11 @@ def _read_text(run: runs.Run, configs: list, resume: bool) -> _Text:
         source |= {"corpus": run.read_config()["data"]["name"], "fallback_corpus": ""}
     corpus = corpora.load(**source)
     vocabulary = Vocabulary.from_text(corpus.train, **asdict(vocabulary_c))
+    if vocabulary.size < 2:
+        raise UserError(
+            f"--corpus={corpus.name}: expected at least 2 different characters, "
+            f"received {vocabulary.characters!r} alone"
+        )
     described = corpus.describe(corpus_c.corpus)
     if resume:
         run.check_corpus(described, vocabulary)

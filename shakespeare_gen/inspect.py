@@ -15,7 +15,9 @@ def main(corpus_config: config.CorpusConfig) -> None:
     from shakespeare_gen.report import tables
 
     corpus = corpora.load(**dataclasses.asdict(corpus_config))
-    found = inspection.inspect(corpus, corpus_config.encoding)
+    found = inspection.inspect(
+        corpus, corpus_config.encoding if corpora.is_files(corpus.name) else None
+    )
     tables.show(*tables.inspection(found))
 
 

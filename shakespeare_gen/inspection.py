@@ -5,6 +5,7 @@ Knows text alone; TensorFlow is needed only by the corpora that TFDS prepares.
 
 import collections
 import dataclasses
+import re
 import time
 from typing import Any
 
@@ -46,11 +47,12 @@ RECIPES = (
 )
 
 
-def inspect(corpus: Corpus, encoding: str = "utf-8") -> dict[str, Any]:
+def inspect(corpus: Corpus, encoding: str | None = "utf-8") -> dict[str, Any]:
     """The figures as JSON values: `splits`, `facts` and `entropy` by n-gram order.
 
     Args:
-      encoding: that of the files, which `corpora` found their bytes to agree with.
+      encoding: that of the files, which `corpora` found their bytes to agree with; None: the
+        text came from no file.
     """
     vocabulary = Vocabulary.from_text(corpus.train)
     return {
@@ -60,7 +62,7 @@ def inspect(corpus: Corpus, encoding: str = "utf-8") -> dict[str, Any]:
             "encoding": _encoding(corpus, encoding),
             **_characters(corpus, vocabulary),
             **_duplicates(corpus.train),
-            **_recipe(len(corpus.train), vocabulary.size),
+            **_recipe(corpus, vocabulary.size),
         },
         "entropy": _entropy(corpus, vocabulary),
     }
@@ -74,23 +76,38 @@ def _describe(corpus: Corpus, split: str) -> dict[str, Any]:
         "lines": text.count("\n"),
         "not_ascii": sum(not c.isascii() for c in text) / len(text),
     }
-    if split != "train":
-        matches = copying.find(text, corpus.train)
-        found["shared_with_training"] = matches.covered_share(SHARED_CHARS)
+    for other in SPLITS[: SPLITS.index(split)]:
+        matches = copying.find(text, getattr(corpus, other))
+        found[f"shared_with_{other}"] = matches.covered_share(SHARED_CHARS)
     return found
 
 
-def _encoding(corpus: Corpus, encoding: str) -> str:
+def _encoding(corpus: Corpus, encoding: str | None) -> str:
     """The encoding, and what a text that was decoded with a wrong one holds."""
     damage = sum(text.count("\N{REPLACEMENT CHARACTER}") for text in _texts(corpus))
     controls = sum(
         not c.isprintable() and not c.isspace() and c != END_CHARACTER
-        for text in _texts(corpus)
-        for c in set(text)
+        for c in set("".join(_texts(corpus)))
     )
+    misread = sum(map(_misread, _texts(corpus)))
     notes = [f"{damage:,} undecodable places"] * bool(damage)
     notes += [f"{controls} kinds of control characters"] * bool(controls)
-    return encoding + (": " + ", ".join(notes) if notes else ", clean")
+    notes += [f"{misread:,} places that look like UTF-8 read as something else"] * bool(misread)
+    return (encoding or "Unicode, from no file") + (": " + ", ".join(notes) if notes else ", clean")
+
+
+def _misread(text: str) -> int:
+    """How many runs of characters are, as bytes of cp1252 or Latin-1, UTF-8: `Ã©` is an é."""
+
+    def is_utf_8(run: str, codec: str) -> bool:
+        try:
+            run.encode(codec).decode("utf-8")
+        except UnicodeError:
+            return False
+        return True
+
+    runs = re.findall(r"[^\x00-\x7f]{2,}", text)
+    return sum(is_utf_8(run, "cp1252") or is_utf_8(run, "latin-1") for run in runs)
 
 
 def _texts(corpus: Corpus) -> list[str]:
@@ -169,14 +186,17 @@ def conditional_entropy(ids: np.ndarray, context_chars: int) -> float:
     return entropy(events) - entropy(totals)
 
 
-def _recipe(num_chars: int, vocabulary_size: int) -> dict[str, Any]:
+def _recipe(corpus: Corpus, vocabulary_size: int) -> dict[str, Any]:
+    num_chars = len(corpus.train)
     recipe = next(r for r in RECIPES if num_chars <= r.max_chars)
     shapes = architecture.weight_shapes(vocabulary_size, **recipe.model)
     num_parameters = architecture.num_parameters(shapes)
     operations = OPERATIONS_A_WEIGHT * num_parameters * num_chars * recipe.epochs
     minutes = operations / (SHARE_OF_PEAK * operations_per_second()) / 60
     return {
-        "recipe": f"--flagfile={recipe.path}, {num_parameters:,} parameters",
+        # The recipe names a corpus of its own, so this one follows it.
+        "recipe": f"--flagfile={recipe.path} --corpus={corpus.name} --run_dir=runs/mine",
+        "its parameters": num_parameters,
         "expected minutes on this processor": round(minutes),
     }
 

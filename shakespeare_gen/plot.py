@@ -18,7 +18,7 @@ def main(run_config: config.RunConfig, plot_config: config.PlotConfig) -> None:
 
     every = [runs.Run(path) for path in run_config.run_dir.split(",")]
     compared = comparison.compare(every)
-    curves = {run.path.name: run.metrics() for run in every}
+    curves = {name: run.metrics() for name, run in zip(compared, every, strict=True)}
     formats = ("png", "svg")
     for kind, picture in zip(formats, plotting.learning_curves(curves, formats), strict=True):
         path = pathlib.Path(f"{plot_config.output}.{kind}").expanduser()

@@ -22,7 +22,9 @@ def learning_curves(runs: dict[str, list[dict]], formats: Sequence[str] = ("png"
         ):
             points = [(row["epoch"], row[key]) for row in rows if key in row]
             if points:
-                label = label if len(runs) == 1 else f"{name}, {label}"
+                # Dollars are formulas to matplotlib.
+                shown = name.replace("$", r"\$")
+                label = label if len(runs) == 1 else f"{label}, {shown}"
                 colour = f"C{number}" if len(runs) > 1 else None
                 axes.plot(*zip(*points, strict=True), style, color=colour, marker=".", label=label)
     axes.set(xlabel="epoch", ylabel="loss (nats per character)")

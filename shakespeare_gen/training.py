@@ -231,7 +231,7 @@ def _fit(model, train_ids, plan: windows.Plan, progress: Progress, epochs: int, 
 
 def evaluate_best(run, ids: dict) -> dict:
     """The best checkpoint's name and its `losses` in nats per character: validation, test, and
-    both as one text; empty splits are left out."""
+    both together; empty splits are left out."""
     checkpoint = checkpoints.read(run, "best")
     network = checkpoints.load_network(run, checkpoint)
     start_id = run.read_vocabulary().start_id

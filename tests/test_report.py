@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import shakespeare_gen
-from shakespeare_gen import config, inspection, plotting
+from shakespeare_gen import comparison, config, inspection, plotting, runs
 from shakespeare_gen.corpora import Corpus
-from shakespeare_gen.errors import UserError
+from shakespeare_gen.errors import UsageError, UserError
+from shakespeare_gen.report import tables
 from tests.conftest import REPOSITORY
 from tests.test_commands import run as run_command
 
@@ -139,7 +140,7 @@ def dom(page):
 def test_a_browser_shows_the_heatmap_and_runs_no_script_of_the_text(dom, figures):
     heatmap = re.search(r'<pre class="box" id="heatmap">(.*?)</pre>', dom, re.DOTALL)[1]
     spans = re.findall(r'<span[^>]*data-i="\d+"[^>]*>', heatmap)
-    assert len(spans) == min(figures["characters"]["validation"], 20_000)
+    assert len(spans) == min(figures["texts"]["validation"]["characters"], 20_000)
     assert "&lt;" in heatmap
     assert "<title>Evaluation of" in dom
     assert "<img" not in dom
@@ -152,15 +153,29 @@ def test_any_text_can_be_scored(hostile_run, tmp_path):
     found = shakespeare_gen.evaluate_run(str(hostile_run.path), **options)
     assert list(found["scores"][0]["splits"]) == ["text"]
     assert found["scores"][0]["splits"]["text"]["characters"] == 27
-    assert (hostile_run.evaluation_dir / "mine.txt" / "evaluation.html").exists()
+    assert (hostile_run.evaluation_dir / "texts" / "mine.txt" / "evaluation.html").exists()
     place.write_text("SPEAKER é:\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"--text_path=.*mine.txt: .* received 'é' at 8; try"):
         shakespeare_gen.evaluate_run(str(hostile_run.path), **options)
-    shakespeare_gen.evaluate_run(str(hostile_run.path), **options, unknown="nearest")
+    found = shakespeare_gen.evaluate_run(str(hostile_run.path), **options, unknown="nearest")
+    counted = {"characters": 11, "unknown": 0, "left_out_or_replaced": 1}
+    assert found["texts"]["text"] == counted
+    place.write_bytes("SPEAKER é:\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"mine.txt: expected utf-8, .* try --encoding=cp1252"):
+        shakespeare_gen.evaluate_run(str(hostile_run.path), **options)
+    shakespeare_gen.evaluate_run(
+        str(hostile_run.path), **options, unknown="skip", encoding="cp1252"
+    )
     with pytest.raises(UserError, match=r"none.txt: can't be read"):
         shakespeare_gen.evaluate_run(
             str(hostile_run.path), **{**options, "text_path": str(tmp_path / "none.txt")}
         )
+    assert not (hostile_run.evaluation_dir / "texts" / "none.txt").exists()
+    place.write_text("S", encoding="utf-8")
+    with pytest.raises(UserError, match="expected 2 characters of text, received 1"):
+        shakespeare_gen.evaluate_run(str(hostile_run.path), **options, protocol="windows")
+    found = shakespeare_gen.evaluate_run(str(hostile_run.path), **options)
+    assert found["scores"][0]["splits"]["text"]["standard_error_nats"] is None
 
 
 def test_test_text_can_be_left_alone(hostile_run, tmp_path):
@@ -209,7 +224,7 @@ def test_the_commands_print_tables_and_one_line_errors(hostile_run, abab_run, tm
     assert done.returncode == 0, done.stderr
     table = done.stdout.decode()
     assert re.search(r"--window_chars +32 +20", table)
-    assert "test loss" in table
+    assert "test, frozen, nats" in table
     assert "--units" not in table  # both have 16
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in (tmp_path / "curves.svg").read_bytes()
@@ -230,8 +245,9 @@ def test_an_inspection_finds_what_was_planted():
     noise = ["".join(rng.choice(list("abcdefg \n"), 1000)) for _ in range(4)]
     train = noise[0] + block + noise[1] + block + shared + "é"
     found = inspection.inspect(Corpus("planted", train, noise[2] + shared, noise[3] + "€"))
-    assert found["splits"]["validation"]["shared_with_training"] == pytest.approx(120 / 1120)
-    assert found["splits"]["test"]["shared_with_training"] == 0
+    assert found["splits"]["validation"]["shared_with_train"] == pytest.approx(120 / 1120)
+    assert found["splits"]["test"]["shared_with_train"] == 0
+    assert found["splits"]["test"]["shared_with_validation"] == 0
     assert found["splits"]["train"]["not_ascii"] == pytest.approx(1 / len(train))
     facts = found["facts"]
     assert facts["encoding"] == "utf-8, clean"
@@ -239,6 +255,12 @@ def test_an_inspection_finds_what_was_planted():
     assert damaged["facts"]["encoding"] == (
         "cp1252: 9 undecodable places, 1 kinds of control characters"
     )
+    misread = "Café, “naïve”".encode().decode("cp1252", "replace").replace("\ufffd", "")
+    misread = inspection.inspect(Corpus("misread", misread, "", ""), "cp1252")
+    assert "look like UTF-8 read as something else" in misread["facts"]["encoding"]
+    real = inspection.inspect(Corpus("real", "Café, “naïve”, Ärger, ßß", "", ""), None)
+    assert real["facts"]["encoding"] == "Unicode, from no file, clean"
+    assert "--corpus=planted" in facts["recipe"]
     assert facts["characters that training lacks"] == "1: '€'"
     assert facts["characters seen fewer than 10 times"] == "1: 'é' 1"
     assert facts["share of training text in repeated blocks of 100"] == f"{300 / len(train):.1%}"
@@ -270,6 +292,107 @@ def test_a_short_text_is_inspected_too():
     found = inspection.inspect(Corpus("short", "abc", "", ""))
     assert list(found["splits"]) == ["train"]
     assert found["entropy"][0]["validation_bits"] is None
+
+
+def test_runs_of_one_name_are_told_apart(hostile_run, tmp_path):
+    places = [tmp_path / name / "final" for name in ("a", "b")]
+    for place in places:
+        shutil.copytree(hostile_run.path, place)
+    every = [runs.Run(str(place)) for place in places]
+    assert list(comparison.compare(every)) == ["a/final", "b/final"]
+    with pytest.raises(UsageError, match="expected different runs"):
+        comparison.compare([every[0], every[0]])
+
+
+def test_names_of_runs_are_no_formulas():
+    rows = [{"epoch": 1, "loss": 2.0, "validation_loss": 2.1}, {"epoch": 2, "loss": 1.0}]
+    [svg] = plotting.learning_curves({"a$^b": rows, "_b$": rows}, ("svg",))
+    assert b"training, _b$" in svg
+    assert b"validation, a$^b" in svg
+
+
+@pytest.mark.parametrize(("width", "last"), [(200, "perpl."), (98, "top 1"), (40, "both")])
+def test_a_narrow_terminal_gets_fewer_figures_but_whole_ones(figures, width, last):
+    table = tables.scores(figures, width)
+    assert str(table.columns[-1].header).startswith(last)
+
+
+def test_text_in_tables_is_text(capsys):
+    """Names and excerpts once were markup to the terminal: `[a-z]` vanished, `[/b]` ended in a
+    traceback, `:smile:` became a face."""
+    name = "texts/[a-z]*[/b]:smile:.txt"
+    tables.show(*tables.inspection(inspection.inspect(Corpus(name, name * 40, "", ""))))
+    shown = capsys.readouterr().out
+    assert f"Corpus {name}" in shown
+
+
+@pytest.mark.parametrize("text", ["ab" * 1500, "ab%%%c" * 800])
+def test_a_run_of_few_characters_and_one_that_ends_at_once_are_evaluated(tmp_path, text):
+    """Fewer characters than candidates; samples of no character at all."""
+    place = tmp_path / "text.txt"
+    place.write_text(text, encoding="utf-8")
+    run = shakespeare_gen.train_model(
+        corpus=str(place),
+        run_dir=str(tmp_path / "run"),
+        units=8,
+        embedding_size=4,
+        window_chars=16,
+        epochs=1,
+        sample_every_epochs=0,
+        document_separator="%%%",
+    )
+    found = shakespeare_gen.evaluate_run(str(run.path), sample_chars=400, adapt=True)
+    assert found["scores"][0]["splits"]["both"]["top_5_accuracy"] == pytest.approx(1)
+    assert found["style"]["human"] is not None
+
+
+def test_a_text_of_one_character_trains_nothing(tmp_path):
+    """It once ended in a traceback of Keras."""
+    place = tmp_path / "text.txt"
+    place.write_text("aaaa" * 500, encoding="utf-8")
+    with pytest.raises(UserError, match="at least 2 different characters, received 'a' alone"):
+        shakespeare_gen.train_model(
+            corpus=str(place), validation_fraction=0.5, run_dir=str(tmp_path / "run")
+        )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"adapt_tune": True}, "--adapt_tune: expected --adapt"),
+        ({"adapt_rate": 0.1}, "--adapt_rate: expected --adapt"),
+        ({"adapt": True, "adapt_tune": True, "adapt_rate": 0.1}, "--adapt_tune: expected no"),
+        ({"adapt": True, "adapt_decay": -0.5}, "--adapt_decay: expected 0 to 1, or -1"),
+        ({"window_stride": 300}, "--window_stride: expected at most --window_chars=256"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        config.EvaluationConfig(**options)
+
+
+def test_a_step_that_runs_away_is_refused(hostile_run, tmp_path):
+    options = {"adapt": True, "baselines": False, "sample_chars": 0, "output_dir": str(tmp_path)}
+    with pytest.raises(UserError, match="expected a step that keeps the loss finite"):
+        shakespeare_gen.evaluate_run(str(hostile_run.path), adapt_rate=100.0, **options)
+
+
+def test_without_its_corpus_a_run_still_scores_a_text(hostile_run, tmp_path):
+    place = pathlib.Path(hostile_run.read_config()["corpus"]["corpus"])
+    mine = tmp_path / "mine.txt"
+    mine.write_text("SPEAKER 1:\n", encoding="utf-8")
+    place.rename(tmp_path / "away")
+    options = {"output_dir": str(tmp_path / "out")}
+    try:
+        with pytest.raises(UserError, match="run: --corpus=.*found none; --text_path=FILE"):
+            shakespeare_gen.evaluate_run(str(hostile_run.path), **options)
+        found = shakespeare_gen.evaluate_run(str(hostile_run.path), text_path=str(mine), **options)
+    finally:
+        (tmp_path / "away").rename(place)
+    assert [row["model"] for row in found["scores"]] == ["this model"]
+    assert found["copying"] is None
+    assert len(found["samples"]) == 3
 
 
 def test_the_pictures_of_the_page_take_its_colour():

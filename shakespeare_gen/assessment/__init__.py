@@ -19,6 +19,7 @@ from shakespeare_gen.evaluation import breakdown, likelihood, neurons
 from shakespeare_gen.evaluation.likelihood import Reading
 from shakespeare_gen.vocabulary import Vocabulary
 
+__all__ = ["Assessment", "assess", "find"]
 NEURON_CHARS = 20_000
 POSITION_CHARS = 150_000
 NUM_POSITIONS = 256
@@ -35,18 +36,20 @@ class Assessment:
     activations: np.ndarray
 
 
-def assess(run: runs.Run, checkpoint, network, options: dict, sampling: dict) -> Assessment:
-    """Evaluates a run's network.
+def assess(
+    run: runs.Run, checkpoint, subject: Subject, options: dict, sampling: dict
+) -> Assessment:
+    """Evaluates what `find` found.
 
     Args:
-      options: the fields of `config.EvaluationConfig`, and `unknown`.
+      options: the fields of `config.EvaluationConfig`.
       sampling: those of `config.SamplingConfig`, for the generated text.
 
     Raises:
-      UserError: there is nothing to score, or the corpus is another one than the run's.
+      UserError: a text is too short for what is asked, or adapting ran away.
     """
-    subject = find(run, network, options)
-    start_id = subject.vocabulary.start_id
+    rows.check(subject, options)
+    network, start_id = subject.network, subject.vocabulary.start_id
     readings = {
         name: _timed(f"{name}, frozen", likelihood.read, network, ids, start_id)
         for name, ids in subject.ids.items()
@@ -64,11 +67,12 @@ def assess(run: runs.Run, checkpoint, network, options: dict, sampling: dict) ->
         "run": str(run.path),
         "checkpoint": checkpoint.place.name,
         "text": options["text_path"] or run.read_config()["data"]["name"],
-        "characters": {name: len(text) for name, text in subject.texts.items()},
+        "texts": subject.describe(),
         "parameters": int(network.count_params()),
         "scores": scored,
         "adapting": constants,
         "looked_at_closely": subject.main,
+        "sampling": {**sampling, "seed": options["sample_seed"]},
         "by_class": breakdown.by_class(reading, text),
         "by_line": breakdown.by_line(reading, text),
         "calibration": calibration,

@@ -36,23 +36,26 @@ def write(subject: Subject, options: dict, sampling: dict) -> dict:
     train = subject.train
     return {
         "samples": shown,
-        "copying": None if train is None else _copying(texts, human, train),
+        "copying": None if train is None else _copying(texts, human, subject),
         "style": None if train is None else _style(texts, human, train),
     }
 
 
-def _copying(texts: list[str], human: str, train: str) -> dict[str, dict]:
+def _copying(texts: list[str], human: str, subject: Subject) -> dict[str, dict]:
     """Of generated and of human text, about as long."""
     human = human[: sum(map(len, texts))]
     return {
-        "generated": _copied("\n".join(texts), train),
-        "human": _copied(human, train),
+        "generated": _copied("\n".join(texts), subject),
+        "human": _copied(human, subject),
     }
 
 
-def _copied(text: str, train: str) -> dict:
-    matches = copying.find(text, train)
+def _copied(text: str, subject: Subject) -> dict:
+    assert subject.train is not None
+    matches = copying.find(text, subject.train)
     length, place, position = matches.longest()
+    if subject.train_places is not None:
+        position = int(subject.train_places[position])
     return {
         "characters": len(text),
         "novel_ngrams": {str(n): matches.novel_share(n) for n in copying.NGRAM_SIZES},
@@ -66,7 +69,7 @@ def _copied(text: str, train: str) -> dict:
 def _style(texts: list[str], human: str, train: str) -> dict[str, dict]:
     """Of whole samples, of their first and last fifth, and of human text cut the same way."""
     measure = style.Style(train).measure
-    size = len(texts[0])
+    size = max(sum(map(len, texts)) // len(texts), 1)  # a sample may end where a document does
     human_texts = [human[i : i + size] for i in range(0, len(human), size)][: len(texts)]
     fifth = max(size // 5, 1)
     return {

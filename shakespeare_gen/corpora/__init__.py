@@ -69,21 +69,21 @@ def load(
     def load_one(name: str) -> Splits:
         if name == "plays":
             return plays.load(document_separator)
-        if name == "tiny_shakespeare" or name.startswith("tfds:"):
-            return datasets.load(
-                name.removeprefix("tfds:"),
-                text_feature,
-                data_dir,
+        if is_files(name):
+            return files.load(
+                name,
                 validation_fraction,
                 test_fraction,
+                encoding,
+                encoding_errors,
                 document_separator,
             )
-        return files.load(
-            name,
+        return datasets.load(
+            name.removeprefix("tfds:"),
+            text_feature,
+            data_dir,
             validation_fraction,
             test_fraction,
-            encoding,
-            encoding_errors,
             document_separator,
         )
 
@@ -100,6 +100,11 @@ def load(
             raise
         _warn_of_fallback(corpus, fallback_corpus, error)
         return load_marked(fallback_corpus)
+
+
+def is_files(corpus: str) -> bool:
+    """Whether a corpus of this name is the user's own files."""
+    return corpus not in ("plays", "tiny_shakespeare") and not corpus.startswith("tfds:")
 
 
 def _warn_of_fallback(corpus: str, fallback_corpus: str, error: Exception) -> None:

@@ -18,7 +18,7 @@ CLASSES = (
     "punctuation",
     "other",
 )
-MIN_LINE_CHARS = 20
+MIN_LINE_CHARS, SHOWN_LINE_CHARS = 20, 200
 
 
 def class_of(character: str) -> str:
@@ -36,6 +36,7 @@ def class_of(character: str) -> str:
 
 def by_class(reading: Reading, text: str) -> list[dict]:
     """For each kind of character: its share of the text and of the loss, loss, accuracy."""
+    total = float(reading.nats.sum()) or 1.0  # a text of one character costs nothing
     names = {character: class_of(character) for character in set(text)}
     kinds = np.array([CLASSES.index(names[character]) for character in text])
     right = reading.candidate_ids[:, 0] == reading.ids
@@ -47,7 +48,7 @@ def by_class(reading: Reading, text: str) -> list[dict]:
                 {
                     "class": name,
                     "share_of_characters": float(chosen.mean()),
-                    "share_of_loss": float(reading.nats[chosen].sum() / reading.nats.sum()),
+                    "share_of_loss": float(reading.nats[chosen].sum()) / total,
                     "nats_per_character": float(reading.nats[chosen].mean()),
                     "top_1_accuracy": float(right[chosen].mean()),
                 }
@@ -56,14 +57,18 @@ def by_class(reading: Reading, text: str) -> list[dict]:
 
 
 def by_line(reading: Reading, text: str, num_lines: int = 8) -> dict[str, list[dict]]:
-    """The `hardest` and `easiest` lines of at least 20 characters, line end included."""
+    """The `hardest` and `easiest` lines of at least 20 characters, line end included.
+
+    Of long lines the first 200 characters are kept to be shown.
+    """
     found: list[dict[str, Any]] = []
     begin = 0
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         end = begin + len(line)
         if len(line.strip()) >= MIN_LINE_CHARS:
             nats = float(reading.nats[begin:end].mean())
-            found.append({"line": number, "text": line.strip(), "nats_per_character": nats})
+            shown = line.strip()[:SHOWN_LINE_CHARS]
+            found.append({"line": number, "text": shown, "nats_per_character": nats})
         begin = end
     found.sort(key=lambda row: row["nats_per_character"])
     return {"hardest": found[: -num_lines - 1 : -1], "easiest": found[:num_lines]}

@@ -4,7 +4,7 @@ The conditional size is that of both texts together less that of the first alone
 so a compressor knows the training text as a model does. They all adapt: what they
 have read of the text itself counts too. zlib sees 32 KiB back, bz2 900 KB.
 
-PPMd is that of `pyppmd` (variant H, as in 7z).
+PPMd is that of `pyppmd`, in its variant I, which needs a little less than H here.
 """
 
 import bz2

@@ -22,7 +22,7 @@ class Matches:
 
     def novel_share(self, ngram_size: int) -> float | None:
         """The share of n-grams that don't stand in the training text; None: there are none."""
-        lengths = self.lengths[: len(self.lengths) - ngram_size + 1]
+        lengths = self.lengths[: max(len(self.lengths) - ngram_size + 1, 0)]
         return float((lengths < ngram_size).mean()) if len(lengths) else None
 
     def longest(self) -> tuple[int, int, int]:

@@ -3,8 +3,10 @@
 Protocol `frozen`: each character is predicted once, in order, from all characters
 before it; the first one from a line end. A text is cut into `num_streams`
 parts that are read side by side; every part but the first reads the
-`context_chars` characters before it without being scored, so its state is
-that of a single reader to about 1e-5 nats. Nothing is dropped.
+`context_chars` characters before it without being scored. Whether that gave it
+the state of a single reader is checked where the parts meet: where it moves the
+loss by more than `MAX_SEAM_NATS` a character, twice the context is read, in the end
+the whole text in one part. Nothing is dropped.
 
 Protocol `windows`: the text is cut into windows that each start from nothing,
 as losses over random windows are published.
@@ -13,15 +15,18 @@ Shapes: S streams, T time, N characters, K candidates.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
+from shakespeare_gen.evaluation.scores import Tally
 from shakespeare_gen.model import initial_state
 
 CHUNK_CHARS = 64
 NUM_CANDIDATES = 5
+# Seams are looked at for one chunk: ten times this is what a whole part may differ by.
+MAX_SEAM_NATS = 1e-5
 
 
 def _nothing() -> None:
@@ -42,20 +47,9 @@ class Reading:
     candidate_ids: np.ndarray
     candidate_nats: np.ndarray
 
-    @classmethod
-    def of_nats(cls, ids: np.ndarray, nats: np.ndarray) -> "Reading":
-        """What a method said that names no candidates (K is 0)."""
-        nobody = np.zeros((len(ids), 0))
-        return cls(np.asarray(ids, np.int32), nats, nobody.astype(np.int32), nobody)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-def joined(readings: Sequence[Reading]) -> Reading:
-    """Readings of several texts, one after the other, as one."""
-    parts = [(r.ids, r.nats, r.candidate_ids, r.candidate_nats) for r in readings]
-    return Reading(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+    def tally(self) -> Tally:
+        """What a score is made of."""
+        return Tally(self.nats, _hits(self.ids, self.candidate_ids))
 
 
 def nats_per_character(network, ids: np.ndarray, start_id: int = 0, **options) -> float:
@@ -68,7 +62,7 @@ def read(
     ids: np.ndarray,
     start_id: int = 0,
     num_streams: int = 64,
-    context_chars: int = 256,
+    context_chars: int = 128,
     poll: Callable[[], None] = _nothing,
 ) -> Reading:
     """Predicts every character of `ids` [N]; `start_id` is read before the first one.
@@ -91,7 +85,7 @@ def read_with(
     ids: np.ndarray,
     start_id: int,
     num_streams: int = 64,
-    context_chars: int = 256,
+    context_chars: int = 128,
     poll: Callable[[], None] = _nothing,
 ) -> list[np.ndarray]:
     """What `read_chunk` says of every character, in order: arrays [N, ...].
@@ -99,44 +93,69 @@ def read_with(
     Args:
       read_chunk: ids and targets [S, T], state -> tensors [S, T, ...], then the state.
     """
-    inputs, targets, counts = _streams(ids, start_id, num_streams, context_chars)
-    found = _read_rows(read_chunk, network, inputs, targets, poll, context_chars)
-    return [part[counts] for part in found]
+    while True:
+        inputs, targets, counts = _streams(ids, start_id, num_streams, context_chars)
+        found, state = _read_rows(read_chunk, network, inputs, targets, poll, context_chars)
+        nats = _seam_nats(read_chunk, inputs, targets, state, found[0], context_chars)
+        if nats <= MAX_SEAM_NATS * len(ids):
+            return [part[counts] for part in found]
+        context_chars *= 2
+
+
+def _seam_nats(read_chunk, inputs, targets, state, found, context_chars: int) -> float:
+    """By how much the first chunks of all parts but the first differ, together, from what is
+    said of them after the whole part before."""
+    if len(inputs) == 1:
+        return 0.0
+    chunk = slice(context_chars, context_chars + CHUNK_CHARS)
+    before = [tf.roll(s, 1, 0) for s in state]
+    again = read_chunk(inputs[:, chunk], targets[:, chunk], before)[0].numpy()
+    seams = (again - found[:, chunk])[1:].astype(np.float64)
+    return float(abs(seams.mean(tuple(range(2, seams.ndim))).sum()))
 
 
 def read_windows(
-    network,
-    ids: np.ndarray,
-    window_chars: int,
-    stride: int = 0,
-    batch_size: int = 128,
-    poll: Callable[[], None] = _nothing,
-) -> Reading:
-    """Predicts every character but the first of windows that start from nothing.
+    network, ids: np.ndarray, window_chars: int, stride: int = 0, batch_size: int = 128
+) -> Tally:
+    """Predicts every character of `ids` [N] but the first, in windows that start from nothing.
 
-    Windows start `stride` characters apart; 0: `window_chars`, so that each character but the
-    text's first is predicted once, the last ones in a shorter window. With stride 1 the mean is
-    that of every window there is. Characters stand in the reading window by window.
+    Windows start `stride` characters apart; 0: `window_chars`, so that each character is
+    predicted once, the last ones in a shorter window. Where windows overlap, the last one ends
+    with the text; with stride 1 the mean is that of every window there is.
 
     Raises:
-      ValueError: there is nothing to predict.
+      ValueError: there is nothing to predict, or windows leave characters out.
     """
-    if len(ids) < 2:
-        raise ValueError(f"expected at least 2 characters, received {len(ids)}")
-    ids = np.asarray(ids, np.int32)
     stride = stride or window_chars
     last = len(ids) - 1  # nothing follows it
+    if last < 1 or stride > window_chars:
+        raise ValueError(
+            f"expected at least 2 characters and a stride of at most {window_chars}, "
+            f"received {len(ids)} and {stride}"
+        )
+    ids = np.asarray(ids, np.int32)
     starts = np.arange(0, max(last - window_chars, 0) + 1, stride)
-    if stride == window_chars and starts[-1] + window_chars < last:
-        starts = np.append(starts, starts[-1] + window_chars)
-    parts: list[Reading] = []
+    if starts[-1] + window_chars < last:
+        rest = starts[-1] + stride if stride == window_chars else last - window_chars
+        starts = np.append(starts, rest)
+    times, nats, hits = np.zeros(last), np.zeros(last), np.zeros((last, 2))
     for begin in range(0, len(starts), batch_size):
         positions = starts[begin : begin + batch_size, None] + np.arange(window_chars)
         counts = positions < last
         positions = np.minimum(positions, last - 1)
-        found = _read_rows(_reader(network), network, ids[positions], ids[positions + 1], poll)
-        parts.append(Reading(ids[positions + 1][counts], *(part[counts] for part in found)))
-    return joined(parts)
+        targets = ids[positions + 1]
+        (losses, candidates, _), _ = _read_rows(_reader(network), network, ids[positions], targets)
+        places = positions[counts]
+        np.add.at(times, places, 1)
+        np.add.at(nats, places, losses[counts])
+        np.add.at(hits, places, _hits(targets[counts], candidates[counts]))
+    return Tally(nats / times, hits / times[:, None], times)
+
+
+def _hits(ids: np.ndarray, candidate_ids: np.ndarray) -> np.ndarray:
+    """Whether each of `ids` [N] is the likeliest and among the likeliest: float [N, 2]."""
+    hits = candidate_ids == ids[:, None]
+    return np.stack([hits[:, 0], hits.any(1)], 1).astype(float)
 
 
 def nats_by_position(
@@ -144,7 +163,6 @@ def nats_by_position(
     ids: np.ndarray,
     num_positions: int = 256,
     num_windows: int = 1024,
-    poll: Callable[[], None] = _nothing,
 ) -> np.ndarray:
     """Mean loss [at most num_positions] of the first, second, … character after a reset.
 
@@ -157,8 +175,8 @@ def nats_by_position(
     spaces = len(ids) - num_positions
     starts = np.unique(np.linspace(0, spaces - 1, min(num_windows, spaces)).astype(int))
     positions = starts[:, None] + np.arange(num_positions)
-    nats, *_ = _read_rows(_reader(network), network, ids[positions], ids[positions + 1], poll)
-    return nats.mean(0, dtype=np.float64)
+    found, _ = _read_rows(_reader(network), network, ids[positions], ids[positions + 1])
+    return found[0].mean(0, dtype=np.float64)
 
 
 def _streams(ids, start_id: int, num_streams: int, context_chars: int):
@@ -174,8 +192,10 @@ def _streams(ids, start_id: int, num_streams: int, context_chars: int):
     return padded[positions], padded[positions + 1], counts
 
 
-def _read_rows(read_chunk, network, inputs, targets, poll, reset_first_row_at: int = -1) -> list:
-    """Reads rows of ids [S, T] side by side, from nothing -> arrays [S, T, ...]."""
+def _read_rows(
+    read_chunk, network, inputs, targets, poll=_nothing, reset_first_row_at: int = -1
+) -> tuple[list, list]:
+    """Reads rows of ids [S, T] side by side, from nothing -> arrays [S, T, ...], last state."""
     state, found = initial_state(network, len(inputs)), []
     for begin in range(0, inputs.shape[1], CHUNK_CHARS):
         if begin == reset_first_row_at:  # before it, row 0 read padding only
@@ -184,7 +204,7 @@ def _read_rows(read_chunk, network, inputs, targets, poll, reset_first_row_at: i
         chunk = slice(begin, begin + CHUNK_CHARS)
         *said, state = read_chunk(inputs[:, chunk], targets[:, chunk], state)
         found.append([part.numpy() for part in said])
-    return [np.concatenate(parts, 1) for parts in zip(*found, strict=True)]
+    return [np.concatenate(parts, 1) for parts in zip(*found, strict=True)], state
 
 
 def _reader(network):

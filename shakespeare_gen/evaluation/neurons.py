@@ -13,10 +13,12 @@ import numpy as np
 import tensorflow as tf
 
 from shakespeare_gen import model
-from shakespeare_gen.evaluation import likelihood
+from shakespeare_gen.evaluation import likelihood, style
 
 MIN_SHARE = 0.002  # a property that is rarer, or commoner than the rest, ranks nothing
 EXCERPT_CHARS = 320
+QUOTATION = re.compile(r'"[^"\n]*(?:\n[^"\n]+)*"|“[^”]*”')
+BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 
 
 def _since(text: str, is_end: Callable[[str], bool]) -> np.ndarray:
@@ -28,9 +30,9 @@ def _since(text: str, is_end: Callable[[str], bool]) -> np.ndarray:
     return np.array(found)
 
 
-def _inside(text: str, pattern: str) -> np.ndarray:
+def _inside(text: str, pattern: re.Pattern) -> np.ndarray:
     found = np.zeros(len(text))
-    for match in re.finditer(pattern, text, re.MULTILINE):
+    for match in pattern.finditer(text):
         found[match.start() : match.end()] = 1
     return found
 
@@ -46,19 +48,19 @@ def _lines_of_speech(text: str) -> np.ndarray:
 
 
 PROPERTIES: dict[str, Callable[[str], np.ndarray]] = {
-    "inside quotation marks": lambda text: _inside(text, r'"[^"\n]*(?:\n[^"\n]+)*"|“[^”]*”'),
+    "inside quotation marks": lambda text: _inside(text, QUOTATION),
     "position in the line": lambda text: _since(text, lambda c: c == "\n"),
-    "inside a speaker's name": lambda text: _inside(text, r"^[^\W\d_a-z][^\n:.,;!?]{0,40}:$"),
+    "inside a speaker's name": lambda text: _inside(text, style.SPEAKER),
     "lines since the speech began": _lines_of_speech,
     "position in the word": lambda text: _since(text, lambda c: not c.isalpha()),
     "position in the sentence": lambda text: _since(text, lambda c: c in ".?!"),
-    "inside brackets": lambda text: _inside(text, r"\([^()]*\)|\[[^\[\]]*\]"),
+    "inside brackets": lambda text: _inside(text, BRACKETS),
     "after a line end": lambda text: np.array([c == "\n" for c in text], float),
     "a capital letter": lambda text: np.array([c.isupper() for c in text], float),
 }
 
 
-def activations(network, ids: np.ndarray, start_id: int, poll=lambda: None) -> np.ndarray:
+def activations(network, ids: np.ndarray, start_id: int) -> np.ndarray:
     """The output of every unit after each character of `ids`: float32 [N, U]."""
     hidden = [layer.output[0] for layer in model.recurrent_layers(network)]
     probe = keras.Model(network.inputs, [*hidden, *network.outputs[1:]])
@@ -70,7 +72,7 @@ def activations(network, ids: np.ndarray, start_id: int, poll=lambda: None) -> n
         found = tf.concat([tf.cast(h, tf.float32) for h in outputs[: len(hidden)]], -1)
         return found, outputs[len(hidden) :]
 
-    [found] = likelihood.read_with(read_chunk, network, ids, start_id, poll=poll)
+    [found] = likelihood.read_with(read_chunk, network, ids, start_id)
     return found
 
 

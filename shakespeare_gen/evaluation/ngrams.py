@@ -17,6 +17,7 @@ import dataclasses
 import numpy as np
 
 MAX_CONTEXT_CHARS = 8
+BLOCK_CHARS = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,35 +100,51 @@ class NGrams:
         context was known: nats [N], int [N] from -1 (nothing at all) on."""
         orders = [*self._lower[:context_chars], self._highest[context_chars]]
         hashes = list(self._hashes(ids))[: len(orders)]
-        columns = [
-            [part.tolist() for part in (*pair, *order.look_up(*pair))]
-            for order, pair in zip(orders, hashes, strict=True)
-        ]
         news = [_New() for _ in orders]
-        likelihoods, known = np.zeros(len(ids)), np.zeros(len(ids), np.int64)
-        for t in range(len(ids)):
-            p, longest, seen = 1 / self.vocabulary_size, -1, []
-            for k, order in enumerate(orders):
-                context, event, count, total, distinct = (part[t] for part in columns[k])
-                count += news[k].events.get(event, 0)
-                seen.append((context, event, count))
-                total += news[k].totals.get(context, 0)
-                if total:
-                    distinct += news[k].distinct.get(context, 0)
-                    kept = max(count - order.discount, 0.0)
-                    p = (kept + order.discount * distinct * p) / total
-                    longest = k
-            likelihoods[t], known[t] = p, longest
-            # From here on the character is known. A shorter event counts what stood before it:
-            # only a longer one that is new is one more.
-            for new, (context, event, count) in zip(news[::-1], seen[::-1], strict=True):
-                new.add(context, event, is_first=not count)
-                if count:
-                    break
-        return -np.log(likelihoods), known
+        found = []
+        # Python's numbers take ten times the room of NumPy's, so not all at once.
+        for begin in range(0, len(ids), BLOCK_CHARS):
+            block = slice(begin, begin + BLOCK_CHARS)
+            columns = [
+                _columns(order, contexts[block], events[block])
+                for order, (contexts, events) in zip(orders, hashes, strict=True)
+            ]
+            found += [self._adapted(orders, news, seen) for seen in zip(*columns, strict=True)]
+        likelihoods, known = np.array(found, float).reshape(-1, 2).T
+        return -np.log(likelihoods), known.astype(np.int64)
+
+    def _adapted(self, orders: list[_Order], news: list["_New"], seen: tuple) -> tuple[float, int]:
+        """Likelihood of one character and the longest known context; counts it afterwards.
+
+        Args:
+          seen: for each order the hashes of context and event, and what training counted.
+        """
+        p, longest, counts = 1 / self.vocabulary_size, -1, []
+        for k, (context, event, count, total, distinct) in enumerate(seen):
+            count += news[k].events.get(event, 0)
+            counts.append((context, event, count))
+            total += news[k].totals.get(context, 0)
+            if total:
+                distinct += news[k].distinct.get(context, 0)
+                discount = orders[k].discount
+                p = (max(count - discount, 0.0) + discount * distinct * p) / total
+                longest = k
+        # From here on the character is known. A shorter event counts what stood before it:
+        # only a longer one that is new is one more.
+        for new, (context, event, count) in zip(news[::-1], counts[::-1], strict=True):
+            new.add(context, event, is_first=not count)
+            if count:
+                break
+        return p, longest
 
     def _hashes(self, ids: np.ndarray):
         return hashes(ids, self.start_id, self.max_context_chars)
+
+
+def _columns(order: _Order, contexts: np.ndarray, events: np.ndarray):
+    """For each character: its context, its event, and what `order` counted of them."""
+    parts = (contexts, events, *order.look_up(contexts, events))
+    return zip(*(part.tolist() for part in parts), strict=True)
 
 
 class _New:

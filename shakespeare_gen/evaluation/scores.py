@@ -4,13 +4,48 @@ Knows nothing of where the losses come from.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from shakespeare_gen import metrics
-from shakespeare_gen.evaluation.likelihood import Reading
 
 BLOCK_CHARS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Tally:
+    """What was said of the characters of a text, in its order [N].
+
+    `nats`: the loss of each; `hits` [N, 2]: whether it was the likeliest, and among the five
+    likeliest, None where nothing is known of that; `times`: how often each was predicted, where
+    not once. Of a character that was predicted several times the others are means.
+    """
+
+    nats: np.ndarray
+    hits: np.ndarray | None = None
+    times: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.nats)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """`times`, or ones."""
+        return np.ones(len(self)) if self.times is None else self.times
+
+
+def joined(tallies: Sequence[Tally]) -> Tally:
+    """Those of several texts, one after the other, as one."""
+
+    def join(parts: list) -> np.ndarray | None:
+        return None if any(part is None for part in parts) else np.concatenate(parts)
+
+    return Tally(
+        np.concatenate([tally.nats for tally in tallies]),
+        join([tally.hits for tally in tallies]),
+        np.concatenate([tally.weights for tally in tallies]),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,37 +73,42 @@ class Score:
             "nats_per_character": self.nats,
             "bits_per_character": bits,
             "bits_per_byte": bits / self.bytes_per_character,
-            "perplexity": metrics.perplexity(self.nats),
+            # A compressor may need a hundred bytes for a text of one character.
+            "perplexity": metrics.perplexity(self.nats) if self.nats < 700 else None,
             "standard_error_nats": self.standard_error,
             "top_1_accuracy": self.top_1,
             "top_5_accuracy": self.top_5,
         }
 
 
-def score(reading: Reading, text: str) -> Score:
-    """The score of a reading of `text`; its bytes are those of UTF-8."""
-    hits = reading.candidate_ids == reading.ids[:, None]
-    named = hits.shape[1] > 0
+def score(tally: Tally, text: str) -> Score:
+    """The score of `text`; its bytes are those of UTF-8."""
+    top_1, top_5 = (
+        (None, None)
+        if tally.hits is None
+        else np.average(tally.hits, axis=0, weights=tally.weights).tolist()
+    )
     return Score(
-        len(reading),
+        len(tally),
         len(text.encode("utf-8", "surrogatepass")) / len(text),
-        float(reading.nats.mean(dtype=np.float64)),
-        standard_error(reading.nats),
-        float(hits[:, 0].mean()) if named else None,
-        float(hits[:, :5].any(1).mean()) if named else None,
+        float(np.average(np.asarray(tally.nats, np.float64), weights=tally.weights)),
+        standard_error(tally),
+        top_1,
+        top_5,
     )
 
 
-def standard_error(nats: np.ndarray) -> float | None:
-    """Of the mean of `nats` [N], over blocks; None where there are fewer than two.
+def standard_error(tally: Tally) -> float | None:
+    """Of the mean loss, over blocks; None where there are fewer than two.
 
     Neighbouring characters are not independent, blocks of 1,000 nearly are. The last, shorter
-    block weighs by its characters.
+    block weighs less, as its characters do.
     """
-    starts = np.arange(0, len(nats), BLOCK_CHARS)
+    starts = np.arange(0, len(tally), BLOCK_CHARS)
     if len(starts) < 2:
         return None
-    weights = np.diff(np.append(starts, len(nats))) / len(nats)
-    means = np.add.reduceat(np.asarray(nats, np.float64), starts) / (weights * len(nats))
+    sizes = np.add.reduceat(tally.weights, starts)
+    means = np.add.reduceat(tally.nats * tally.weights, starts) / sizes
+    weights = sizes / sizes.sum()
     spread = weights**2 @ (means - weights @ means) ** 2
     return float(np.sqrt(spread * len(starts) / (len(starts) - 1)))

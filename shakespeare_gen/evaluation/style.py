@@ -10,7 +10,7 @@ import re
 import numpy as np
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
-_SPEAKER = re.compile(r"^([^\W\d_a-z][^\n:.,;!?]{0,40}):$", re.MULTILINE)
+SPEAKER = re.compile(r"^([^\W\d_a-z][^\n:.,;!?]{0,40}):$", re.MULTILINE)
 MIN_SPEECHES = 10  # a text with fewer is no play
 
 
@@ -21,7 +21,7 @@ def words(text: str) -> list[str]:
 
 def speakers(text: str) -> list[str]:
     """The names that speak, one a speech: lines that hold a name and a colon alone."""
-    return _SPEAKER.findall(text)
+    return SPEAKER.findall(text)
 
 
 class Style:

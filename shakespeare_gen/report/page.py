@@ -34,7 +34,8 @@ def render(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": tables.percent, "nats": tables.nats}
+    filters = (tables.percent, tables.nats, tables.size, tables.perplexity)
+    environment.filters |= {function.__name__: function for function in filters}
     template = environment.from_string((folder / "page.html").read_text("utf-8"))
     return template.render(
         figures=figures,

@@ -1,5 +1,6 @@
 """Tables in a terminal, drawn by `rich`."""
 
+from collections.abc import Callable
 from typing import Any
 
 from rich import box
@@ -9,40 +10,67 @@ from rich.table import Table
 MIN_WIDTH = 120  # where the output is no terminal
 
 
+# What the table of scores leaves out, from the end, where a terminal is narrow.
+FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "±": lambda found: error(found),
+    "bits/char": lambda found: f"{found['bits_per_character']:.3f}",
+    "top 1": lambda found: percent(found["top_1_accuracy"]),
+    "top 5": lambda found: percent(found["top_5_accuracy"]),
+    "bits/byte": lambda found: f"{found['bits_per_byte']:.3f}",
+    "perpl.": lambda found: perplexity(found["perplexity"]),
+}
+
+
 def show(*tables: Table) -> None:
     """Prints tables to standard output."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, MIN_WIDTH)
+    console = _console()
     for table in tables:
         console.print(table)
 
 
-def scores(figures: dict[str, Any]) -> Table:
-    """A row for each model and protocol; nats of every text, the rest of the last one."""
+def _console() -> Console:
+    # What a text or a name contains is no markup.
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = max(console.width, MIN_WIDTH)
+    return console
+
+
+def scores(figures: dict[str, Any], width: int = 0) -> Table:
+    """A row for each model and protocol; nats of every text, the rest of the last one.
+
+    As many figures as `width` has room for; 0: as standard output has.
+    """
+    console = _console()
+    width = width or console.width
+    for num_figures in range(len(FIGURES), -1, -1):
+        table = _scores(figures, list(FIGURES)[:num_figures])
+        if console.measure(table, options=console.options.update(width=1000)).maximum <= width:
+            break
+    return table
+
+
+def _scores(figures: dict[str, Any], names: list[str]) -> Table:
     splits = list(figures["scores"][0]["splits"])
     last = splits[-1]
-    title = f"{figures['run']} ({figures['checkpoint']}) on {figures['text']}"
-    caption = f"nats per character by text; ± and what follows for {last}"
+    sizes = "; ".join(f"{name}: {size(text)}" for name, text in figures["texts"].items())
     table = Table(
-        title=title, caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+        title=f"{figures['run']} ({figures['checkpoint']}) on {figures['text']}",
+        caption=f"{sizes}. Nats per character by text; ± and what follows for {last}",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     table.add_column("model", no_wrap=True)
     table.add_column("protocol", no_wrap=True)
-    for name in (*splits, "±", "bits/char", "bits/byte", "perpl.", "top 1", "top 5"):
+    for name in (*splits, *names):
         table.add_column(name, justify="right", no_wrap=True)
     for row in figures["scores"]:
-        found = row["splits"][last]
         table.add_row(
             row["model"],
             row["protocol"],
             *(f"{row['splits'][split]['nats_per_character']:.4f}" for split in splits),
-            error(found),
-            f"{found['bits_per_character']:.3f}",
-            f"{found['bits_per_byte']:.3f}",
-            f"{found['perplexity']:.2f}",
-            percent(found["top_1_accuracy"]),
-            percent(found["top_5_accuracy"]),
+            *(FIGURES[name](row["splits"][last]) for name in names),
         )
     return table
 
@@ -76,6 +104,14 @@ def style(figures: dict[str, Any]) -> Table:
     return table
 
 
+def size(text: dict[str, int]) -> str:
+    """How long a text is, and what of it the vocabulary lacks."""
+    notes = [f", {text['unknown']:,} of them unknown"] * bool(text["unknown"])
+    changed = text["left_out_or_replaced"]
+    notes += [f", {changed:,} left out or replaced"] * bool(changed)
+    return f"{text['characters']:,} characters" + "".join(notes)
+
+
 def nats(found: dict[str, Any]) -> str:
     """A loss with its standard error, where it has one."""
     shown = error(found)
@@ -91,6 +127,13 @@ def error(found: dict[str, Any]) -> str:
 def percent(share: float | None) -> str:
     """A share as a percentage; empty where there is none."""
     return "" if share is None else f"{100 * share:.1f} %"
+
+
+def perplexity(value: float | None) -> str:
+    """A perplexity; short where a text of a few characters cost a compressor many bytes."""
+    if value is None:
+        return ""
+    return f"{value:.2f}" if value < 10_000 else f"{value:.0e}"
 
 
 def number(name: str, value: float | None) -> str:
@@ -114,14 +157,17 @@ def comparison(compared: dict[str, dict[str, Any]]) -> Table:
 def inspection(found: dict[str, Any]) -> list[Table]:
     """What a text is like, before a model is trained on it."""
     texts = Table(box=box.SIMPLE_HEAD, title=f"Corpus {found['corpus']}")
-    for name in ("split", "characters", "bytes", "lines", "not ASCII", "shared with training"):
-        texts.add_column(name, justify="right" if name != "split" else "left")
+    texts.add_column("split")
+    shared = ("shared with training", "shared with validation")
+    for name in ("characters", "bytes", "lines", "not ASCII", *shared):
+        texts.add_column(name, justify="right")
     for split, row in found["splits"].items():
         texts.add_row(
             split,
             *(_cell(row[key]) for key in ("characters", "bytes", "lines")),
             percent(row["not_ascii"]),
-            percent(row.get("shared_with_training")),
+            percent(row.get("shared_with_train")),
+            percent(row.get("shared_with_validation")),
         )
     facts = Table(box=box.SIMPLE_HEAD, title="Facts")
     facts.add_column("")
