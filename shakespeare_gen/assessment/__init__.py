@@ -42,7 +42,7 @@ def assess(
     """Evaluates what `find` found.
 
     Args:
-      options: the fields of `config.EvaluationConfig`.
+      options: the fields of `config.EvaluationConfig`, and `unknown`.
       sampling: those of `config.SamplingConfig`, for the generated text.
 
     Raises:
@@ -68,6 +68,7 @@ def assess(
         "checkpoint": checkpoint.place.name,
         "text": options["text_path"] or run.read_config()["data"]["name"],
         "texts": subject.describe(),
+        "unknown": options["unknown"],
         "parameters": int(network.count_params()),
         "scores": scored,
         "adapting": constants,
