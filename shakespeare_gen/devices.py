@@ -6,6 +6,7 @@ lines are dropped; everything else it says is passed on.
 """
 
 import contextlib
+import gc
 import os
 import pathlib
 import platform
@@ -34,7 +35,7 @@ def start(single_stream: bool = False) -> None:
     if single_stream:
         os.environ.setdefault("XLA_FLAGS", f"--xla_backend_extra_options={_SINGLE_STREAM_FLAG}")
     without = _left_out("matplotlib") if single_stream else contextlib.nullcontext()
-    with _filtered_stderr(), without:
+    with _filtered_stderr(), without, _no_garbage():
         import tensorflow as tf
 
         if not tf.config.list_physical_devices("GPU"):
@@ -91,6 +92,25 @@ def _left_out(package: str):
         yield
     finally:
         del sys.modules[package]
+
+
+@contextlib.contextmanager
+def _no_garbage():
+    """Importing TensorFlow makes a million objects that all stay.
+
+    Looking among them for garbage, again and again, is a quarter of the import; frozen, they
+    aren't looked at later either.
+    """
+    if not gc.isenabled() or "tensorflow" in sys.modules:
+        yield
+        return
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @contextlib.contextmanager
