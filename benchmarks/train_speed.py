@@ -77,7 +77,7 @@ def measure_keras_model(make_model, ids, steps_per_call: int = 1) -> dict:
                 self.model.stop_training = True
 
     model = make_model()
-    optimizer = keras.optimizers.AdamW(0.002, global_clipnorm=1.0)
+    optimizer = keras.optimizers.AdamW(0.002, weight_decay=0.01, global_clipnorm=1.0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, jit_compile=False, steps_per_execution=steps_per_call)
     inputs, targets = tf.constant(ids[:, :-1]), tf.constant(ids[:, 1:])
@@ -151,7 +151,7 @@ def measure_torch(units, layers, batch, window, precision="float32") -> dict:
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     model = Model()
-    optimizer = torch.optim.AdamW(model.parameters(), 0.002)
+    optimizer = torch.optim.AdamW(model.parameters(), 0.002, weight_decay=0.01)
     ids = torch.from_numpy(batches(batch, window).astype("int64"))
     ends: list[float] = []
     while not steady(ends)[1]:
@@ -170,8 +170,6 @@ def measure_torch(units, layers, batch, window, precision="float32") -> dict:
 
 def child(kind: str, size: list[int], options: dict) -> None:
     """One measurement; prints one JSON line."""
-    import resource
-
     measure = {"ours": measure_ours, "keras": measure_keras, "torch": measure_torch}[kind]
     found = measure(*size, **options)
     ends = found.pop("ends")
@@ -179,7 +177,9 @@ def child(kind: str, size: list[int], options: dict) -> None:
     found["characters_per_second"] = size[2] * size[3] / seconds
     found["first_step_seconds"] = time.time() - float(os.environ["BENCH_START"])
     found["first_step_seconds"] -= time.perf_counter() - ends[0]
-    found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not `ru_maxrss`, which begins with what the parent had.
+    status = pathlib.Path("/proc/self/status").read_text("utf-8")
+    found["peak_mib"] = int(status.split("VmHWM:")[1].split()[0]) / 1024
     print(json.dumps(found))
 
 
@@ -206,7 +206,8 @@ def measure_size(size: tuple, contenders: list[str], rounds: int) -> dict[str, d
     """Alternates the contenders `rounds` times; medians by contender."""
     results: dict[str, list[dict]] = {name: [] for name in contenders}
     for number in range(rounds):
-        for name in contenders:
+        first = number % len(contenders)  # whoever follows a rest is not always the same
+        for name in contenders[first:] + contenders[:first]:
             found = run_child(name, size)
             results[name].append(found)
             print(f"{size} round {number + 1} {name}: {found}", file=sys.stderr, flush=True)
@@ -215,6 +216,8 @@ def measure_size(size: tuple, contenders: list[str], rounds: int) -> dict[str, d
         good = [f for f in found if "error" not in f]
         keys = good[0] if good else {}
         medians[name] = {key: statistics.median(f[key] for f in good) for key in keys}
+        if not good:
+            medians[name] = {"error": found[-1]["error"]}
     return medians
 
 
@@ -236,8 +239,8 @@ def table(size: tuple, medians: dict[str, dict], rounds: int, where: str) -> str
         return f"{speed / base:.2f}" if base else ""
 
     for name, m in medians.items():
-        if not m:
-            lines.append(f"| {name} | failed | | | | | |")
+        if "error" in m:
+            lines.append(f"| {name} | {m['error'].replace('|', '/')} | | | | | |")
             continue
         speed = m["characters_per_second"]
         lines.append(
@@ -274,8 +277,10 @@ def sizes(grid: str, has_bfloat16: bool) -> list[tuple[tuple, list[str], int]]:
 
 
 def is_done(found: dict | None, contenders: list[str], rounds: int) -> bool:
-    """Whether a kept size has all `contenders`, in as many rounds."""
-    return bool(found) and rounds <= found["rounds"] and set(contenders) <= set(found["medians"])
+    """Whether a kept size has all `contenders`, in as many rounds and without errors."""
+    if not found or found["rounds"] < rounds:
+        return False
+    return all("error" not in found["medians"].get(name, {"error": ""}) for name in contenders)
 
 
 def write_page(path: pathlib.Path, kept: dict[str, dict]) -> None:
@@ -294,7 +299,12 @@ def main() -> None:
     grids = ("headline", "default", "calls", "full")
     parser.add_argument("--grid", choices=grids, default="default")
     parser.add_argument("--rounds", type=int, default=0, help="0: as the grid says")
-    parser.add_argument("--contenders", default="", help="comma-separated; empty: as the grid says")
+    parser.add_argument(
+        "--contenders",
+        default="",
+        help="comma-separated; a size that is measured again has no others then; empty: as the "
+        "grid says",
+    )
     parser.add_argument("--again", action="store_true", help="measure sizes that are done anew")
     parser.add_argument("--output_dir", default=str(HERE))
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)

@@ -104,19 +104,22 @@ def _check(configs: list, text: _Text) -> None:
 def _train(run: runs.Run, configs: list, text: _Text, interruption: Interruption) -> None:
     _, _, _, model_c, engine, optimizer_c, training_c, _, start = configs
     training.set_seed(training_c.seed)
+    # Stored as what it became: a run doesn't change its precision on another machine.
     precision = devices.choose_precision(engine.precision)
+    stored = [dataclasses.replace(c, precision=precision) if c is engine else c for c in configs]
     shapes = architecture.weight_shapes(text.vocabulary.size, **asdict(model_c))
     num_parameters = architecture.num_parameters(shapes)
-    logging.info("%s parameters, %s", f"{num_parameters:,}", precision)
     network = model.build(
         text.vocabulary.size, **asdict(model_c), kernel=engine.kernel, precision=precision
     )
+    kernel = model.chosen_kernel(network)
+    logging.info("%s parameters, %s, kernel %s", f"{num_parameters:,}", precision, kernel)
     compiled = training.compiled(network, text.plan, training_c.epochs, asdict(optimizer_c))
     progress, resumed = Progress(), []
     if start.resume:
         progress, checkpoint = training.restored_progress(run, compiled, text.plan)
-        resumed = run.resumptions(configs, checkpoint)
-    run.write_config(configs, text.described, resumed)
+        resumed = run.resumptions(stored, checkpoint)
+    run.write_config(stored, text.described, resumed)
     run.write_vocabulary(text.vocabulary)
     facts = {
         "corpus": text.described,
@@ -124,6 +127,7 @@ def _train(run: runs.Run, configs: list, text: _Text, interruption: Interruption
         "resumed": resumed,
         "num_parameters": num_parameters,
         "precision": precision,
+        "kernel": kernel,
     }
     with run_card.Card(run, facts) as card:
         training.train(

@@ -39,7 +39,8 @@ def build(
 
     Dropout takes one mask a window for each recurrent layer's output, the same
     at every time step (Gal and Ghahramani 2016, arXiv 1512.05287). With
-    `precision="bfloat16"` weights, logits and the time loop's cell state stay float32.
+    `precision="bfloat16"` products are of bfloat16; weights, logits, gates and the state within
+    a window stay float32, and a state that is carried to the next window is rounded.
     """
     dtype = "mixed_bfloat16" if precision == "bfloat16" else "float32"
     state_dtype = keras.DTypePolicy(dtype).compute_dtype
@@ -74,6 +75,11 @@ def first_log_probabilities(network: keras.Model):
     """What follows id 0 at the start of a text: log-probabilities [1, V]."""
     logits = network([keras.ops.zeros((1, 1), "int32"), *initial_state(network, 1)])[0]
     return keras.ops.log_softmax(logits[:, 0])
+
+
+def chosen_kernel(network: keras.Model) -> str:
+    """`fused` or `keras`: the time loop that runs on this machine's devices."""
+    return recurrent_layers(network)[0].chosen_kernel()
 
 
 def recurrent_layers(network: keras.Model) -> list:

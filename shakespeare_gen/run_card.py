@@ -18,7 +18,7 @@ class Card:
     """The card of a run while it is trained; as a context manager it tells how that ended.
 
     `facts`: `corpus` (name, requested, sha256, lengths), `options` that differ
-    from their defaults, `num_parameters`, `precision`, `resumed`, and once they
+    from their defaults, `num_parameters`, `precision`, `kernel`, `resumed`, and once they
     are known `best_checkpoint` and `losses`.
     """
 
@@ -95,7 +95,8 @@ def _markdown(run, card: dict) -> str:
         "",
         f"- corpus: {corpus['name']}, {corpus['train_chars']:,} training characters, "
         f"SHA-256 `{corpus['sha256']}`",
-        f"- parameters: {card['num_parameters']:,}, computed in {card['precision']}",
+        f"- parameters: {card['num_parameters']:,}, computed in {card['precision']} by the "
+        f"{card['kernel']} kernel",
         f"- processor: {card['hardware']['processor']}, {card['hardware']['threads']} threads"
         + "".join(f", {gpu}" for gpu in card["hardware"]["gpus"]),
         "- versions: " + ", ".join(f"{k} {v}" for k, v in card["versions"].items()),

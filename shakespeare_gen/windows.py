@@ -79,13 +79,12 @@ def batches(ids: np.ndarray, plan: Plan, seed: int, first_step: int = 0, num_ste
     """A `tf.data.Dataset` of (inputs, targets), both int32 [B, T], from batch `first_step` on.
 
     Args:
-      ids: [num_chars] int, the training text.
+      ids: [num_chars] int, the training text, in the smallest type that holds it.
       num_steps: batches in the dataset; -1: without end.
     """
     import tensorflow as tf
 
-    # The smallest type that holds an id: a corpus of 100 MB stays 100 MB.
-    text = tf.constant(ids.astype(np.min_scalar_type(int(ids.max()))))
+    text = tf.constant(ids)
 
     def gather(step):
         positions = window_starts(plan, seed, step)[:, None] + tf.range(

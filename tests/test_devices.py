@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from shakespeare_gen import devices
+
 PROGRAM = """
 import gc, weakref
 class Node: pass
@@ -28,3 +30,17 @@ def test_garbage_collection_goes_on(before, printed):
         [sys.executable, "-c", program], capture_output=True, check=True, text=True
     )
     assert done.stdout.split("\n")[0] == printed
+
+
+@pytest.mark.parametrize(
+    ("processor", "chosen"), [("sse avx2", "float32"), ("avx2 avx512_bf16", "bfloat16")]
+)
+def test_auto_takes_bfloat16_where_the_processor_multiplies_in_it(processor, chosen, monkeypatch):
+    said = []
+    monkeypatch.setattr(devices, "_cpu_info", lambda key: processor)
+    monkeypatch.setattr(devices.logging, "warning", said.append)
+    assert devices.choose_precision("auto") == chosen
+    assert devices.choose_precision("float32") == "float32"
+    assert not said
+    assert devices.choose_precision("bfloat16") == "bfloat16"
+    assert bool(said) == (chosen == "float32")

@@ -147,13 +147,58 @@ def test_last_output_and_stateful_are_keras_s(cell):
 
 
 @pytest.mark.parametrize("cell", PAIRS)
-def test_input_dropout_scales_what_it_keeps(cell):
-    """A mask over features, the same at every time step, keeps the expectation."""
-    layer = PAIRS[cell][0](5, dropout=0.5, seed=1)
-    layer.build((None, None, 3))
-    x = tf.ones([1, 4, 3])
-    assert not np.allclose(layer(x, training=True), layer(x, training=False))
-    np.testing.assert_allclose(layer(x, training=False), layer(x), atol=1e-6)
+@pytest.mark.parametrize("dropout", [0.5, 1.0])
+def test_input_dropout_is_keras_s(cell, dropout):
+    """One mask over the features, the same at every time step."""
+    ours, theirs = pair(cell, dropout=dropout, seed=1)
+    x = random(3, 4, 3)
+    found = ours(x, training=True)[0]
+    np.testing.assert_allclose(found, theirs(x, training=True)[0], rtol=1e-4, atol=1e-5)
+    assert ours.chosen_kernel() == ("fused" if dropout < 1 else "keras")
+
+
+@pytest.mark.parametrize("cell", PAIRS)
+def test_an_activation_is_known_by_more_than_its_name(cell):
+    def tanh(x):
+        return keras.ops.clip(x, -1, 1)
+
+    x = random(2, 4, 3)
+    for activation in (tanh, keras.layers.LeakyReLU()):
+        ours, theirs = pair(cell, activation=activation)
+        np.testing.assert_allclose(ours(x)[0], theirs(x)[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", PAIRS)
+def test_layers_are_saved_wrapped_and_moved_as_keras_s(cell, tmp_path):
+    ours, theirs = PAIRS[cell]
+    both = keras.layers.Bidirectional(ours(4, return_sequences=True))
+    model = keras.Sequential([keras.Input((None, 3)), both, ours(5)])
+    model.save(tmp_path / "m.keras")
+    x = random(2, 6, 3)
+    np.testing.assert_allclose(keras.models.load_model(tmp_path / "m.keras")(x), model(x))
+    assert theirs.from_config(ours(4, dropout=0.1).get_config()).dropout == 0.1
+
+
+def test_a_gpu_s_loop_is_keras_s(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: ["GPU:0"])
+    assert layers.LSTM(3).chosen_kernel() == "keras"
+    assert layers.LSTM(3, kernel="fused").chosen_kernel() == "fused"
+
+
+@pytest.mark.parametrize("bias", [-3.0, -6.0, -9.0])
+def test_a_gate_that_is_nearly_closed_keeps_its_digits_in_bfloat16(bias):
+    """Made of a tanh that was rounded to bfloat16, an input gate of 0.0009 was 0, and so was
+    its gradient."""
+    found = {}
+    for dtype in ("float32", "mixed_bfloat16"):
+        layer = layers.LSTM(1, return_state=True, dtype=dtype)
+        layer.build((None, None, 1))
+        layer.set_weights([np.zeros((1, 4)), np.zeros((1, 4)), np.array([bias, 10, 10, 10])])
+        with tf.GradientTape() as tape:
+            cell_state = layer(tf.zeros([1, 1, 1]))[2]
+        gradient = tape.gradient(cell_state, layer.cell.bias)
+        found[dtype] = [float(cell_state[0, 0]), float(gradient[0])]
+    np.testing.assert_allclose(found["mixed_bfloat16"], found["float32"], rtol=0.01)
 
 
 @pytest.mark.parametrize("cell", PAIRS)
@@ -233,6 +278,50 @@ def test_the_parallel_scan_is_the_sequential_one():
         results.append([y, *tape.gradient(loss, [decay, new, h])])
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", MINIMAL)
+def test_a_minimal_cell_s_long_memory_survives_bfloat16(cell):
+    """In bfloat16 a state that moves by a thousandth a step once stood still on its way."""
+    last = {}
+    for dtype in ("float32", "mixed_bfloat16"):
+        for kernel in ("fused", "keras"):
+            layer = MINIMAL[cell](1, dtype=dtype, kernel=kernel)
+            layer.build((None, None, 1))
+            kernel_weights, bias = layer.get_weights()
+            bias[:] = {"min_gru": [-6, 1], "min_lstm": [0, -6, 1]}[cell]
+            layer.set_weights([0 * kernel_weights, bias])
+            last[dtype, kernel] = float(layer(tf.zeros([1, 300, 1]))[0, 0])
+    assert 0.3 < last["float32", "fused"] < 0.9
+    assert last["mixed_bfloat16", "fused"] == pytest.approx(last["float32", "fused"], rel=0.01)
+    assert last["float32", "keras"] == pytest.approx(last["float32", "fused"], rel=1e-4)
+
+
+@pytest.mark.parametrize("cell", MINIMAL)
+def test_a_minimal_cell_reads_any_length_on_a_gpu(cell, monkeypatch):
+    """The parallel scan can't be traced for an unknown length."""
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: ["GPU:0"])
+    layer = MINIMAL[cell](5)
+    layer.build((None, None, 3))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3])])
+    def run(x):
+        return layer(x)
+
+    for x in (random(2, 9, 3), random(4, 1, 3)):
+        np.testing.assert_allclose(run(x), layer(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", MINIMAL)
+def test_a_minimal_cell_with_a_mask_is_keras_s_loop(cell):
+    x, mask = random(2, 4, 3), tf.constant([[True] * 4, [True, True, False, False]])
+    layer = MINIMAL[cell](5, return_sequences=True)
+    shorter = layer(x[1:, :2])
+    np.testing.assert_allclose(layer(x, mask=mask)[1:, :2], shorter, atol=1e-5)
+    np.testing.assert_allclose(layer(x, mask=mask)[1, 3], shorter[0, 1], atol=1e-5)
+    layer.kernel = "fused"
+    with pytest.raises(ValueError, match="kernel='fused' covers"):
+        layer(x, mask=mask)
 
 
 def test_a_minimal_cell_never_overflows():

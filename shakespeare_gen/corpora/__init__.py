@@ -121,7 +121,11 @@ def _warn_of_fallback(corpus: str, fallback_corpus: str, error: Exception) -> No
 
 
 def encode(corpus: Corpus, vocabulary) -> dict[str, np.ndarray]:
-    """Ids of each split, int32; warns of characters without an id, which are left out."""
+    """Ids of each split; warns of characters without an id, which are left out.
+
+    Those to train on are of the smallest type that holds them, for they stay in memory; the
+    others are int32.
+    """
     ids = {split: vocabulary.encode_known(getattr(corpus, split)) for split in SPLITS}
     for split, found in ids.items():
         text = getattr(corpus, split)
@@ -135,4 +139,5 @@ def encode(corpus: Corpus, vocabulary) -> dict[str, np.ndarray]:
                 split,
                 left_out[:40],
             )
+    ids["train"] = ids["train"].astype(np.min_scalar_type(vocabulary.size - 1))
     return ids

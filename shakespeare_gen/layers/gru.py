@@ -2,7 +2,8 @@
 
 Keras's default form, `reset_after=True`. The reset gate multiplies the
 recurrent part of the candidate alone, so the inputs' products are one large
-product before the loop. B batch, T time, D features, U units; the gates'
+product before the loop. Gates, h and their gradients are float32 where products
+are narrower. B batch, T time, D features, U units; the gates'
 order is Keras's: update, reset, candidate.
 """
 
@@ -12,12 +13,12 @@ import tensorflow as tf
 from shakespeare_gen.layers import seam
 
 
+@keras.saving.register_keras_serializable("shakespeare_gen")
 class GRU(seam.FusedRNN, keras.layers.GRU):
     """`keras.layers.GRU` with a faster loop on a CPU; see `seam.FusedRNN`."""
 
     def covers(self) -> bool:
-        names = seam.activation_names(self)
-        return self.use_bias and self.reset_after and names == ("tanh", "sigmoid")
+        return self.use_bias and self.reset_after and seam.has_default_activations(self)
 
     def run_kernel(self, sequences, initial_state):
         return gru(sequences, *seam.tensors(initial_state), *seam.weights(self.cell))
@@ -43,18 +44,19 @@ class GRU(seam.FusedRNN, keras.layers.GRU):
 def gru(x, h, kernel, recurrent_kernel, bias):
     """x [B, T, D], h [B, U] -> outputs [B, T, U], h; weights as in Keras, bias [2, 3 U]."""
     units, features = recurrent_kernel.shape[0], kernel.shape[0]
-    num_steps = tf.shape(x)[1]
+    num_steps, dtype, wide = tf.shape(x)[1], x.dtype, seam.wide_type(x.dtype)
     # The recurrent bias of update and reset joins the inputs'; the candidate's must not.
     joined_bias = bias[0] + tf.concat([bias[1, : 2 * units], tf.zeros_like(bias[1, :units])], 0)
     input_weights = tf.concat([kernel, joined_bias[None]], 0)
     x = tf.reshape(seam.time_major(seam.with_ones(x)), [-1, features + 1])
     projected = tf.reshape(tf.matmul(x, input_weights), [num_steps, -1, 3 * units])
     transposed = tf.transpose(recurrent_kernel)
-    candidate_bias = bias[1, 2 * units :]
+    candidate_bias = tf.cast(bias[1, 2 * units :], wide)
+    h = tf.cast(h, wide)
 
     def step(t, h, before, gates, recurrents, outputs):
-        recurrent = tf.matmul(h, transposed, transpose_b=True)
-        gate, recurrent_candidate = _forward(projected[t], recurrent, candidate_bias)
+        recurrent = tf.cast(tf.matmul(tf.cast(h, dtype), transposed, transpose_b=True), wide)
+        gate, recurrent_candidate = _forward(tf.cast(projected[t], wide), recurrent, candidate_bias)
         z, _, candidate = tf.split(gate, 3, 1)
         new_h = candidate + z * (h - candidate)
         return (
@@ -62,10 +64,11 @@ def gru(x, h, kernel, recurrent_kernel, bias):
             before.write(t, h),
             gates.write(t, gate),
             recurrents.write(t, recurrent_candidate),
-            outputs.write(t, new_h),
+            outputs.write(t, tf.cast(new_h, dtype)),
         )
 
-    recorded = [seam.history(num_steps, h, n) for n in (units, 3 * units, units, units)]
+    recorded = [seam.history(num_steps, h, n) for n in (units, 3 * units, units)]
+    recorded.append(seam.history(num_steps, h, units, dtype))
     h, before, gates, recurrents, outputs = seam.forward_loop(num_steps, step, (h, *recorded))
 
     def gradient(d_outputs, d_h):
@@ -73,23 +76,32 @@ def gru(x, h, kernel, recurrent_kernel, bias):
 
         def step(t, d_h, d_projected, d_recurrents):
             d_input, d_recurrent, d_before = _backward(
-                gates.read(t), recurrents.read(t), before.read(t), d_h + d_outputs[t]
+                gates.read(t),
+                recurrents.read(t),
+                before.read(t),
+                d_h + tf.cast(d_outputs[t], wide),
             )
-            d_h = d_before + tf.matmul(d_recurrent, recurrent_kernel, transpose_b=True)
+            d_input, d_recurrent = tf.cast(d_input, dtype), tf.cast(d_recurrent, dtype)
+            product = tf.matmul(d_recurrent, recurrent_kernel, transpose_b=True)
+            d_h = d_before + tf.cast(product, wide)
             return d_h, d_projected.write(t, d_input), d_recurrents.write(t, d_recurrent)
 
         recorded = [seam.history(num_steps, d_h, 3 * units) for _ in range(2)]
-        d_h, d_projected, d_recurrents = seam.backward_loop(num_steps, step, (d_h, *recorded))
+        d_h, d_projected, d_recurrents = seam.backward_loop(
+            num_steps, step, (tf.cast(d_h, wide), *recorded)
+        )
         d_projected = seam.rows(d_projected, 3 * units)
         d_recurrents = seam.rows(d_recurrents, 3 * units)
         d_input_weights = tf.matmul(x, d_projected, transpose_a=True)
-        d_recurrent_kernel = tf.matmul(seam.rows(before, units), d_recurrents, transpose_a=True)
+        rows_before = tf.cast(seam.rows(before, units), dtype)
+        d_recurrent_kernel = tf.matmul(rows_before, d_recurrents, transpose_a=True)
         d_x = tf.matmul(d_projected, kernel, transpose_b=True)
         d_x = seam.time_major(tf.reshape(d_x, [num_steps, -1, features]))
-        d_bias = tf.stack([d_input_weights[-1], tf.reduce_sum(d_recurrents, 0)])
-        return d_x, d_h, d_input_weights[:-1], d_recurrent_kernel, d_bias
+        d_recurrent_bias = tf.cast(tf.reduce_sum(tf.cast(d_recurrents, wide), 0), dtype)
+        d_bias = tf.stack([d_input_weights[-1], d_recurrent_bias])
+        return d_x, tf.cast(d_h, dtype), d_input_weights[:-1], d_recurrent_kernel, d_bias
 
-    return (seam.time_major(outputs.stack()), h), gradient
+    return (seam.time_major(outputs.stack()), tf.cast(h, dtype)), gradient
 
 
 def _forward(projected, recurrent, candidate_bias):

@@ -5,7 +5,8 @@ input, forget, candidate, output.
 
 - One product a step: the input, a one for the bias and h stand side by side.
 - sigmoid(x) = (1 + tanh(x / 2)) / 2, with the half moved into the weights, so
-  that one tanh serves all four gates.
+  that one tanh serves all four gates. Gates, c and their gradients are float32
+  where products are narrower.
 - The loop backwards keeps only dz; the weights' gradient is one product of
   [D + 1 + U, T B] with [T B, 4 U] after it.
 """
@@ -16,11 +17,12 @@ import tensorflow as tf
 from shakespeare_gen.layers import seam
 
 
+@keras.saving.register_keras_serializable("shakespeare_gen")
 class LSTM(seam.FusedRNN, keras.layers.LSTM):
     """`keras.layers.LSTM` with a faster loop on a CPU; see `seam.FusedRNN`."""
 
     def covers(self) -> bool:
-        return self.use_bias and seam.activation_names(self) == ("tanh", "sigmoid")
+        return self.use_bias and seam.has_default_activations(self)
 
     def run_kernel(self, sequences, initial_state):
         return lstm(sequences, *seam.tensors(initial_state), *seam.weights(self.cell))
@@ -41,12 +43,11 @@ class LSTM(seam.FusedRNN, keras.layers.LSTM):
 def lstm(x, h, c, kernel, recurrent_kernel, bias):
     """x [B, T, D], h and c [B, U] -> outputs [B, T, U], h, c; weights as in Keras.
 
-    Matrix products take the type of `x`; c and its gradient are float32 at least.
+    Matrix products take the type of `x`.
     """
     units, features = recurrent_kernel.shape[0], kernel.shape[0]
     num_steps = tf.shape(x)[1]
-    dtype, c_dtype = x.dtype, c.dtype
-    wide = tf.float32 if c_dtype.size < 4 else c_dtype
+    dtype, c_dtype, wide = x.dtype, c.dtype, seam.wide_type(x.dtype)
     halves = tf.cast(tf.repeat([0.5, 0.5, 1.0, 0.5], units), dtype)
     weights = tf.concat([kernel, bias[None], recurrent_kernel], 0) * halves
     # The product with a transposed right side is the faster one; transposed once a batch.
@@ -55,8 +56,10 @@ def lstm(x, h, c, kernel, recurrent_kernel, bias):
 
     def step(t, h, c, inputs, gates, cells, tanh_cells, outputs):
         joined = tf.concat([x[t], h], 1)
-        gate = tf.tanh(tf.matmul(joined, weights_transposed, transpose_b=True))
+        product = tf.matmul(joined, weights_transposed, transpose_b=True)
+        gate = tf.tanh(tf.cast(product, wide))
         new_h, new_c, tanh_c = _forward(gate, c)
+        new_h = tf.cast(new_h, dtype)
         return (
             new_h,
             new_c,
@@ -69,8 +72,8 @@ def lstm(x, h, c, kernel, recurrent_kernel, bias):
 
     width = features + 1 + units
     c = tf.cast(c, wide)
-    recorded = [seam.history(num_steps, h, n) for n in (width, 4 * units)]
-    recorded += [seam.history(num_steps, c, units), seam.history(num_steps, h, units)]
+    recorded = [seam.history(num_steps, h, width)]
+    recorded += [seam.history(num_steps, c, n) for n in (4 * units, units, units)]
     h, c, inputs, gates, cells, tanh_cells, outputs = seam.forward_loop(
         num_steps, step, (h, c, *recorded, seam.history(num_steps, h, units))
     )
@@ -80,9 +83,9 @@ def lstm(x, h, c, kernel, recurrent_kernel, bias):
         recurrent = weights[features + 1 :]
 
         def step(t, d_h, d_c, d_gates):
-            d_gate, d_c = _backward(
-                gates.read(t), tanh_cells.read(t), cells.read(t), d_h + d_outputs[t], d_c
-            )
+            d_h = tf.cast(d_h + d_outputs[t], wide)
+            d_gate, d_c = _backward(gates.read(t), tanh_cells.read(t), cells.read(t), d_h, d_c)
+            d_gate = tf.cast(d_gate, dtype)
             d_h = tf.matmul(d_gate, recurrent, transpose_b=True)
             return d_h, d_c, d_gates.write(t, d_gate)
 
@@ -104,8 +107,8 @@ def lstm(x, h, c, kernel, recurrent_kernel, bias):
 def _forward(gate, c):
     """gate [B, 4 U], tanh of the halved pre-activations -> h, c, tanh(c)."""
     i, f, g, o = tf.split(gate, 4, 1)
-    new_c = 0.5 * (tf.cast(f + 1, c.dtype) * c + tf.cast((i + 1) * g, c.dtype))
-    tanh_c = tf.cast(tf.tanh(new_c), gate.dtype)
+    new_c = 0.5 * ((f + 1) * c + (i + 1) * g)
+    tanh_c = tf.tanh(new_c)
     return 0.5 * (o + 1) * tanh_c, new_c, tanh_c
 
 
@@ -113,8 +116,6 @@ def _backward(gate, tanh_c, c, d_h, d_c):
     """Gradients of h and c [B, U] -> of the halved pre-activations [B, 4 U], of the c before."""
     i, f, g, o = tf.split(gate, 4, 1)
     half = 0.5 * d_h
-    half_d_c = 0.5 * (d_c + tf.cast(half * (o + 1) * (1 - tanh_c * tanh_c), d_c.dtype))
-    narrow = tf.cast(half_d_c, gate.dtype)
-    d_forget = tf.cast(half_d_c * c, gate.dtype)
-    d = tf.concat([narrow * g, d_forget, narrow * (i + 1), half * tanh_c], 1)
-    return d * (1 - gate * gate), half_d_c * tf.cast(f + 1, d_c.dtype)
+    half_d_c = 0.5 * (d_c + half * (o + 1) * (1 - tanh_c * tanh_c))
+    d = tf.concat([half_d_c * g, half_d_c * c, half_d_c * (i + 1), half * tanh_c], 1)
+    return d * (1 - gate * gate), half_d_c * (f + 1)

@@ -3,7 +3,8 @@
 minGRU and minLSTM (Feng et al. 2024, arXiv 2410.01201), in the form without
 logarithms: h(t) = decay(t) h(t-1) + input(t) with decay in (0, 1), which can't
 overflow however long the text. All products are one large product before the
-scan. Shapes: B batch, T time, D features, U units.
+scan; gates and h are float32 where products are narrower.
+Shapes: B batch, T time, D features, U units.
 """
 
 import keras
@@ -31,7 +32,7 @@ class MinimalCell(keras.layers.Layer):
 
     def call(self, inputs, states, training=False):
         decay, new = self.gates(self.project(inputs))
-        h = decay * states[0] + new
+        h = tf.cast(decay * tf.cast(states[0], decay.dtype) + new, inputs.dtype)
         return h, [h]
 
     def gates(self, projected):
@@ -39,10 +40,11 @@ class MinimalCell(keras.layers.Layer):
         raise NotImplementedError
 
     def project(self, inputs):
-        """The input's product: inputs [..., D] -> [..., G U]."""
+        """The input's product: inputs [..., D] -> [..., G U], float32 at least."""
         # As a matrix: the gradient of a product with a batch of matrices is one for each of them.
         rows = tf.reshape(inputs, [-1, self.kernel.shape[0]])
         projected = tf.matmul(rows, self.kernel) + self.bias
+        projected = tf.cast(projected, seam.wide_type(projected.dtype))
         shape = tf.concat([tf.shape(inputs)[:-1], [self.num_parts * self.units]], 0)
         return tf.ensure_shape(
             tf.reshape(projected, shape), [*inputs.shape[:-1], self.num_parts * self.units]
@@ -52,6 +54,7 @@ class MinimalCell(keras.layers.Layer):
         return {**super().get_config(), "units": self.units}
 
 
+@keras.saving.register_keras_serializable("shakespeare_gen")
 class MinGRUCell(MinimalCell):
     """h(t) = (1 - z) h(t-1) + z candidate."""
 
@@ -63,6 +66,7 @@ class MinGRUCell(MinimalCell):
         return keras.ops.sigmoid(-update), keras.ops.sigmoid(update) * candidate
 
 
+@keras.saving.register_keras_serializable("shakespeare_gen")
 class MinLSTMCell(MinimalCell):
     """h(t) = f / (f + i) h(t-1) + i / (f + i) candidate."""
 
@@ -115,23 +119,34 @@ class MinimalRNN(keras.layers.RNN):
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         """Keras's seam: [B, T, D], state -> last output, outputs, state."""
-        plain = not any(m is not None for m in tf.nest.flatten(mask)) and not self.go_backwards
-        if self.kernel == "keras" or not plain:
+        if self.chosen_kernel(mask) == "keras":
             return super().inner_loop(sequences, initial_state, mask=mask, training=training)
         decay, new = self.cell.gates(self.cell.project(seam.time_major(sequences)))
-        scan = sequential_scan
-        if self.kernel == "auto" and tf.config.list_logical_devices("GPU"):
-            scan = parallel_scan
-        outputs = scan(decay, new, seam.tensors(initial_state)[0])
+        # The parallel scan needs to know the length when it is traced.
+        is_parallel = self.kernel == "auto" and seam.has_gpu() and decay.shape[0] is not None
+        scan = parallel_scan if is_parallel else sequential_scan
+        outputs = scan(decay, new, tf.cast(seam.tensors(initial_state)[0], decay.dtype))
+        outputs = tf.cast(outputs, sequences.dtype)
         return outputs[-1], seam.time_major(outputs), [outputs[-1]]
 
+    def chosen_kernel(self, mask=None) -> str:
+        """`fused`, one of the scans, or `keras`."""
+        covered = not (seam.has_mask(mask) or self.go_backwards or self.unroll)
+        if self.kernel == "fused" and not covered:
+            raise ValueError(
+                f"{self.name}: kernel='fused' covers layers without mask, unroll or go_backwards"
+            )
+        return "fused" if covered and self.kernel != "keras" else "keras"
 
+
+@keras.saving.register_keras_serializable("shakespeare_gen")
 class MinGRU(MinimalRNN):
     """minGRU as a layer; kernel [D, 2 U] (update, candidate), bias [2 U]."""
 
     cell_class = MinGRUCell
 
 
+@keras.saving.register_keras_serializable("shakespeare_gen")
 class MinLSTM(MinimalRNN):
     """minLSTM as a layer; kernel [D, 3 U] (forget, input, candidate), bias [3 U]."""
 

@@ -2,14 +2,18 @@
 
 A kernel is a function of plain tensors with a hand-written gradient. What all
 of them share is here: when a kernel may be used, the loop over time, and the
-history that the gradient reads. Knows no cell's arithmetic.
+history that the gradient reads. Knows no cell's arithmetic. The history is of
+lists that TensorFlow keeps: a jacobian of it needs a `tf.function` around both.
 """
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 KERNELS = ("auto", "keras", "fused")
+_TANH = (keras.activations.tanh, keras.ops.tanh, tf.tanh)
+_SIGMOID = (keras.activations.sigmoid, keras.ops.sigmoid, tf.sigmoid)
 
 
 class FusedRNN:
@@ -35,7 +39,9 @@ class FusedRNN:
         self.kernel = kernel
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "kernel": self.kernel}  # type: ignore[misc]
+        """Keras's own, and `kernel` where it was chosen: `auto` moves to Keras's layers."""
+        chosen = {} if self.kernel == "auto" else {"kernel": self.kernel}
+        return {**super().get_config(), **chosen}  # type: ignore[misc]
 
     def covers(self) -> bool:
         """Whether the kernel computes what this layer is configured to."""
@@ -59,7 +65,7 @@ class FusedRNN:
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         """Keras's seam: [B, T, D], state -> last output, outputs, state."""
-        if not self._takes_fused(mask):
+        if self.chosen_kernel(mask) == "keras":
             return super().inner_loop(  # type: ignore[misc]
                 sequences, initial_state, mask=mask, training=training
             )
@@ -69,27 +75,50 @@ class FusedRNN:
         outputs, *state = self.run_kernel(sequences, initial_state)
         return state[0], outputs, state
 
-    def _takes_fused(self, mask) -> bool:
+    def chosen_kernel(self, mask=None) -> str:
+        """`fused` or `keras`: which loop runs on this machine's devices."""
         if self.kernel == "keras":
-            return False
-        covered = self.covers() and not (
-            self.unroll
-            or self.go_backwards
-            or self.recurrent_dropout
-            or any(m is not None for m in tf.nest.flatten(mask))
-        )
+            return "keras"
+        covered = self.covers() and self._has_default_options() and not has_mask(mask)
         if self.kernel == "fused" and not covered:
             raise ValueError(
                 f"{self.name}: kernel='fused' covers Keras's default activations and bias, "
-                "without mask, unroll, go_backwards or recurrent_dropout"
+                "without mask, unroll, go_backwards, recurrent_dropout, use_cudnn=True or dropout=1"
             )
-        return covered and (self.kernel == "fused" or not tf.config.list_logical_devices("GPU"))
+        takes_fused = self.kernel == "fused" or not has_gpu()
+        return "fused" if covered and takes_fused else "keras"
+
+    def _has_default_options(self) -> bool:
+        if self.unroll or self.go_backwards or self.recurrent_dropout:
+            return False
+        if getattr(self, "use_cudnn", "auto") is True:  # Keras then refuses a CPU
+            return False
+        return self.dropout < 1  # of 1 Keras's cells make two things
 
 
-def activation_names(layer) -> tuple[str, ...]:
-    """Names of a layer's activation and, where it has one, recurrent activation."""
-    functions = [layer.activation, getattr(layer, "recurrent_activation", None)]
-    return tuple(f.__name__ for f in functions if f is not None)
+def has_gpu() -> bool:
+    """Whether TensorFlow sees a GPU."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def has_mask(mask) -> bool:
+    """Whether a mask, or any of several, is one."""
+    return any(m is not None for m in tf.nest.flatten(mask))
+
+
+def has_default_activations(layer) -> bool:
+    """Whether a layer's activations are tanh and sigmoid themselves, not by name alone."""
+    recurrent = getattr(layer, "recurrent_activation", keras.activations.sigmoid)
+    return any(layer.activation is f for f in _TANH) and any(recurrent is f for f in _SIGMOID)
+
+
+def wide_type(dtype):
+    """The type of states and gates: float32 where products are narrower.
+
+    A gate near 0 or 1 has no digits left in bfloat16, and a state that moves by little stands
+    still.
+    """
+    return tf.float32 if dtype.size < 4 else dtype
 
 
 def tensors(values) -> list:
@@ -112,10 +141,10 @@ def time_major(x):
     return tf.transpose(x, [1, 0, 2])
 
 
-def history(num_steps, like, width: int):
-    """A list of `num_steps` tensors [B, width], kept without a copy."""
-    shape = [like.shape[0], width]
-    return tf.TensorArray(like.dtype, size=num_steps, element_shape=shape, clear_after_read=False)
+def history(num_steps, like, width: int, dtype=None):
+    """A list of `num_steps` tensors [B, width], kept without a copy; of `like`'s type and B."""
+    dtype, shape = dtype or like.dtype, [like.shape[0], width]
+    return tf.TensorArray(dtype, size=num_steps, element_shape=shape, clear_after_read=False)
 
 
 def rows(recorded, width: int):

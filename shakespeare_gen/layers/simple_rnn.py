@@ -10,11 +10,12 @@ import tensorflow as tf
 from shakespeare_gen.layers import seam
 
 
+@keras.saving.register_keras_serializable("shakespeare_gen")
 class SimpleRNN(seam.FusedRNN, keras.layers.SimpleRNN):
     """`keras.layers.SimpleRNN` with a faster loop on a CPU; see `seam.FusedRNN`."""
 
     def covers(self) -> bool:
-        return self.use_bias and seam.activation_names(self) == ("tanh",)
+        return self.use_bias and seam.has_default_activations(self)
 
     def run_kernel(self, sequences, initial_state):
         return simple_rnn(sequences, *seam.tensors(initial_state), *seam.weights(self.cell))
@@ -31,13 +32,14 @@ class SimpleRNN(seam.FusedRNN, keras.layers.SimpleRNN):
 def simple_rnn(x, h, kernel, recurrent_kernel, bias):
     """x [B, T, D], h [B, U] -> outputs [B, T, U], h; weights as in Keras."""
     units, features = recurrent_kernel.shape[0], kernel.shape[0]
-    num_steps = tf.shape(x)[1]
+    num_steps, dtype, wide = tf.shape(x)[1], x.dtype, seam.wide_type(x.dtype)
     weights = tf.transpose(tf.concat([kernel, bias[None], recurrent_kernel], 0))
     x = seam.time_major(seam.with_ones(x))
 
     def step(t, h, inputs, outputs):
         joined = tf.concat([x[t], h], 1)
-        h = tf.tanh(tf.matmul(joined, weights, transpose_b=True))
+        product = tf.matmul(joined, weights, transpose_b=True)
+        h = tf.cast(tf.tanh(tf.cast(product, wide)), dtype)
         return h, inputs.write(t, joined), outputs.write(t, h)
 
     width = features + 1 + units
@@ -48,8 +50,9 @@ def simple_rnn(x, h, kernel, recurrent_kernel, bias):
         d_outputs = seam.time_major(d_outputs)
 
         def step(t, d_h, d_sums):
-            output = outputs.read(t)
-            d_sum = (d_h + d_outputs[t]) * (1 - output * output)
+            output = tf.cast(outputs.read(t), wide)
+            d_sum = tf.cast(d_h + d_outputs[t], wide) * (1 - output * output)
+            d_sum = tf.cast(d_sum, dtype)
             return tf.matmul(d_sum, recurrent_kernel, transpose_b=True), d_sums.write(t, d_sum)
 
         d_h, d_sums = seam.backward_loop(
