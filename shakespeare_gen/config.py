@@ -312,7 +312,8 @@ class LoadConfig(Config):
     checkpoint: str = option("best", "which checkpoint to load", choices=("best", "last"))
     unknown: str = option(
         "error",
-        "characters outside the vocabulary: refuse, leave out, or take the nearest known",
+        "characters outside the vocabulary: refuse (where there is an unknown id: read that), "
+        "leave out, or take the nearest known",
         choices=("error", "skip", "nearest"),
     )
 
@@ -340,23 +341,35 @@ class SamplingConfig(Config):
         1.0, "sample from the most typical characters that hold this share", above=0, maximum=1
     )
     mirostat_tau: float = option(
-        0.0, "bits of surprise a character that mirostat aims at; 0: no mirostat", minimum=0
+        0.0,
+        "bits of surprise a character that mirostat aims at; 0: no mirostat",
+        minimum=0,
+        maximum=100,
     )
     mirostat_eta: float = option(0.1, "how fast mirostat follows", above=0, maximum=1)
     repetition_penalty: float = option(
-        1.0, "divides the logits of characters of the window before; 1: off", above=0
+        1.0, "divides the logits of characters of the window before; 1: off", above=0, maximum=1000
     )
     frequency_penalty: float = option(
-        0.0, "taken from a character's logit for each time it stands in the window before"
+        0.0,
+        "taken from a character's logit for each time it stands in the window before",
+        minimum=-1000,
+        maximum=1000,
     )
     presence_penalty: float = option(
-        0.0, "taken from a character's logit if it stands in the window before"
+        0.0,
+        "taken from a character's logit if it stands in the window before",
+        minimum=-1000,
+        maximum=1000,
     )
     no_repeat_ngram: int = option(
         0, "never write so many characters that stand in the window before; 0: off", minimum=0
     )
     repeat_window: int = option(
-        64, "characters that penalties look back on", minimum=1, maximum=MAX_REPEAT_WINDOW
+        64,
+        "characters that penalties look back on, those of the prompt among them",
+        minimum=1,
+        maximum=MAX_REPEAT_WINDOW,
     )
 
     def check_combinations(self) -> None:
@@ -384,14 +397,19 @@ class GenerationConfig(Config):
     )
     num_samples: int = option(1, "texts to generate", minimum=1, maximum=4096)
     num_beams: int = option(
-        1, "more than 1: search for the likeliest text instead of sampling", minimum=1, maximum=256
+        1,
+        "more than 1: search for the likeliest text, with penalties, instead of sampling",
+        minimum=1,
+        maximum=256,
     )
     length_penalty: float = option(
-        1.0, "beams compare log-probability over length to this power", minimum=0
+        1.0, "beams compare log-probability over length to this power", minimum=0, maximum=10
     )
     stop: tuple[str, ...] = option((), "text that ends the generation; may be given several times")
     until_line: bool = option(False, "end at the end of the first line that holds anything")
-    until_speaker: bool = option(False, "end where the next speech begins: at a blank line")
+    until_speaker: bool = option(
+        False, "end where the next speech begins: at a blank line, also right after the prompt's"
+    )
     seed: int = option(
         -1,
         "seed; the same seed gives the same text; -1: another one each time",

@@ -5,11 +5,12 @@ python -m shakespeare_gen.generate --run_dir=runs/quick --prompt="ROMEO:"
 
 import pathlib
 import secrets
+import signal
 import sys
 from dataclasses import asdict
 
 from shakespeare_gen import cli, config
-from shakespeare_gen.errors import Interrupted, UserError
+from shakespeare_gen.errors import Interrupted, UsageError, UserError
 from shakespeare_gen.interruption import Interruption
 
 
@@ -30,19 +31,21 @@ def main(
     is_single = options["num_samples"] == options["num_beams"] == 1
     generator = load_generator(run_config.run_dir, load_config.checkpoint, is_single)
     logging.info("seed %d", options["seed"])
-    options |= {"unknown": load_config.unknown, **asdict(sampling_config)}
+    options |= asdict(sampling_config)
     if not is_single:
-        _show_samples(prompt, generator.generate(prompt, **options))
+        results = generator.generate(prompt, unknown=load_config.unknown, **options)
+        _show_samples(prompt, results)
         return
-    for name in ("num_samples", "num_beams", "length_penalty"):
-        del options[name]
     try:
         # Not wherever Python is: in a destructor the signal would be lost.
         with Interruption() as interruption, interruption.deferred():
-            _show_stream(prompt, generator.stream(prompt, **options), interruption.check)
-    except Interrupted:
+            check = interruption.check
+            state = generator.read(prompt, load_config.unknown, check=check)
+            _show_stream(prompt, generator.stream(start=state, **options), check)
+    except Interrupted as stop:
         print(flush=True)
-        if options["length"] >= 0:  # otherwise this is the end that was meant
+        # Ctrl-C is the end that was meant for a text without end.
+        if options["length"] >= 0 or stop.signal_number != signal.SIGINT:
             raise
 
 
@@ -61,6 +64,8 @@ def load_generator(run_dir: str, checkpoint: str = "best", single_stream: bool =
     from shakespeare_gen import checkpoints, runs
 
     paths = [run_dir] if pathlib.Path(run_dir).exists() else run_dir.split(",")
+    if not all(paths):
+        raise UsageError(f"--run_dir: expected run folders between commas, received {run_dir!r}")
     every = [runs.Run(path) for path in paths]
     found = [checkpoints.read(run, checkpoint) for run in every]
     vocabulary = _common_vocabulary(every)
@@ -103,6 +108,8 @@ def _log(run, checkpoint) -> None:
 
 def read_prompt(prompt: str, prompt_path: str) -> str:
     """The prompt of `--prompt`, a file, or standard input where it is piped in."""
+    if any("\ud800" <= c <= "\udfff" for c in prompt):
+        raise UserError(f"--prompt: expected utf-8, received {prompt[:40]!r}")
     if prompt or not prompt_path:
         return prompt
     try:

@@ -8,19 +8,20 @@
 
 The random numbers of a text depend on (seed, number of the sample, position)
 alone: one seed gives one text, whatever the chunks, the prompts beside it and
-whether it is streamed. Knows no run folder and no flags.
+whether it is streamed, but for the last bit of a product that TensorFlow rounds in
+another way for another number of rows. Knows no run folder and no flags.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from shakespeare_gen import beam_search, config, stopping
-from shakespeare_gen.drawing import Drawer
+from shakespeare_gen.drawing import Beams, Drawer
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.stepping import Reader
 from shakespeare_gen.vocabulary import Vocabulary, prepare_text
@@ -59,30 +60,35 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class _Asked:
-    """What `Generator.stream` was asked for, its bounds checked."""
+    """What a text was asked to be, its bounds checked."""
 
-    length: int
-    seed: int
+    generation: config.GenerationConfig
+    sampling: dict[str, Any]
+    endings: list[stopping.Ending]
     unknown: str
     start: State | None
-    endings: list[stopping.Ending]
-    sampling: dict[str, Any]
 
     @classmethod
     def from_options(
-        cls,
-        length: int = 500,
-        stop: Sequence[str] = (),
-        until_line: bool = False,
-        until_speaker: bool = False,
-        seed: int = 0,
-        unknown: str = "error",
-        start: State | None = None,
-        **sampling_options,
+        cls, unknown: str = "error", start: State | None = None, **options
     ) -> "_Asked":
-        endings = stopping.endings(stop, until_line, until_speaker)
-        sampling_config = config.SamplingConfig(**sampling_options)
-        return cls(length, seed, unknown, start, endings, dataclasses.asdict(sampling_config))
+        """`options`: fields of `config.GenerationConfig` and `config.SamplingConfig`."""
+        options = {k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()}
+        stop = options.get("stop", ())
+        options["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+        if options.setdefault("seed", 0) < 0:
+            raise UsageError(f"--seed: expected at least 0, received {options['seed']}")
+        config.LoadConfig(unknown=unknown)
+        fields = {field.name for field in dataclasses.fields(config.GenerationConfig)}
+        generation = config.GenerationConfig(**{k: options[k] for k in options.keys() & fields})
+        sampling_options = {k: options[k] for k in options.keys() - fields}
+        return cls(
+            generation,
+            dataclasses.asdict(config.SamplingConfig(**sampling_options)),
+            stopping.endings(generation.stop, generation.until_line, generation.until_speaker),
+            unknown,
+            start,
+        )
 
 
 class Generator:
@@ -99,22 +105,39 @@ class Generator:
         self._barred = tf.constant(barred)
         self._read_chunk = tf.function(self.reader.read, reduce_retracing=True)
         self._drawer = Drawer(self.reader, self._barred)
-        self._beam_step = tf.function(self._beam_step_eagerly, reduce_retracing=True)
+        self._beams = Beams(self.reader, self._barred)
 
-    def read(self, prompt: str, unknown: str = "error", start: State | None = None) -> State:
+    def read(
+        self,
+        prompt: str,
+        unknown: str = "error",
+        start: State | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> State:
         """Reads a text, in chunks of constant memory; an empty one reads a line end.
 
         Args:
           unknown: see `vocabulary.prepare_text`.
           start: what was read before; None: nothing.
+          check: called after every chunk; what it raises ends the reading.
         """
+        self.state = self._state_after(prompt, unknown, start, check)
+        return self.state
+
+    def _state_after(
+        self,
+        prompt: str,
+        unknown: str = "error",
+        start: State | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> State:
         state = start
         for ids, logits, tensors in self._read(prompt, unknown, start):
             recent = state.recent if state else np.zeros((1, 0), np.int32)
             recent = np.concatenate([recent, ids[None]], 1)[:, -config.MAX_REPEAT_WINDOW :]
             state = State(tensors, logits[:, -1], recent)
+            check()
         assert state is not None  # without a start even an empty text is read as a line end
-        self.state = state
         return state
 
     def _read(self, text: str, unknown: str, start: State | None) -> Iterator[tuple]:
@@ -132,9 +155,11 @@ class Generator:
     def score(self, text: str, unknown: str = "error", start: State | None = None) -> np.ndarray:
         """Log-probability of every character in nats, float32 [len(text)].
 
-        Without `start`, the first character follows a line end.
+        Without `start`, the first character follows a line end. With another `unknown`
+        than `error` they are those of `vocabulary.prepare_text(text, …)`, which may have
+        more or fewer characters.
         """
-        state = start or self.read("")
+        state = start or self._state_after("")
         logits, found = state.logits, []
         for ids, after, _ in self._read(text, unknown, state):
             before = np.concatenate([np.asarray(logits), np.asarray(after)[0, :-1]])
@@ -144,7 +169,12 @@ class Generator:
         return np.concatenate(found) if found else np.zeros(0, np.float32)
 
     def next_characters(self, prompt: str, k: int = 5, unknown: str = "error") -> list[tuple]:
-        """The `k` likeliest next characters with their probabilities, likeliest first."""
+        """The `k` likeliest next characters with their probabilities, likeliest first.
+
+        The unknown character, which is never written, is among them.
+        """
+        if k < 1:
+            raise UsageError(f"k: expected at least 1, received {k}")
         probabilities = tf.nn.softmax(self.read(prompt, unknown).logits)[0].numpy()
         likeliest = np.argsort(-probabilities, kind="stable")[:k]
         return [(self.vocabulary.decode([i]), float(probabilities[i])) for i in likeliest]
@@ -152,34 +182,33 @@ class Generator:
     def generate(
         self,
         prompts: str | Sequence[str] = "",
-        num_samples: int = 1,
-        num_beams: int = 1,
-        length_penalty: float = 1.0,
         **options,
     ) -> list[Result]:
         """`num_samples` texts for each prompt, in one batch; prompt by prompt.
 
         Args:
+          num_samples: texts for each prompt; of beams fewer where there are no more.
           num_beams: more than 1 searches for the likeliest text instead of
-            sampling one, see `beam_search`.
+            sampling one, see `beam_search`; of the sampling options penalties and
+            `no_repeat_ngram` count then.
+          length_penalty: what beams divide by, see `beam_search`.
           **options: as in `stream`.
         """
         asked = _Asked.from_options(**options)
-        if asked.length < 0:
+        num_samples, num_beams = asked.generation.num_samples, asked.generation.num_beams
+        if asked.generation.length < 0:
             raise UsageError(
-                "--length: expected at least 0 for several samples or beams, "
-                f"received {asked.length}; one text without end is streamed"
+                f"--length: expected at least 0, received {asked.generation.length}; "
+                "a text without end is one that is streamed, neither samples nor beams"
             )
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         if not prompts:
             return []
         if num_beams > 1:
-            found = (
-                self._search(p, num_samples, num_beams, length_penalty, asked) for p in prompts
-            )
+            found = (self._search(prompt, asked) for prompt in prompts)
             return list(itertools.chain.from_iterable(found))
         texts = [_Text() for _ in range(len(prompts) * num_samples)]
-        for pieces in self._pieces(prompts, num_samples, asked):
+        for pieces in self._pieces(prompts, asked):
             for text, piece in zip(texts, pieces, strict=True):
                 text.add(*piece)
         return [text.result() for text in texts]
@@ -190,30 +219,33 @@ class Generator:
         Args:
           prompt: the text to continue; it is not repeated.
           length: characters at most; -1: without end, in constant memory.
-          stop: strings that end the text; they are not part of it.
+          stop: strings that end the text; they are looked for in what is written and
+            not part of it.
           until_line: end at the end of the first line that holds anything.
-          until_speaker: end at the blank line after it, where the next speech begins.
-          seed: one seed, one text.
+          until_speaker: end at the blank line after a speech, the prompt's or this text's.
+          seed: one seed, one text; at least 0.
           unknown: see `vocabulary.prepare_text`.
           start: a `State` to continue from; None: nothing was read.
           **sampling_options: see `config.SamplingConfig`.
         """
-        for [(piece, _, _)] in self._pieces([prompt], 1, _Asked.from_options(**options)):
+        asked = _Asked.from_options(**options)
+        for name in ("num_samples", "num_beams"):
+            if getattr(asked.generation, name) != 1:
+                raise UsageError(f"--{name}: expected 1, for a stream is one text")
+        for [(piece, _, _)] in self._pieces([prompt], asked):
             yield piece
 
-    def _pieces(
-        self,
-        prompts: Sequence[str],
-        num_samples: int,
-        asked: "_Asked",
-    ) -> Iterator[list[tuple]]:
+    def _pieces(self, prompts: Sequence[str], asked: "_Asked") -> Iterator[list[tuple]]:
         """For every text the next piece, its log-probabilities and why it ended, or None."""
+        seed, num_samples = asked.generation.seed, asked.generation.num_samples
         states = [self.read(prompt, asked.unknown, asked.start) for prompt in prompts]
         state = self._batch(states, num_samples)
-        keys = [(asked.seed, i) for _ in prompts for i in range(num_samples)]
-        stoppers = [stopping.Stopper(asked.endings, self.vocabulary) for _ in keys]
+        keys = [(seed, i) for _ in prompts for i in range(num_samples)]
+        before = [self._text_of(row) for row in state.recent]
+        stoppers = [stopping.Stopper(asked.endings, self.vocabulary, text) for text in before]
         read = (state.logits, state.tensors, state.recent)
-        for ids, log_p in self._drawer.chunks(*read, keys, asked.length, asked.sampling):
+        length = asked.generation.length
+        for ids, log_p in self._drawer.chunks(*read, keys, length, asked.sampling):
             yield [
                 s.feed(*row) for s, row in zip(stoppers, zip(ids, log_p, strict=True), strict=True)
             ]
@@ -235,43 +267,39 @@ class Generator:
             np.repeat(np.concatenate(recents), num_samples, 0),
         )
 
-    def _search(
-        self,
-        prompt: str,
-        num_samples: int,
-        num_beams: int,
-        length_penalty: float,
-        asked: "_Asked",
-    ) -> list[Result]:
-        """The likeliest texts; seed and sampling options don't matter."""
-        if num_samples > num_beams:
+    def _text_of(self, recent: np.ndarray) -> str:
+        return self.vocabulary.decode(recent[recent >= 0])
+
+    def _search(self, prompt: str, asked: "_Asked") -> list[Result]:
+        """The likeliest texts; the seed doesn't matter."""
+        options = asked.generation
+        if options.num_samples > options.num_beams:
             raise UsageError(
-                f"--num_samples: expected at most --num_beams={num_beams}, received {num_samples}"
+                f"--num_samples: expected at most --num_beams={options.num_beams}, "
+                f"received {options.num_samples}"
             )
         state = self.read(prompt, asked.unknown, asked.start)
-        log_p = tf.nn.log_softmax(state.logits).numpy() + self._barred.numpy()
-
-        def step(ids, tensors, parents):
-            log_p, tensors = self._beam_step(self.reader.weights, ids, tensors, parents)
-            return log_p.numpy(), tensors
+        speech = stopping.unfinished_speech(self._text_of(state.recent[0]))
 
         def find_end(ids):
-            return stopping.find_end(self.vocabulary.decode(ids), asked.endings)
+            text = self.vocabulary.decode(ids)
+            return stopping.find_end(text, asked.endings, speech=speech)
 
-        found = beam_search.search(
-            step, log_p, state.tensors, num_beams, asked.length, find_end, length_penalty
+        found = self._beams.search(
+            state.logits,
+            state.tensors,
+            state.recent,
+            options.num_beams,
+            options.length,
+            find_end,
+            options.length_penalty,
+            asked.sampling,
         )
-        return [self._result(beam, find_end) for beam in found[:num_samples]]
+        return [self._result(beam) for beam in found[: options.num_samples]]
 
-    def _beam_step_eagerly(self, weights, ids, tensors, parents):
-        tensors = [tf.gather(t, parents) for t in tensors]
-        logits, tensors = self.reader.step(weights, ids, tensors)
-        return tf.nn.log_softmax(logits) + self._barred, tensors
-
-    def _result(self, beam: beam_search.Beam, find_end) -> Result:
-        size = (find_end(beam.ids) or (len(beam.ids),))[0]
-        text = self.vocabulary.decode(beam.ids[:size])
-        return Result(text, beam.finish_reason, np.array(beam.nats[:size], np.float32))
+    def _result(self, beam: beam_search.Beam) -> Result:
+        text = self.vocabulary.decode(beam.ids[: beam.size])
+        return Result(text, beam.finish_reason, np.array(beam.nats[: beam.size], np.float32))
 
 
 class _Text:

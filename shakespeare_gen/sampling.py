@@ -10,9 +10,11 @@ What is asked for is applied in this order, each to what the ones before it left
     2024, arXiv 2407.01082), typical (Meister et al. 2022, arXiv 2202.00666)
  5. or, in the place of 4, mirostat 2 (Basu et al. 2020, arXiv 2007.14966)
 
-At least one candidate always stays. Shapes: B batch, V vocabulary, W window.
+Beam search takes 1 and 2 alone. At least one candidate always stays.
+Shapes: B batch, V vocabulary, W window.
 """
 
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -30,15 +32,19 @@ NEUTRAL = {
     "typical_p": 1.0,
     "mirostat_tau": 0.0,
 }
-_LOOKS_BACK = ("repetition_penalty", "frequency_penalty", "presence_penalty", "no_repeat_ngram")
+PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
 # Comparing every pair is several times faster than sorting at 65 ids; beyond this many the pairs
 # of a large batch would fill memory.
 _MAX_PAIRWISE_SIZE = 256
+# What probabilities are multiples of in a draw: sums of whole numbers are exact in any order.
+_WHOLE = 2.0**22
+# Beyond these float32 makes 0 or infinity, and NaN of what they divide.
+_SMALLEST, _LARGEST = 1e-30, 1e30
 
 
 def active(**options: Any) -> dict[str, Any]:
     """The options that do something; `temperature` is among them unless it is 0."""
-    found = {name: value for name, value in options.items() if value != NEUTRAL.get(name)}
+    found = {n: _in_range(v) for n, v in options.items() if v != NEUTRAL.get(n)}
     if "mirostat_tau" not in found:
         found.pop("mirostat_eta", None)
     if not looks_back(found):
@@ -46,9 +52,15 @@ def active(**options: Any) -> dict[str, Any]:
     return found
 
 
+def _in_range(value):
+    if isinstance(value, float) and value:
+        return math.copysign(min(max(abs(value), _SMALLEST), _LARGEST), value)
+    return value
+
+
 def looks_back(options: dict[str, Any]) -> bool:
     """Whether the ids before matter."""
-    return any(name in options for name in _LOOKS_BACK)
+    return any(name in options for name in (*PENALTIES, "no_repeat_ngram"))
 
 
 def sample(logits, uniform, options: dict[str, Any], recent=None, surprise=None) -> tuple:
@@ -65,10 +77,7 @@ def sample(logits, uniform, options: dict[str, Any], recent=None, surprise=None)
     Returns:
       ids, int32 [B], and the next `surprise`.
     """
-    if looks_back(options):
-        logits = penalise(logits, recent, options)
-    if "no_repeat_ngram" in options:
-        logits = forbid_repeats(logits, recent, options["no_repeat_ngram"])
+    logits = look_back(logits, recent, options)
     if "temperature" not in options:
         return tf.argmax(logits, axis=-1, output_type=tf.int32), surprise
     # Less the largest first, so that a tiny temperature can't overflow.
@@ -83,10 +92,24 @@ def sample(logits, uniform, options: dict[str, Any], recent=None, surprise=None)
 
 
 def draw(logits, uniform):
-    """The id at the place `uniform` [B] of the cumulative distribution of logits [B, V]."""
-    cumulative = _cumulative(tf.nn.softmax(logits))
-    passed = cumulative <= uniform[:, None] * cumulative[:, -1:]
-    return tf.reduce_sum(tf.cast(passed, tf.int32), axis=-1)
+    """The id at the place `uniform` [B] of the cumulative distribution of logits [B, V].
+
+    Probabilities are rounded to multiples of 2**-22: sums that were rounded could stop at an
+    id of probability 0.
+    """
+    cumulative = _cumulative(tf.round(tf.nn.softmax(logits) * _WHOLE))
+    total = cumulative[:, -1:]
+    place = tf.minimum(tf.floor(uniform[:, None] * total), total - 1)
+    return tf.reduce_sum(tf.cast(cumulative <= place, tf.int32), axis=-1)
+
+
+def look_back(logits, recent, options: dict[str, Any]):
+    """Logits [B, V] after the penalties of `options` on the ids of `recent` [B, W]."""
+    if any(name in options for name in PENALTIES):
+        logits = penalise(logits, recent, options)
+    if "no_repeat_ngram" in options:
+        logits = forbid_repeats(logits, recent, options["no_repeat_ngram"])
+    return logits
 
 
 def penalise(logits, recent, options: dict[str, Any]):

@@ -7,8 +7,11 @@
 The first layer's product with the embedding is a table that is looked up; all
 weights are laid out once as the step wants them, and are given to it, so that a
 compiled step has no constants. The logits of several networks are those of
-their mean probability. Knows no text and no sampling.
+their mean probability, on the networks' own mean scale: several times the same
+network is that network. Knows no text and no sampling.
 """
+
+import math
 
 import keras
 import tensorflow as tf
@@ -52,8 +55,10 @@ class Reader:
         state = [s for _, part in found for s in part]
         if len(found) == 1:
             return found[0][0], state
-        every = tf.stack([tf.nn.log_softmax(logits) for logits, _ in found])
-        return tf.reduce_logsumexp(every, axis=0), state
+        every = tf.stack([logits for logits, _ in found])
+        scales = tf.reduce_logsumexp(every, axis=-1, keepdims=True)
+        total = tf.reduce_logsumexp(every - scales, axis=0)
+        return total - math.log(len(found)) + tf.reduce_mean(scales, axis=0), state
 
 
 def _stepping_weights(network: keras.Model) -> list:

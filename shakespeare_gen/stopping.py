@@ -12,16 +12,21 @@ import numpy as np
 from shakespeare_gen.corpora import END_CHARACTER
 from shakespeare_gen.vocabulary import Vocabulary
 
+SPEECH_END = "\n\n"
 Piece = tuple[str, np.ndarray, str | None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Ending:
-    """A string before which a text ends; `after_text`: once something but line ends came."""
+    """A string before which a text ends.
+
+    `after_text`: once something but line ends came; `joins_prompt`: the prompt counts.
+    """
 
     string: str
     finish_reason: str = "stop"
     after_text: bool = False
+    joins_prompt: bool = False
 
 
 def endings(
@@ -32,30 +37,44 @@ def endings(
     if until_line:
         found.append(Ending("\n", after_text=True))
     if until_speaker:  # a blank line, after which the next speech begins
-        found.append(Ending("\n\n", after_text=True))
+        found.append(Ending(SPEECH_END, after_text=True, joins_prompt=True))
     return found
 
 
-def find_end(text: str, every: list[Ending], has_text: bool = False) -> tuple[int, str] | None:
+def find_end(
+    text: str, every: list[Ending], has_text: bool = False, speech: str = ""
+) -> tuple[int, str] | None:
     """Where `text` ends, and why: the ending that is complete first, read letter by letter.
 
     Args:
-      has_text: something but line ends came before `text`.
+      has_text: something but line ends was written before `text`.
+      speech: what the prompt has of a speech, see `unfinished_speech`.
     """
-    begin = 0 if has_text else len(text) - len(text.lstrip("\n"))
-    places = [(text.find(e.string, begin if e.after_text else 0), e) for e in every]
-    found = [(at + len(e.string), at, e.finish_reason) for at, e in places if at >= 0]
+    found = []
+    for ending in every:
+        head = speech if ending.joins_prompt and not has_text else ""
+        whole = head + text
+        skipped = len(whole) - len(whole.lstrip("\n")) if ending.after_text else 0
+        at = whole.find(ending.string, 0 if has_text else skipped)
+        if at >= 0:
+            complete = at + len(ending.string) - len(head)
+            found.append((complete, max(at - len(head), 0), ending.finish_reason))
     return min(found)[1:] if found else None
+
+
+def unfinished_speech(prompt: str) -> str:
+    """What stands after the last blank line of a prompt."""
+    return prompt.rpartition(SPEECH_END)[2]
 
 
 class Stopper:
     """Ends one text and holds back what may turn out not to be part of it."""
 
-    def __init__(self, every: list[Ending], vocabulary: Vocabulary) -> None:
+    def __init__(self, every: list[Ending], vocabulary: Vocabulary, prompt: str = "") -> None:
         self.finish_reason: str | None = None
         self._endings, self._vocabulary = every, vocabulary
         self._held, self._nats = "", np.zeros(0, np.float32)
-        self._has_text = False
+        self._has_text, self._speech = False, unfinished_speech(prompt)
 
     def feed(self, ids: np.ndarray, nats: np.ndarray) -> Piece:
         """Takes the next characters and their log-probabilities.
@@ -68,7 +87,7 @@ class Stopper:
             return self._take(0)
         self._held += self._vocabulary.decode(ids)
         self._nats = np.concatenate([self._nats, nats])
-        if end := find_end(self._held, self._endings, self._has_text):
+        if end := find_end(self._held, self._endings, self._has_text, self._speech):
             self.finish_reason = end[1]
             piece = self._take(end[0])
             self._held, self._nats = "", self._nats[:0]

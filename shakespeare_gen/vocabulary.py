@@ -114,13 +114,12 @@ def prepare_text(
 
     Args:
       unknown: `error` refuses characters outside the vocabulary, `skip` leaves
-        them out, `nearest` takes the nearest known ones and refuses the rest.
+        them out, `nearest` takes the nearest known ones and refuses the rest. Where
+        the vocabulary has an unknown id, that is read in the place of a refusal.
 
     Raises:
       UserError: names the characters that stay unknown, and their positions.
     """
-    if vocabulary.has_unknown_id:
-        return text
     missing = vocabulary.unknown_characters(text)
     if unknown == "skip":
         return "".join(c for c in text if c not in missing)
@@ -131,9 +130,9 @@ def prepare_text(
             for c, positions in missing.items()
             if vocabulary.unknown_characters(folded[c]) or not folded[c]
         }
-        if not missing:
-            return "".join(folded.get(c, c) for c in text)
-    if missing:
+        if not missing or vocabulary.has_unknown_id:
+            return "".join(c if c in missing else folded.get(c, c) for c in text)
+    if missing and not vocabulary.has_unknown_id:
         ways = "--unknown=skip" if unknown == "nearest" else "--unknown=nearest or --unknown=skip"
         raise UserError(f"{name}: {_unknown_message(missing)}; try {ways}")
     return text

@@ -1,8 +1,10 @@
 """The commands as a person runs them, in processes of their own."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -49,24 +51,47 @@ def test_several_samples_are_told_apart(abab_run):
     assert b"\n--- sample 2 ---\na" in done.stdout
 
 
-def test_endless_text_ends_cleanly_with_ctrl_c(abab_run):
-    import signal
-
-    flags = [f"--run_dir={abab_run.path}", "--prompt=a", "--temperature=0"]
-    process = subprocess.Popen(
+def start_endless(run_dir, *flags):
+    flags = [f"--run_dir={run_dir}", "--temperature=0", *flags]
+    return subprocess.Popen(
         [sys.executable, "-m", "shakespeare_gen.generate", *flags, "--length=-1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=REPOSITORY,
     )
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_endless_text_ends_cleanly(abab_run, number, code):
+    """Ctrl-C is how it is meant to end."""
+    process = start_endless(abab_run.path, "--prompt=a")
     start = process.stdout.read(2000)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     rest, errors = process.communicate(timeout=60)
     text = (start + rest).decode()
-    assert process.returncode == 0
+    assert process.returncode == code
     assert text.endswith("\n")
     assert set(text.strip()) == {"a", "b"}
     assert b"Traceback" not in errors
+
+
+def test_ctrl_c_ends_the_reading_of_a_long_prompt(abab_run, tmp_path):
+    """It once waited for the whole prompt, minutes for a megabyte."""
+    (tmp_path / "long.txt").write_text("ab" * 2_000_000, encoding="utf-8")
+    process = start_endless(abab_run.path, f"--prompt_path={tmp_path / 'long.txt'}")
+    while b"seed" not in process.stderr.readline():
+        pass
+    time.sleep(2)  # it reads
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=10)
+    assert (process.returncode, rest.strip()) == (0, b"")
+    assert b"Traceback" not in errors
+
+
+def test_a_prompt_that_is_not_utf_8_is_one_line(abab_run):
+    done = generate(abab_run.path, "--prompt=a\udcff", "--unknown=skip")
+    assert done.returncode == 1
+    assert done.stderr == b"generate: --prompt: expected utf-8, received 'a\\udcff'\n"
 
 
 def test_runs_of_one_vocabulary_write_together_and_others_are_told_apart(abab_run):
@@ -89,6 +114,7 @@ def test_runs_of_one_vocabulary_write_together_and_others_are_told_apart(abab_ru
         (["train", "--corpus=nowhere.txt"], "train: --corpus=nowhere.txt: expected a file", 1),
         (["train", "--resume", "--run_dir=/nowhere"], "train: --resume: expected a run", 1),
         (["generate", "--run_dir=/nowhere"], "generate: --run_dir=/nowhere: expected a run", 1),
+        (["generate", "--run_dir=tests,"], "generate: --run_dir: expected run folders between", 2),
         (["generate", "--temperature=nan"], "generate: --temperature: expected a finite", 2),
         (["generate", "--mirostat_tau=3", "--top_k=5"], "generate: --mirostat_tau: expected", 2),
         (["generate", "--prompt_path=/nowhere"], "generate: --prompt_path=/nowhere", 1),

@@ -69,7 +69,7 @@ def test_one_seed_gives_one_text_whatever_the_chunks(generator, monkeypatch, opt
     assert text_of(generator, length=300, seed=4, **options) != text
 
 
-@pytest.mark.parametrize("options", [{}, EVERY_FILTER, {"temperature": 0.0}])
+@pytest.mark.parametrize("options", [{}, EVERY_FILTER, {"temperature": 0.0}, {"mirostat_tau": 3.0}])
 def test_a_text_is_the_same_whatever_batch_it_shares(generator, options):
     prompts = ["This", "", "SPEAKER 3:\nThis is"]
     batch = generator.generate(prompts, num_samples=3, length=60, seed=5, **options)
@@ -256,13 +256,16 @@ def test_stop_ends_before_the_stop_string(generator):
     st.integers(1, 7),
     st.booleans(),
     st.booleans(),
+    st.text("ab\n", max_size=6),
 )
-@settings(deadline=None)
-def test_an_ending_never_leaks_whatever_the_chunks(text, stop, size, until_line, until_speaker):
+@settings(deadline=None, max_examples=300)
+def test_an_ending_never_leaks_whatever_the_chunks(
+    text, stop, size, until_line, until_speaker, prompt
+):
     """The expected end is found the slow way: the shortest prefix that ends in an ending."""
     vocabulary = Vocabulary("\nab")
     every = stopping.endings(stop, until_line, until_speaker)
-    stopper = stopping.Stopper(every, vocabulary)
+    stopper = stopping.Stopper(every, vocabulary, prompt)
     ids, nats = vocabulary.encode(text), np.arange(len(text), dtype=np.float32)
     pieces = [
         stopper.feed(ids[i : i + size], nats[i : i + size]) for i in range(0, len(text), size)
@@ -272,9 +275,17 @@ def test_an_ending_never_leaks_whatever_the_chunks(text, stop, size, until_line,
         (n, n - len(e.string), e.finish_reason)
         for n in range(len(text) + 1)
         for e in every
-        if text[:n].endswith(e.string)
-        and not (e.after_text and not text[: n - len(e.string)].strip("\n"))
+        if text[:n].endswith(e.string) and not e.after_text
     ]
+    if until_line:
+        lines = [n for n in range(1, len(text) + 1) if text[n - 1] == "\n" and text[:n].strip("\n")]
+        ends += [(n, n - 1, "stop") for n in lines]
+    if until_speaker:  # the prompt's last speech goes on
+        speech = prompt[prompt.rfind("\n\n") + 2 :] if "\n\n" in prompt else prompt
+        for n in range(1, len(text) + 1):
+            whole = (speech + text[:n]).lstrip("\n")
+            if whole.endswith("\n\n"):
+                ends.append((n, max(n - 2, 0), "stop"))
     _, expected, reason = min(ends, default=(0, len(text), None))
     assert "".join(piece for piece, _, _ in pieces) == text[:expected]
     np.testing.assert_array_equal(np.concatenate([n for _, n, _ in pieces]), nats[:expected])
@@ -301,7 +312,34 @@ def test_until_line_and_until_speaker_end_a_line_and_a_speech(generator):
     assert "\n\n" not in speech.text.strip("\n")
 
 
+def test_until_speaker_ends_the_prompt_s_speech(vocabulary):
+    """A network that writes line ends alone: the blank line after the prompt is the end."""
+    network = network_of(vocabulary)
+    end = vocabulary.encode("\n")[0]
+    network.get_layer("logits").bias.assign(1e9 * np.eye(vocabulary.size)[end])
+    generator = generation.Generator([network], vocabulary)
+
+    def written(prompt):
+        [result] = generator.generate(prompt, length=5, until_speaker=True)
+        [beam] = generator.generate(prompt, length=5, until_speaker=True, num_beams=2)
+        assert beam.text == result.text
+        return result.text, result.finish_reason
+
+    assert written("SPEAKER 3:\nThis is") == ("", "stop")
+    assert written("SPEAKER 3:\n") == ("", "stop")
+    assert written("This is.\n\n") == ("\n" * 5, "length")
+
+
 # Several networks
+
+
+def test_the_same_network_twice_is_that_network(vocabulary):
+    """Penalties divide logits: a mean of several must have the scale of one."""
+    network = network_of(vocabulary)
+    once, twice = (generation.Generator([network] * n, vocabulary) for n in (1, 2))
+    for options in ({"temperature": 0.0}, {"temperature": 0.7}):
+        options["repetition_penalty"] = 1.3
+        assert text_of(twice, length=80, **options) == text_of(once, length=80, **options)
 
 
 def test_an_ensemble_averages_probabilities(vocabulary):
@@ -320,48 +358,96 @@ def test_an_ensemble_averages_probabilities(vocabulary):
 # Beams
 
 
-def plain_beams(log_p_of, length, size):
-    """Every text there is, best first: feasible for three letters."""
-    texts = itertools.product(range(size), repeat=length)
-    return sorted(((sum(log_p_of(t)), t) for t in texts), reverse=True)
+START = np.log([0.5, 0.3, 0.2])
+CHAIN = np.log(np.array([[0.34, 0.33, 0.33], [0.1, 0.7, 0.2], [0.2, 0.2, 0.6]]))
 
 
-def test_beams_wide_enough_find_the_likeliest_text():
-    """A chain of three letters whose greedy start is a trap."""
-    start = np.log([0.5, 0.4, 0.1])
-    chain = np.log(np.array([[0.34, 0.33, 0.33], [0.9, 0.05, 0.05], [0.2, 0.2, 0.6]]))
-
-    def log_p_of(text):
-        return [start[text[0]], *(chain[a, b] for a, b in itertools.pairwise(text))]
+def chain_search(width, length, penalty=1.0, find_end=lambda ids: None, start=START, chain=CHAIN):
+    """Beam search over a Markov chain."""
 
     def step(ids, state, parents):
-        return chain[ids], state
+        return (chain[ids], chain[ids]), state
 
-    def no_end(ids):
-        return None
-
-    every = plain_beams(log_p_of, 4, 3)
-    found = beam_search.search(step, start[None], [], 27, 4, no_end)
-    assert [b.ids for b in found[:3]] == [t for _, t in every[:3]]
-    assert sum(found[0].nats) == pytest.approx(every[0][0])
-    [greedy] = beam_search.search(step, start[None], [], 1, 4, no_end)
-    assert sum(greedy.nats) < every[0][0]
+    return beam_search.search(
+        step, (start[None], start[None]), [], width, length, find_end, penalty
+    )
 
 
-def test_the_length_penalty_decides_between_short_and_long():
-    log_p = np.log(np.array([[0.45, 0.55]]))
+def chain_nats(text, start=START, chain=CHAIN):
+    return [start[text[0]], *(chain[a, b] for a, b in itertools.pairwise(text))]
 
-    def step(ids, state, parents):
-        return np.log(np.tile([[0.45, 0.55]], (len(ids), 1))), state
 
-    def ends(ids):  # id 0 ends a text
-        return (len(ids) - 1, "stop") if ids[-1] == 0 else None
+def ends_at_0(ids):
+    return (len(ids) - 1, "stop") if ids[-1] == 0 else None
 
-    def best(penalty):
-        return beam_search.search(step, log_p, [], 4, 6, ends, penalty)[0]
 
-    assert best(0.0).ids == (0,)
-    assert best(2.0).ids == (1,) * 6
+@pytest.mark.parametrize("penalty", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("find_end", [lambda ids: None, ends_at_0])
+def test_beams_wide_enough_find_the_best_of_all_texts(penalty, find_end):
+    """Every text of a chain of three letters, those that end early among them."""
+    length, every = 5, set()
+    for text in itertools.product(range(3), repeat=length):
+        ends = [n for n in range(1, length + 1) if find_end(text[:n])]
+        every.add(text[: min(ends, default=length)])
+    expected = sorted(every, key=lambda t: sum(chain_nats(t)) / len(t) ** penalty, reverse=True)
+    found = chain_search(3**length, length, penalty, find_end)
+    assert len(found) == len(every)
+    for beam, text in zip(found, expected, strict=True):
+        score = sum(chain_nats(text)) / len(text) ** penalty
+        assert beam.score(penalty) == pytest.approx(score)
+        assert beam.finish_reason == ("stop" if find_end(beam.ids) else "length")
+
+
+def plain_beams(width, length, penalty):
+    """With texts that end at 0: the definition, with lists."""
+    alive, ended = [()], []
+    for _ in range(length):
+        every = [(*text, i) for text in alive for i in range(3)]
+        every.sort(key=lambda t: sum(chain_nats(t)), reverse=True)
+        going = [t for t in every if t[-1] != 0][:width]
+        worst = sum(chain_nats(going[-1]))
+        ended += [t for t in every if t[-1] == 0 and sum(chain_nats(t)) > worst]
+        alive = going
+    every = sorted(
+        ended + alive, key=lambda t: sum(chain_nats(t)) / len(t) ** penalty, reverse=True
+    )
+    return every[:width]
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0, 1.5])
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_narrow_beams_are_the_plain_version(width, penalty):
+    found = chain_search(width, 7, penalty, ends_at_0)
+    assert [beam.ids for beam in found] == plain_beams(width, 7, penalty)
+
+
+def test_texts_that_end_at_once_do_not_crowd_out_the_best():
+    """Two likely ends once filled both beams, and a text ten times as good was never seen."""
+    start = np.log([0.4, 0.35, 0.25])
+    chain = np.log([[1 / 3] * 3, [1 / 3] * 3, [1e-9, 1e-9, 1 - 2e-9]])
+
+    def ends(ids):
+        return (len(ids) - 1, "stop") if ids[-1] < 2 else None
+
+    best = chain_search(2, 10, 1.0, ends, start, chain)[0]
+    assert best.ids == (2,) * 10
+
+
+def test_texts_that_differ_in_their_ending_alone_are_one(generator):
+    stop = list(" ',\n.!?")
+    found = generator.generate("This", num_beams=6, num_samples=6, length=5, stop=stop)
+    assert len({result.text for result in found}) == len(found)
+
+
+def test_penalties_count_for_beams(generator):
+    [plain] = generator.generate("This", num_beams=3, length=40)
+    [result] = generator.generate("This", num_beams=3, length=40, no_repeat_ngram=2)
+    pairs = [a + b for a, b in itertools.pairwise("This" + result.text)]
+    assert len(set(pairs)) == len(pairs)
+    assert result.text != plain.text
+    scored = generator.score(result.text, start=generator.read("This"))
+    np.testing.assert_allclose(result.log_probabilities, scored, atol=1e-4)
+    assert generator.generate("This", num_beams=3, length=40, presence_penalty=9.0) != [plain]
 
 
 def test_beams_are_likelier_than_greedy_and_stop(generator):
@@ -407,3 +493,42 @@ def test_an_unknown_sampling_option_is_an_error(generator):
     with pytest.raises(TypeError, match="top_z"):
         generator.generate("This", top_z=1)
     assert set(sampling.NEUTRAL) >= set(EVERY_FILTER)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_samples": 0}, "--num_samples: expected at least 1"),
+        ({"num_beams": 0}, "--num_beams: expected at least 1"),
+        ({"length": 3.5}, "--length: expected a value of type int"),
+        ({"length": -5}, "--length: expected at least -1"),
+        ({"length": -1}, "--length: expected at least 0, received -1"),
+        ({"length_penalty": float("nan")}, "--length_penalty: expected a finite number"),
+        ({"length_penalty": 2000.0}, "--length_penalty: expected at most 10"),
+        ({"seed": -1}, "--seed: expected at least 0"),
+        ({"unknown": "foo"}, "--unknown: expected one of error, skip, nearest"),
+    ],
+)
+def test_the_functions_keep_the_bounds_of_the_flags(generator, options, message):
+    with pytest.raises(UsageError, match=message):
+        generator.generate("This", **options)
+
+
+def test_numbers_of_numpy_and_a_single_stop_string_are_taken(generator):
+    text = text_of(generator, temperature=0.5, top_k=5)
+    assert text_of(generator, temperature=np.float64(0.5), top_k=np.int64(5)) == text
+    stop = text[10:13]
+    assert text_of(generator, temperature=0.5, top_k=5, stop=stop) == text[: text.index(stop)]
+
+
+def test_a_stream_is_one_text(generator):
+    with pytest.raises(UsageError, match="--num_samples: expected 1"):
+        next(generator.stream("This", num_samples=2))
+    with pytest.raises(UsageError, match="k: expected at least 1, received -1"):
+        generator.next_characters("This", k=-1)
+
+
+def test_a_score_leaves_the_state_alone(generator):
+    state = generator.read("This")
+    generator.score("is")
+    assert generator.state is state

@@ -53,6 +53,13 @@ def test_a_prompt_with_unknown_characters_names_them_and_their_places():
         prepare_text("aébéx", vocabulary)
 
 
+def test_an_unknown_id_is_read_where_nothing_else_was_asked_for():
+    vocabulary = Vocabulary.from_text("abcde", unknown_id=True)
+    prepared = {p: prepare_text("aéxb☃", vocabulary, p) for p in ("error", "skip", "nearest")}
+    assert prepared == {"error": "aéxb☃", "skip": "ab", "nearest": "aexb☃"}
+    assert vocabulary.encode(prepared["nearest"])[2] == vocabulary.unknown_id
+
+
 def test_skip_leaves_unknown_characters_out():
     assert prepare_text("aébéx", Vocabulary.from_text("abc"), "skip") == "ab"
 

@@ -85,14 +85,15 @@ def find(run: runs.Run, network, options: dict) -> Subject:
     vocabulary = run.read_vocabulary()
     corpus = _corpus(run, needed=not options["text_path"] or options["adapt"])
     every = {} if corpus is None else {split: getattr(corpus, split) for split in corpora.SPLITS}
-    known = {split: prepare_text(text, vocabulary, "skip") for split, text in every.items()}
+    # As in training: left out, but where the vocabulary has an id for them.
+    policy = "error" if vocabulary.has_unknown_id else "skip"
+    known = {split: prepare_text(text, vocabulary, policy) for split, text in every.items()}
     changed = {split: len(every[split]) - len(text) for split, text in known.items()}
     if options["text_path"]:
         text = _read_text(run, options)
         name = f"--text_path={options['text_path']}"
         texts = {"text": prepare_text(text, vocabulary, options["unknown"], name)}
-        missing = {} if vocabulary.has_unknown_id else vocabulary.unknown_characters(text)
-        changed["text"] = sum(map(len, missing.values()))
+        changed["text"] = _num_unknown(text, vocabulary) - _num_unknown(texts["text"], vocabulary)
         if not texts["text"]:
             raise UserError(f"{name}: expected text, received none")
     else:
@@ -119,6 +120,10 @@ def find(run: runs.Run, network, options: dict) -> Subject:
         ids.get("train"),
         ids.get("validation"),
     )
+
+
+def _num_unknown(text: str, vocabulary: Vocabulary) -> int:
+    return sum(map(len, vocabulary.unknown_characters(text).values()))
 
 
 def _places(text: str, vocabulary: Vocabulary) -> np.ndarray:
