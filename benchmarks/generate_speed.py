@@ -68,9 +68,9 @@ def measure_ours(units, layers, streams, options=None) -> dict:
     vocabulary = Vocabulary("".join(CHARACTERS))
     network = model.build(vocabulary.size, units=units, num_layers=layers)
     generator = generation.Generator([network], vocabulary)
-    options = {"length": -1, "temperature": TEMPERATURE, **(options or {})}
-    asked = generation._Asked.from_options(**options)
-    pieces = generator._pieces(["a"], streams, asked)
+    options = {"num_samples": streams, "temperature": TEMPERATURE, **(options or {})}
+    asked = generation._Asked.from_options(length=-1, **options)
+    pieces = generator._pieces(["a"], asked)
     next(pieces)  # the first chunk is a small one
     return timed(lambda: next(pieces), drawing.CHUNK_CHARS * streams)
 

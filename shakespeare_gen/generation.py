@@ -124,13 +124,7 @@ class Generator:
         self.state = self._state_after(prompt, unknown, start, check)
         return self.state
 
-    def _state_after(
-        self,
-        prompt: str,
-        unknown: str = "error",
-        start: State | None = None,
-        check: Callable[[], None] = lambda: None,
-    ) -> State:
+    def _state_after(self, prompt: str, unknown: str, start: State | None, check) -> State:
         state = start
         for ids, logits, tensors in self._read(prompt, unknown, start):
             recent = state.recent if state else np.zeros((1, 0), np.int32)
@@ -159,7 +153,7 @@ class Generator:
         than `error` they are those of `vocabulary.prepare_text(text, …)`, which may have
         more or fewer characters.
         """
-        state = start or self._state_after("")
+        state = start or self._state_after("", unknown, None, lambda: None)
         logits, found = state.logits, []
         for ids, after, _ in self._read(text, unknown, state):
             before = np.concatenate([np.asarray(logits), np.asarray(after)[0, :-1]])
