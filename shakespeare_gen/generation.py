@@ -76,11 +76,12 @@ class _Asked:
         options = {k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()}
         stop = options.get("stop", ())
         options["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
-        if options.setdefault("seed", 0) < 0:
-            raise UsageError(f"--seed: expected at least 0, received {options['seed']}")
+        options.setdefault("seed", 0)
         config.LoadConfig(unknown=unknown)
         fields = {field.name for field in dataclasses.fields(config.GenerationConfig)}
         generation = config.GenerationConfig(**{k: options[k] for k in options.keys() & fields})
+        if generation.seed < 0:
+            raise UsageError(f"--seed: expected at least 0, received {generation.seed}")
         sampling_options = {k: options[k] for k in options.keys() - fields}
         return cls(
             generation,
