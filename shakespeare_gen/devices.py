@@ -104,7 +104,7 @@ def _left_out(package: str):
 
 @contextlib.contextmanager
 def _no_garbage():
-    """Importing TensorFlow makes a million objects that all stay.
+    """Importing TensorFlow makes half a million objects that all stay.
 
     Looking among them for garbage, again and again, is a quarter of the import; frozen, they
     aren't looked at later either.

@@ -131,7 +131,7 @@ class Beams:
 
     def _scores(self, logits, recent, values, n) -> tuple:
         """The networks' own log-probabilities [N, V], and those that penalties leave."""
-        left = sampling.look_back(logits + self.barred, recent, _options(values, n))
+        left = sampling.lower_repeats(logits + self.barred, recent, _options(values, n))
         return tf.nn.log_softmax(logits) + self.barred, tf.nn.log_softmax(left)
 
 

@@ -236,8 +236,11 @@ class Generator:
         states = [self.read(prompt, asked.unknown, asked.start) for prompt in prompts]
         state = self._batch(states, num_samples)
         keys = [(seed, i) for _ in prompts for i in range(num_samples)]
-        before = [self._text_of(row) for row in state.recent]
-        stoppers = [stopping.Stopper(asked.endings, self.vocabulary, text) for text in before]
+        stoppers = [
+            stopping.Stopper(asked.endings, self.vocabulary, text)
+            for text in (self._text_of(state.recent[0]) for state in states)
+            for _ in range(num_samples)
+        ]
         read = (state.logits, state.tensors, state.recent)
         length = asked.generation.length
         for ids, log_p in self._drawer.chunks(*read, keys, length, asked.sampling):

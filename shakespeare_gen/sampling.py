@@ -77,7 +77,7 @@ def sample(logits, uniform, options: dict[str, Any], recent=None, surprise=None)
     Returns:
       ids, int32 [B], and the next `surprise`.
     """
-    logits = look_back(logits, recent, options)
+    logits = lower_repeats(logits, recent, options)
     if "temperature" not in options:
         return tf.argmax(logits, axis=-1, output_type=tf.int32), surprise
     # Less the largest first, so that a tiny temperature can't overflow.
@@ -103,7 +103,7 @@ def draw(logits, uniform):
     return tf.reduce_sum(tf.cast(cumulative <= place, tf.int32), axis=-1)
 
 
-def look_back(logits, recent, options: dict[str, Any]):
+def lower_repeats(logits, recent, options: dict[str, Any]):
     """Logits [B, V] after the penalties of `options` on the ids of `recent` [B, W]."""
     if any(name in options for name in PENALTIES):
         logits = penalise(logits, recent, options)

@@ -120,6 +120,8 @@ def prepare_text(
     Raises:
       UserError: names the characters that stay unknown, and their positions.
     """
+    if unknown == "error" and vocabulary.has_unknown_id:
+        return text
     missing = vocabulary.unknown_characters(text)
     if unknown == "skip":
         return "".join(c for c in text if c not in missing)
@@ -132,7 +134,7 @@ def prepare_text(
         }
         if not missing or vocabulary.has_unknown_id:
             return "".join(c if c in missing else folded.get(c, c) for c in text)
-    if missing and not vocabulary.has_unknown_id:
+    if missing:
         ways = "--unknown=skip" if unknown == "nearest" else "--unknown=nearest or --unknown=skip"
         raise UserError(f"{name}: {_unknown_message(missing)}; try {ways}")
     return text

@@ -76,7 +76,7 @@ def test_endless_text_ends_cleanly(abab_run, number, code):
 
 
 def test_ctrl_c_ends_the_reading_of_a_long_prompt(abab_run, tmp_path):
-    """It once waited for the whole prompt, minutes for a megabyte."""
+    """It once waited for the whole prompt, a minute for a megabyte."""
     (tmp_path / "long.txt").write_text("ab" * 2_000_000, encoding="utf-8")
     process = start_endless(abab_run.path, f"--prompt_path={tmp_path / 'long.txt'}")
     while b"seed" not in process.stderr.readline():

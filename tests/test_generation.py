@@ -447,7 +447,8 @@ def test_penalties_count_for_beams(generator):
     assert result.text != plain.text
     scored = generator.score(result.text, start=generator.read("This"))
     np.testing.assert_allclose(result.log_probabilities, scored, atol=1e-4)
-    assert generator.generate("This", num_beams=3, length=40, presence_penalty=9.0) != [plain]
+    [lowered] = generator.generate("This", num_beams=3, length=40, presence_penalty=9.0)
+    assert lowered.text != plain.text
 
 
 def test_beams_are_likelier_than_greedy_and_stop(generator):
