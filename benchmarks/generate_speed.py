@@ -62,14 +62,14 @@ def measure_ours(units, layers, streams, options=None) -> dict:
     from shakespeare_gen import devices
 
     devices.start(single_stream=streams == 1)
-    from shakespeare_gen import drawing, generation, model
+    from shakespeare_gen import drawing, generation, model, request
     from shakespeare_gen.vocabulary import Vocabulary
 
     vocabulary = Vocabulary("".join(CHARACTERS))
     network = model.build(vocabulary.size, units=units, num_layers=layers)
     generator = generation.Generator([network], vocabulary)
     options = {"num_samples": streams, "temperature": TEMPERATURE, **(options or {})}
-    asked = generation._Asked.from_options(length=-1, **options)
+    asked = request.Request.from_options(length=-1, **options)
     pieces = generator._pieces(["a"], asked)
     next(pieces)  # the first chunk is a small one
     return timed(lambda: next(pieces), drawing.CHUNK_CHARS * streams)

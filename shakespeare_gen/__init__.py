@@ -8,7 +8,7 @@ The house, from values up to commands; imports point up this list only:
     corpora, vocabulary, windows              text -> ids -> batches
     devices, layers, model, metrics, sampling numbers
     stepping, beam_search, drawing,           writing
-    stopping, generation
+    stopping, request, generation
     evaluation, inspection                    how good a model is, what a text is like
     plotting, report                          pictures, tables, a page
     atomic, runs, checkpoints, run_card,      the run folder

@@ -23,6 +23,7 @@ import tensorflow as tf
 from shakespeare_gen import beam_search, config, stopping
 from shakespeare_gen.drawing import Beams, Drawer
 from shakespeare_gen.errors import UsageError
+from shakespeare_gen.request import Request
 from shakespeare_gen.stepping import Reader
 from shakespeare_gen.vocabulary import Vocabulary, prepare_text
 
@@ -56,40 +57,6 @@ class Result:
     text: str
     finish_reason: str
     log_probabilities: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class _Asked:
-    """What a text was asked to be, its bounds checked."""
-
-    generation: config.GenerationConfig
-    sampling: dict[str, Any]
-    endings: list[stopping.Ending]
-    unknown: str
-    start: State | None
-
-    @classmethod
-    def from_options(
-        cls, unknown: str = "error", start: State | None = None, **options
-    ) -> "_Asked":
-        """`options`: fields of `config.GenerationConfig` and `config.SamplingConfig`."""
-        options = {k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()}
-        stop = options.get("stop", ())
-        options["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
-        options.setdefault("seed", 0)
-        config.LoadConfig(unknown=unknown)
-        fields = {field.name for field in dataclasses.fields(config.GenerationConfig)}
-        generation = config.GenerationConfig(**{k: options[k] for k in options.keys() & fields})
-        if generation.seed < 0:
-            raise UsageError(f"--seed: expected at least 0, received {generation.seed}")
-        sampling_options = {k: options[k] for k in options.keys() - fields}
-        return cls(
-            generation,
-            dataclasses.asdict(config.SamplingConfig(**sampling_options)),
-            stopping.endings(generation.stop, generation.until_line, generation.until_speaker),
-            unknown,
-            start,
-        )
 
 
 class Generator:
@@ -189,7 +156,7 @@ class Generator:
           length_penalty: what beams divide by, see `beam_search`.
           **options: as in `stream`.
         """
-        asked = _Asked.from_options(**options)
+        asked = Request.from_options(**options)
         num_samples, num_beams = asked.generation.num_samples, asked.generation.num_beams
         if asked.generation.length < 0:
             raise UsageError(
@@ -223,14 +190,14 @@ class Generator:
           start: a `State` to continue from; None: nothing was read.
           **sampling_options: see `config.SamplingConfig`.
         """
-        asked = _Asked.from_options(**options)
+        asked = Request.from_options(**options)
         for name in ("num_samples", "num_beams"):
             if getattr(asked.generation, name) != 1:
                 raise UsageError(f"--{name}: expected 1, for a stream is one text")
         for [(piece, _, _)] in self._pieces([prompt], asked):
             yield piece
 
-    def _pieces(self, prompts: Sequence[str], asked: "_Asked") -> Iterator[list[tuple]]:
+    def _pieces(self, prompts: Sequence[str], asked: Request) -> Iterator[list[tuple]]:
         """For every text the next piece, its log-probabilities and why it ended, or None."""
         seed, num_samples = asked.generation.seed, asked.generation.num_samples
         states = [self.read(prompt, asked.unknown, asked.start) for prompt in prompts]
@@ -268,7 +235,7 @@ class Generator:
     def _text_of(self, recent: np.ndarray) -> str:
         return self.vocabulary.decode(recent[recent >= 0])
 
-    def _search(self, prompt: str, asked: "_Asked") -> list[Result]:
+    def _search(self, prompt: str, asked: Request) -> list[Result]:
         """The likeliest texts; the seed doesn't matter."""
         options = asked.generation
         if options.num_samples > options.num_beams:

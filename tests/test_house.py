@@ -35,6 +35,7 @@ ORDER = (
     "beam_search",
     "drawing",
     "stopping",
+    "request",
     "generation",
     "evaluation",
     "inspection",
@@ -95,7 +96,7 @@ def test_absl_flags_has_one_importer():
 
 def test_config_is_for_commands_runs_and_the_bounds_of_sampling():
     users = {concern(p) for p in MODULES if "config" in imports(p)}
-    assert users == {"cli", "flag_tables", "experiment", "generation", "runs", *COMMANDS}
+    assert users == {"cli", "flag_tables", "experiment", "generation", "request", "runs", *COMMANDS}
 
 
 @pytest.mark.parametrize("path", FLAG_FILES, ids=lambda p: p.name)
