@@ -9,6 +9,7 @@ input, forget, candidate, output.
   where products are narrower.
 - The loop backwards keeps only dz; the weights' gradient is one product of
   [D + 1 + U, T B] with [T B, 4 U] after it.
+- A row of gates ends in a few zeros, `seam.PADDING`, so that rows don't share cache sets.
 """
 
 import keras
@@ -49,7 +50,7 @@ def lstm(x, h, c, kernel, recurrent_kernel, bias):
     num_steps = tf.shape(x)[1]
     dtype, c_dtype, wide = x.dtype, c.dtype, seam.wide_type(x.dtype)
     halves = tf.cast(tf.repeat([0.5, 0.5, 1.0, 0.5], units), dtype)
-    weights = tf.concat([kernel, bias[None], recurrent_kernel], 0) * halves
+    weights = seam.padded(tf.concat([kernel, bias[None], recurrent_kernel], 0) * halves)
     # The product with a transposed right side is the faster one; transposed once a batch.
     weights_transposed = tf.transpose(weights)
     x = seam.time_major(seam.with_ones(x))
@@ -73,7 +74,7 @@ def lstm(x, h, c, kernel, recurrent_kernel, bias):
     width = features + 1 + units
     c = tf.cast(c, wide)
     recorded = [seam.history(num_steps, h, width)]
-    recorded += [seam.history(num_steps, c, n) for n in (4 * units, units, units)]
+    recorded += [seam.history(num_steps, c, n) for n in (weights.shape[1], units, units)]
     h, c, inputs, gates, cells, tanh_cells, outputs = seam.forward_loop(
         num_steps, step, (h, c, *recorded, seam.history(num_steps, h, units))
     )
@@ -92,10 +93,11 @@ def lstm(x, h, c, kernel, recurrent_kernel, bias):
         d_h, d_c, d_gates = seam.backward_loop(
             num_steps,
             step,
-            (d_h, tf.cast(d_c, wide), seam.history(num_steps, d_h, 4 * units)),
+            (d_h, tf.cast(d_c, wide), seam.history(num_steps, d_h, weights.shape[1])),
         )
-        d_gates = seam.rows(d_gates, 4 * units)
-        d_weights = tf.matmul(seam.rows(inputs, width), d_gates, transpose_a=True) * halves
+        d_gates = seam.rows(d_gates, weights.shape[1])
+        d_weights = tf.matmul(seam.rows(inputs, width), d_gates, transpose_a=True)
+        d_weights = d_weights[:, : -seam.PADDING] * halves
         d_x = tf.matmul(d_gates, weights[:features], transpose_b=True)
         d_x = seam.time_major(tf.reshape(d_x, [num_steps, -1, features]))
         d_kernel, d_bias, d_recurrent = tf.split(d_weights, [features, 1, units])
@@ -105,17 +107,17 @@ def lstm(x, h, c, kernel, recurrent_kernel, bias):
 
 
 def _forward(gate, c):
-    """gate [B, 4 U], tanh of the halved pre-activations -> h, c, tanh(c)."""
-    i, f, g, o = tf.split(gate, 4, 1)
+    """gate [B, 4 U + padding], tanh of the halved pre-activations -> h, c, tanh(c)."""
+    i, f, g, o, _ = seam.split(gate, 4)
     new_c = 0.5 * ((f + 1) * c + (i + 1) * g)
     tanh_c = tf.tanh(new_c)
     return 0.5 * (o + 1) * tanh_c, new_c, tanh_c
 
 
 def _backward(gate, tanh_c, c, d_h, d_c):
-    """Gradients of h and c [B, U] -> of the halved pre-activations [B, 4 U], of the c before."""
-    i, f, g, o = tf.split(gate, 4, 1)
+    """Gradients of h and c [B, U] -> of the halved pre-activations, of the c before."""
+    i, f, g, o, zeros = seam.split(gate, 4)
     half = 0.5 * d_h
     half_d_c = 0.5 * (d_c + half * (o + 1) * (1 - tanh_c * tanh_c))
-    d = tf.concat([half_d_c * g, half_d_c * c, half_d_c * (i + 1), half * tanh_c], 1)
+    d = tf.concat([half_d_c * g, half_d_c * c, half_d_c * (i + 1), half * tanh_c, zeros], 1)
     return d * (1 - gate * gate), half_d_c * (f + 1)
