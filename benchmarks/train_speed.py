@@ -4,8 +4,9 @@
     python benchmarks/train_speed.py --grid=calls    several steps in one call
     python benchmarks/train_speed.py --grid=full     hours; goes on where it was ended
 
-Every measurement is a process of its own, contenders alternate round by round,
-and only steady steps count: the first ones are left out. The same model
+Every contender is a process of its own that trains only while it is its turn; turns
+of a few seconds alternate round by round, so that all see the same minutes of a noisy
+machine. Only steady steps count: the first ones are left out. The same model
 (Embedding 64, recurrent layers, Dense), data, AdamW and clipping by global norm
 1.0 for all. Machines are noisy: read the ratios, which are of medians over rounds
 taken in turn. Sizes that are done are kept in benchmarks/results.json, from which
@@ -13,6 +14,7 @@ benchmarks/RESULTS.md is written; `--again` measures them anew.
 """
 
 import argparse
+import ast
 import itertools
 import json
 import os
@@ -20,13 +22,14 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # runs from a clone, installed or not
 WARM_STEPS, MIN_STEPS, MIN_SECONDS = 3, 5, 3.0
-# Where a step takes many seconds, fewer of them tell as much.
-LONG_WARM_SECONDS, LONG_SECONDS = 10.0, 20.0
+# Where a step takes many seconds, fewer of them tell as much, and caches are warm at its start.
+LONG_STEP_SECONDS, LONG_SECONDS = 2.0, 10.0
 VOCABULARY_SIZE, EMBEDDING_SIZE = 65, 64
 HEADLINE = (512, 1, 64, 100)  # units, layers, batch, window
 DEFAULT = [(512, 1, 128, 100), (512, 1, 256, 100), (256, 1, 64, 100)]  # and the headline
@@ -63,40 +66,65 @@ def batches(batch_size: int, window_chars: int):
     return np.random.default_rng(0).integers(0, VOCABULARY_SIZE, shape).astype("int32")
 
 
-def measure_keras_model(make_model, ids, steps_per_call: int = 1) -> dict:
-    """Fits `make_model()` on `ids` until enough steady calls are timed."""
+class Turns:
+    """A training's side of the alternation: it stands still until it is asked for a round.
+
+    A line on standard input asks for a round, whose median seconds a step are answered in a line
+    of JSON; the end of the input ends the training.
+    """
+
+    def __init__(self) -> None:
+        self.first_step_seconds = 0.0
+        self.ends: list[float] = []
+        self.is_ready = False
+
+    def goes_on(self) -> bool:
+        """Called at each step's end; whether to take another step."""
+        self.ends.append(time.perf_counter())
+        if not self.first_step_seconds:
+            self.first_step_seconds = time.time() - float(os.environ["BENCH_START"])
+        steps = [after - before for before, after in itertools.pairwise(self.ends)]
+        if not self.is_ready:
+            self.is_ready = len(steps) >= WARM_STEPS or sum(steps) > LONG_SECONDS
+            return self._answers({"ready": True}) if self.is_ready else True
+        enough = len(steps) >= MIN_STEPS and sum(steps) > MIN_SECONDS
+        if not (enough or sum(steps) > LONG_SECONDS):
+            return True
+        return self._answers({"step_seconds": statistics.median(steps)})
+
+    def _answers(self, found: dict) -> bool:
+        print(json.dumps(found), flush=True)
+        asked = sys.stdin.readline()
+        is_long = self.ends[-1] - self.ends[-2] > LONG_STEP_SECONDS
+        # The first step after the others' turns is not counted, unless a step is long.
+        self.ends = [time.perf_counter()] if is_long else []
+        return bool(asked)
+
+
+def train_keras_model(make_model, ids, turns: Turns, steps_per_call: int = 1) -> dict:
+    """Fits `make_model()` on `ids` for as long as rounds are asked for."""
     import keras
     import tensorflow as tf
 
     class Clock(keras.callbacks.Callback):
-        ends: list[float] = []  # noqa: RUF012
-
         def on_train_batch_end(self, batch, logs=None):
-            self.ends.append(time.perf_counter())
-            if steady(self.ends)[1]:
-                self.model.stop_training = True
+            self.model.stop_training = not turns.goes_on()
 
     model = make_model()
     optimizer = keras.optimizers.AdamW(0.002, weight_decay=0.01, global_clipnorm=1.0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, jit_compile=False, steps_per_execution=steps_per_call)
     inputs, targets = tf.constant(ids[:, :-1]), tf.constant(ids[:, 1:])
-    data = tf.data.Dataset.range(10_000).map(lambda _: (inputs, targets))
-    clock = Clock()
-    model.fit(data, verbose=0, callbacks=[clock], shuffle=False)
-    return {"ends": clock.ends, "parameters": model.count_params()}
+    data = tf.data.Dataset.range(10_000).map(lambda _: (inputs, targets)).repeat()
+    model.fit(
+        data, verbose=0, callbacks=[Clock()], shuffle=False, epochs=1_000, steps_per_epoch=10_000
+    )
+    return {"parameters": model.count_params(), "steps_per_call": steps_per_call}
 
 
-def steady(ends: list[float]) -> tuple[list[float], bool]:
-    """Seconds of the steps after the warm-up, and whether they are enough."""
-    steps = [after - before for before, after in itertools.pairwise(ends)]
-    warm = next((i for i in range(len(steps)) if sum(steps[:i]) > LONG_WARM_SECONDS), len(steps))
-    steps = steps[min(warm, WARM_STEPS) :]
-    many = len(steps) >= MIN_STEPS and sum(steps) > MIN_SECONDS
-    return steps, many or sum(steps) > LONG_SECONDS
-
-
-def measure_ours(units, layers, batch, window, precision, cell="lstm", steps_per_call=1) -> dict:
+def train_ours(
+    turns, units, layers, batch, window, precision, cell="lstm", steps_per_call=1
+) -> dict:
     """Our network and training model, as `train` builds them."""
     from shakespeare_gen import devices
 
@@ -117,11 +145,10 @@ def measure_ours(units, layers, batch, window, precision, cell="lstm", steps_per
         )
         return model.TrainingModel(network)
 
-    found = measure_keras_model(make_model, batches(batch, window), steps_per_call)
-    return {**found, "steps_per_call": steps_per_call}
+    return train_keras_model(make_model, batches(batch, window), turns, steps_per_call)
 
 
-def measure_keras(units, layers, batch, window) -> dict:
+def train_keras(turns, units, layers, batch, window) -> dict:
     """Stock `keras.layers.LSTM` under `fit`."""
     import keras
 
@@ -132,10 +159,10 @@ def measure_keras(units, layers, batch, window) -> dict:
             x = keras.layers.LSTM(units, return_sequences=True)(x)
         return keras.Model(ids, keras.layers.Dense(VOCABULARY_SIZE)(x))
 
-    return measure_keras_model(make_model, batches(batch, window))
+    return train_keras_model(make_model, batches(batch, window), turns)
 
 
-def measure_torch(units, layers, batch, window, precision="float32") -> dict:
+def train_torch(turns, units, layers, batch, window, precision="float32") -> dict:
     """`torch.nn.LSTM` in an eager loop, all threads; bfloat16 under autocast."""
     import torch
 
@@ -153,8 +180,7 @@ def measure_torch(units, layers, batch, window, precision="float32") -> dict:
     model = Model()
     optimizer = torch.optim.AdamW(model.parameters(), 0.002, weight_decay=0.01)
     ids = torch.from_numpy(batches(batch, window).astype("int64"))
-    ends: list[float] = []
-    while not steady(ends)[1]:
+    while True:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
             logits = model(ids[:, :-1])
         loss = torch.nn.functional.cross_entropy(
@@ -164,61 +190,83 @@ def measure_torch(units, layers, batch, window, precision="float32") -> dict:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        ends.append(time.perf_counter())
-    return {"ends": ends, "parameters": sum(p.numel() for p in model.parameters())}
+        if not turns.goes_on():
+            return {"parameters": sum(p.numel() for p in model.parameters()), "steps_per_call": 1}
 
 
 def child(kind: str, size: list[int], options: dict) -> None:
-    """One measurement; prints one JSON line."""
-    measure = {"ours": measure_ours, "keras": measure_keras, "torch": measure_torch}[kind]
-    found = measure(*size, **options)
-    ends = found.pop("ends")
-    seconds = statistics.median(steady(ends)[0]) / found.pop("steps_per_call", 1)
-    found["characters_per_second"] = size[2] * size[3] / seconds
-    found["first_step_seconds"] = time.time() - float(os.environ["BENCH_START"])
-    found["first_step_seconds"] -= time.perf_counter() - ends[0]
+    """One contender's process: a line of JSON for each round, then one for all of them."""
+    train = {"ours": train_ours, "keras": train_keras, "torch": train_torch}[kind]
+    turns = Turns()
+    found = train(turns, *size, **options)
+    found["first_step_seconds"] = turns.first_step_seconds
     # Not `ru_maxrss`, which begins with what the parent had.
     status = pathlib.Path("/proc/self/status").read_text("utf-8")
     found["peak_mib"] = int(status.split("VmHWM:")[1].split()[0]) / 1024
-    print(json.dumps(found))
+    print(json.dumps(found), flush=True)
 
 
-def run_child(contender: str, size: tuple) -> dict:
-    """Starts the process of one measurement and reads its line."""
-    options = dict(CONTENDERS[contender])
-    kind = options.pop("kind")
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "BENCH_START": str(time.time())}
-    environment["PYTHONPATH"] = str(HERE.parent)
-    if kind == "keras":  # as TensorFlow comes, or with the switch we set
-        environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
-        if onednn := options.pop("onednn", None):
-            environment["TF_ENABLE_ONEDNN_OPTS"] = onednn
-    command = [sys.executable, __file__, "--child", kind, json.dumps(size), json.dumps(options)]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=1800, check=False
-    )
-    if done.returncode:
-        return {"error": done.stderr.strip().splitlines()[-1][:200]}
-    return json.loads(done.stdout.splitlines()[-1])
+class Contender:
+    """A child process, from the outside. An error of its own ends it, and is kept."""
+
+    def __init__(self, name: str, size: tuple) -> None:
+        options = dict(CONTENDERS[name])
+        kind = options.pop("kind")
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(HERE.parent)}
+        environment["BENCH_START"] = str(time.time())
+        if kind == "keras":  # as TensorFlow comes, or with the switch we set
+            environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
+            if onednn := options.pop("onednn", None):
+                environment["TF_ENABLE_ONEDNN_OPTS"] = onednn
+        command = [sys.executable, __file__, "--child", kind, json.dumps(size), json.dumps(options)]
+        self.errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 the child's
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=pipe, stdout=pipe, stderr=self.errors, text=True
+        )
+        self.error = ""
+        self.step_seconds: list[float] = []
+        self._read()
+
+    def take_turn(self) -> None:
+        """One round."""
+        if not self.error:
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+            self.step_seconds += [s for s in [self._read().get("step_seconds")] if s]
+
+    def result(self, size: tuple) -> dict:
+        """Ends the process; medians over the rounds."""
+        self.process.stdin.close()
+        found = {} if self.error else self._read()
+        self.process.wait()
+        if self.error:
+            return {"error": self.error}
+        seconds = statistics.median(self.step_seconds) / found.pop("steps_per_call")
+        return {"characters_per_second": size[2] * size[3] / seconds, **found}
+
+    def _read(self) -> dict:
+        if line := self.process.stdout.readline():
+            return json.loads(line)
+        code = self.process.wait()
+        self.errors.seek(0)
+        self.error = f"exit code {code}: {self.errors.read().strip().splitlines()[-1:]}"[:200]
+        return {}
 
 
-def measure_size(size: tuple, contenders: list[str], rounds: int) -> dict[str, dict]:
+def measure_size(size: tuple, names: list[str], rounds: int) -> dict[str, dict]:
     """Alternates the contenders `rounds` times; medians by contender."""
-    results: dict[str, list[dict]] = {name: [] for name in contenders}
+    contenders = {name: Contender(name, size) for name in names}
     for number in range(rounds):
-        first = number % len(contenders)  # whoever follows a rest is not always the same
-        for name in contenders[first:] + contenders[:first]:
-            found = run_child(name, size)
-            results[name].append(found)
-            print(f"{size} round {number + 1} {name}: {found}", file=sys.stderr, flush=True)
-    medians = {}
-    for name, found in results.items():
-        good = [f for f in found if "error" not in f]
-        keys = good[0] if good else {}
-        medians[name] = {key: statistics.median(f[key] for f in good) for key in keys}
-        if not good:
-            medians[name] = {"error": found[-1]["error"]}
-    return medians
+        first = number % len(names)  # whoever begins a round is not always the same
+        for name in names[first:] + names[:first]:
+            contenders[name].take_turn()
+            print(
+                f"{size} round {number + 1} {name}: {contenders[name].step_seconds[-1:]} s a call",
+                file=sys.stderr,
+                flush=True,
+            )
+    return {name: contender.result(size) for name, contender in contenders.items()}
 
 
 def table(size: tuple, medians: dict[str, dict], rounds: int, where: str) -> str:
@@ -283,14 +331,36 @@ def is_done(found: dict | None, contenders: list[str], rounds: int) -> bool:
     return all("error" not in found["medians"].get(name, {"error": ""}) for name in contenders)
 
 
+def summary(kept: dict[str, dict]) -> str:
+    """One line a size: our speed and its ratios."""
+    lines = [
+        "| units | layers | batch | steps | characters/s | x Keras | x PyTorch | peak MiB "
+        "| Keras's | PyTorch's |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    names = ("ours float32", "Keras", "PyTorch float32")
+    for key in sorted(kept, key=ast.literal_eval):
+        ours, keras, torch = (kept[key]["medians"].get(name, {}) for name in names)
+        if not all("characters_per_second" in m for m in (ours, keras, torch)):
+            continue
+        speed = ours["characters_per_second"]
+        cells = [*map(str, ast.literal_eval(key)), f"{speed:,.0f}"]
+        cells += [f"{speed / peer['characters_per_second']:.2f}" for peer in (keras, torch)]
+        cells += [f"{m['peak_mib']:,.0f}" for m in (ours, keras, torch)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def write_page(path: pathlib.Path, kept: dict[str, dict]) -> None:
-    """Every size that was measured, one table each."""
+    """Every size that was measured: a line each, then a table each."""
     head = (
         "# Training speed\n\n"
         "Made by `benchmarks/train_speed.py`. Characters/s are medians over rounds in which the "
-        "contenders alternate; compare within a table only.\n\n"
+        "contenders alternate, hours apart from one size to the next: compare within a line or a "
+        "table only.\n\n## Ours in float32\n\n"
     )
-    path.write_text(head + "\n".join(found["table"] for found in kept.values()), "utf-8")
+    tables = "\n".join(kept[key]["table"] for key in sorted(kept, key=ast.literal_eval))
+    path.write_text(f"{head}{summary(kept)}\n## Everyone\n\n{tables}", "utf-8")
 
 
 def main() -> None:
@@ -319,6 +389,7 @@ def main() -> None:
     place = pathlib.Path(flags.output_dir)
     store = place / "results.json"
     kept = json.loads(store.read_text("utf-8")) if store.exists() else {}
+    write_page(place / "RESULTS.md", kept)  # of what is done already
     has_bfloat16 = devices.choose_precision("auto") == "bfloat16"
     for size, contenders, rounds in sizes(flags.grid, has_bfloat16):
         rounds = flags.rounds or rounds
@@ -332,8 +403,8 @@ def main() -> None:
         text = table(size, medians, rounds, where)
         kept[str(size)] = {"rounds": rounds, "medians": medians, "table": text}
         store.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
-        write_page(place / "RESULTS.md", kept)
         print(text, flush=True)
+        write_page(place / "RESULTS.md", kept)
 
 
 if __name__ == "__main__":
