@@ -310,7 +310,9 @@ def sizes(grid: str, has_bfloat16: bool) -> list[tuple[tuple, list[str], int]]:
         return chosen + [(size, main, 5) for size in DEFAULT]
     if grid == "calls":
         calls = ["ours float32", "ours float32, 8 steps a call"]
-        return [((units, 1, 32, 64), calls, 5) for units in (64, 256, 512)]
+        small = [(units, 1, 32, 64) for units in (64, 256, 512)]
+        recipes = [(units, 1, 64, 128) for units in (256, 512)]
+        return [(size, calls, 5) for size in small + recipes]
     peers = ["ours float32", "Keras", "PyTorch float32"]
     if has_bfloat16:  # elsewhere it is emulated, and takes hours
         peers += ["ours bfloat16", "PyTorch bfloat16"]
