@@ -16,23 +16,16 @@ written; `--again` measures them anew.
 
 import argparse
 import ast
-import itertools
 import json
 import os
 import pathlib
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # runs from a clone, installed or not
-WARM_STEPS, MIN_STEPS, MIN_SECONDS = 3, 5, 3.0
-# Where a step takes many seconds, fewer of them tell as much, and caches are warm at its start.
-LONG_STEP_SECONDS, LONG_SECONDS = 2.0, 10.0
-# Of the processors' time, what may be stolen in a turn, and how often a turn is taken at most.
-MAX_STOLEN, MAX_TRIES = 0.03, 4
+from benchmarks.turns import PRODUCT_WIDTH, Contender, Machine, Turns  # noqa: E402
+
 VOCABULARY_SIZE, EMBEDDING_SIZE = 65, 64
 HEADLINE = (512, 1, 64, 100)  # units, layers, batch, window
 DEFAULT = [(512, 1, 128, 100), (512, 1, 256, 100), (256, 1, 64, 100)]  # and the headline
@@ -67,41 +60,6 @@ def batches(batch_size: int, window_chars: int):
 
     shape = (batch_size, window_chars + 1)
     return np.random.default_rng(0).integers(0, VOCABULARY_SIZE, shape).astype("int32")
-
-
-class Turns:
-    """A training's side of the alternation: it stands still until it is asked for a round.
-
-    A line on standard input asks for a round, whose median seconds a step are answered in a line
-    of JSON; the end of the input ends the training.
-    """
-
-    def __init__(self) -> None:
-        self.first_step_seconds = 0.0
-        self.ends: list[float] = []
-        self.is_ready = False
-
-    def goes_on(self) -> bool:
-        """Called at each step's end; whether to take another step."""
-        self.ends.append(time.perf_counter())
-        if not self.first_step_seconds:
-            self.first_step_seconds = time.time() - float(os.environ["BENCH_START"])
-        steps = [after - before for before, after in itertools.pairwise(self.ends)]
-        if not self.is_ready:
-            self.is_ready = len(steps) >= WARM_STEPS or sum(steps) > LONG_SECONDS
-            return self._answers({"ready": True}) if self.is_ready else True
-        enough = len(steps) >= MIN_STEPS and sum(steps) > MIN_SECONDS
-        if not (enough or sum(steps) > LONG_SECONDS):
-            return True
-        return self._answers({"step_seconds": statistics.median(steps)})
-
-    def _answers(self, found: dict) -> bool:
-        print(json.dumps(found), flush=True)
-        asked = sys.stdin.readline()
-        is_long = self.ends[-1] - self.ends[-2] > LONG_STEP_SECONDS
-        # The first step after the others' turns is not counted, unless a step is long.
-        self.ends = [time.perf_counter()] if is_long else []
-        return bool(asked)
 
 
 def train_keras_model(make_model, ids, turns: Turns, steps_per_call: int = 1) -> dict:
@@ -209,100 +167,48 @@ def child(kind: str, size: list[int], options: dict) -> None:
     print(json.dumps(found), flush=True)
 
 
-def ticks() -> list[int]:
-    """The processors' time so far, by use, as Linux counts it; zeros elsewhere."""
-    stat = pathlib.Path("/proc/stat")
-    return (
-        [int(n) for n in stat.read_text().split("\n")[0].split()[1:9]] if stat.exists() else [0] * 8
-    )
+def start(name: str, size: tuple) -> Contender:
+    """The process of a contender, ready for its turns."""
+    options = dict(CONTENDERS[name])
+    kind = options.pop("kind")
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(HERE.parent)}
+    if kind == "keras":  # as TensorFlow comes, or with the switch we set
+        environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
+        if onednn := options.pop("onednn", None):
+            environment["TF_ENABLE_ONEDNN_OPTS"] = onednn
+    command = [sys.executable, __file__, "--child", kind, json.dumps(size), json.dumps(options)]
+    return Contender(command, environment)
 
 
-def stolen_share(before: list[int], after: list[int]) -> float:
-    """The share of the time between two `ticks` that the host gave to others."""
-    spent = [b - a for a, b in zip(before, after, strict=True)]
-    return spent[7] / max(sum(spent), 1)
-
-
-class Contender:
-    """A child process, from the outside. An error of its own ends it, and is kept."""
-
-    def __init__(self, name: str, size: tuple) -> None:
-        options = dict(CONTENDERS[name])
-        kind = options.pop("kind")
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(HERE.parent)}
-        environment["BENCH_START"] = str(time.time())
-        if kind == "keras":  # as TensorFlow comes, or with the switch we set
-            environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
-            if onednn := options.pop("onednn", None):
-                environment["TF_ENABLE_ONEDNN_OPTS"] = onednn
-        command = [sys.executable, __file__, "--child", kind, json.dumps(size), json.dumps(options)]
-        self.errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 the child's
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            command, env=environment, stdin=pipe, stdout=pipe, stderr=self.errors, text=True
-        )
-        self.error = ""
-        self.turns: list[tuple[float, float]] = []  # share of time stolen, seconds a step
-        self._read()
-
-    def take_turn(self) -> None:
-        """One round: the turn in which the least was stolen."""
-        tries: list[tuple[float, float]] = []
-        while not self.error and len(tries) < MAX_TRIES:
-            before = ticks()
-            self.process.stdin.write("\n")
-            self.process.stdin.flush()
-            if found := self._read():
-                tries.append((stolen_share(before, ticks()), found["step_seconds"]))
-                if tries[-1][0] <= MAX_STOLEN:
-                    break
-        self.turns += [min(tries)] if tries else []
-
-    def result(self, size: tuple) -> dict:
-        """Ends the process; medians over the rounds."""
-        self.process.stdin.close()
-        found = {} if self.error else self._read()
-        self.process.wait()
-        if self.error:
-            return {"error": self.error}
-        stolen, seconds = zip(*self.turns, strict=True)
-        step_seconds = statistics.median(seconds) / found.pop("steps_per_call")
-        speed = size[2] * size[3] / step_seconds
-        return {"characters_per_second": speed, **found, "most_stolen": max(stolen)}
-
-    def _read(self) -> dict:
-        if line := self.process.stdout.readline():
-            return json.loads(line)
-        code = self.process.wait()
-        self.errors.seek(0)
-        self.error = f"exit code {code}: {self.errors.read().strip().splitlines()[-1:]}"[:200]
-        return {}
-
-
-def measure_size(size: tuple, names: list[str], rounds: int) -> dict[str, dict]:
-    """Alternates the contenders `rounds` times; medians by contender."""
-    contenders = {name: Contender(name, size) for name in names}
+def measure_size(size: tuple, names: list[str], rounds: int) -> dict:
+    """Alternates the contenders `rounds` times: medians by contender, and the machine's state."""
+    machine = Machine()
+    contenders = {name: start(name, size) for name in names}
     for number in range(rounds):
         first = number % len(names)  # whoever begins a round is not always the same
         for name in names[first:] + names[:first]:
-            contenders[name].take_turn()
-            print(
-                f"{size} round {number + 1} {name}: stolen, s a call {contenders[name].turns[-1:]}",
-                file=sys.stderr,
-                flush=True,
-            )
-    return {name: contender.result(size) for name, contender in contenders.items()}
+            contenders[name].take_turn(machine)
+            seconds = contenders[name].step_seconds[-1:]
+            print(f"{size} round {number + 1} {name}: {seconds} s", file=sys.stderr, flush=True)
+    medians = {name: contender.result() for name, contender in contenders.items()}
+    for m in medians.values():
+        if "error" not in m:
+            steps_per_second = m.pop("steps_per_call") / m.pop("step_seconds")
+            m["characters_per_second"] = size[2] * size[3] * steps_per_second
+    return {"rounds": rounds, "medians": medians, "machine": machine.describe()}
 
 
-def table(size: tuple, medians: dict[str, dict], rounds: int, where: str) -> str:
+def table(size: tuple, found: dict) -> str:
     """One size's results as Markdown, with ratios to Keras and PyTorch float32."""
     units, layers, batch, window = size
-    worst = max(m.get("most_stolen", 0.0) for m in medians.values())
+    medians, rounds, machine = found["medians"], found["rounds"], found["machine"]
     lines = [
         f"### {units} units, {layers} layer{'s' * (layers > 1)}, batch {batch}, {window} steps"
         f" ({rounds} round{'s' * (rounds > 1)})",
         "",
-        f"{where}; in the worst of the turns {worst:.0%} of the time was stolen.",
+        f"{found['where']}. Between the turns a product of {PRODUCT_WIDTH:,} x {PRODUCT_WIDTH:,} "
+        f"floats ran at {machine['product_gflops']:.0f} GFLOP/s; in the worst of the turns "
+        f"{machine['most_stolen']:.0%} of the time was stolen.",
         "",
         "| | parameters | characters/s | x Keras | x PyTorch | first step, s | peak MiB |",
         "|---|---|---|---|---|---|---|",
@@ -363,7 +269,7 @@ def summary(kept: dict[str, dict]) -> str:
     """One line a size: our speed and its ratios."""
     lines = [
         "| units | layers | batch | steps | characters/s | x Keras | x PyTorch | peak MiB "
-        "| Keras's | PyTorch's | stolen |",
+        "| Keras's | PyTorch's | a product, GFLOP/s |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     names = ("ours float32", "Keras", "PyTorch float32")
@@ -375,7 +281,7 @@ def summary(kept: dict[str, dict]) -> str:
         cells = [*map(str, ast.literal_eval(key)), f"{speed:,.0f}"]
         cells += [f"{speed / peer['characters_per_second']:.2f}" for peer in (keras, torch)]
         cells += [f"{m['peak_mib']:,.0f}" for m in (ours, keras, torch)]
-        cells += [f"{max(m.get('most_stolen', 0.0) for m in (ours, keras, torch)):.0%}"]
+        cells += [f"{kept[key]['machine']['product_gflops']:.0f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -388,7 +294,9 @@ def write_page(path: pathlib.Path, kept: dict[str, dict]) -> None:
         "contenders alternate, hours apart from one size to the next: compare within a line or a "
         "table only.\n\n## Ours in float32\n\n"
     )
-    tables = "\n".join(kept[key]["table"] for key in sorted(kept, key=ast.literal_eval))
+    tables = "\n".join(
+        table(ast.literal_eval(key), kept[key]) for key in sorted(kept, key=ast.literal_eval)
+    )
     path.write_text(f"{head}{summary(kept)}\n## Everyone\n\n{tables}", "utf-8")
 
 
@@ -425,14 +333,13 @@ def main() -> None:
         contenders = flags.contenders.split(",") if flags.contenders else contenders
         if not flags.again and is_done(kept.get(str(size)), contenders, rounds):
             continue
-        medians = measure_size(size, contenders, rounds)
-        where = (
+        found = measure_size(size, contenders, rounds)
+        found["where"] = (
             f"{hardware['processor']}, {hardware['threads']} threads, {time.strftime('%Y-%m-%d')}"
         )
-        text = table(size, medians, rounds, where)
-        kept[str(size)] = {"rounds": rounds, "medians": medians, "table": text}
+        kept[str(size)] = found
         store.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
-        print(text, flush=True)
+        print(table(size, found), flush=True)
         write_page(place / "RESULTS.md", kept)
 
 
