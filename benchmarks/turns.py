@@ -140,5 +140,6 @@ class Contender:
             return json.loads(line)
         code = self.process.wait()
         self.errors.seek(0)
-        self.error = f"exit code {code}: {self.errors.read().strip().splitlines()[-1:]}"[:200]
+        last_words = (self.errors.read().strip().splitlines() or [""])[-1]
+        self.error = f"exit code {code}: {last_words}"[:120]
         return {}
