@@ -1,7 +1,7 @@
 """Training speed against stock Keras and PyTorch: characters/s, ratios, peak memory.
 
     make bench-train                      the headline size, 5 rounds, and three batch sizes
-    python benchmarks/train_speed.py --grid=calls    several steps in one call
+    python benchmarks/train_speed.py --grid=batches  ours: larger ones, several in one call
     python benchmarks/train_speed.py --grid=full     hours; goes on where it was ended
 
 Every contender is a process of its own that trains only while it is its turn; turns
@@ -32,6 +32,8 @@ DEFAULT = [(512, 1, 128, 100), (512, 1, 256, 100), (256, 1, 64, 100)]  # and the
 CONTENDERS = {
     "ours float32": {"kind": "ours", "precision": "float32"},
     "ours float32, 8 steps a call": {"kind": "ours", "precision": "float32", "steps_per_call": 8},
+    "ours float32, batch 128": {"kind": "ours", "precision": "float32", "batch": 128},
+    "ours float32, batch 256": {"kind": "ours", "precision": "float32", "batch": 256},
     "ours min_gru": {"kind": "ours", "precision": "float32", "cell": "min_gru"},
     "ours bfloat16": {"kind": "ours", "precision": "bfloat16"},
     "Keras": {"kind": "keras"},
@@ -161,6 +163,7 @@ def child(kind: str, size: list[int], options: dict) -> None:
     turns = Turns()
     found = train(turns, *size, **options)
     found["first_step_seconds"] = turns.first_step_seconds
+    found["characters_per_call"] = size[2] * size[3] * found.pop("steps_per_call")
     # Not `ru_maxrss`, which begins with what the parent had.
     status = pathlib.Path("/proc/self/status").read_text("utf-8")
     found["peak_mib"] = int(status.split("VmHWM:")[1].split()[0]) / 1024
@@ -171,6 +174,8 @@ def start(name: str, size: tuple) -> Contender:
     """The process of a contender, ready for its turns."""
     options = dict(CONTENDERS[name])
     kind = options.pop("kind")
+    units, layers, batch, window = size
+    size = (units, layers, options.pop("batch", batch), window)
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(HERE.parent)}
     if kind == "keras":  # as TensorFlow comes, or with the switch we set
         environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
@@ -193,8 +198,7 @@ def measure_size(size: tuple, names: list[str], rounds: int) -> dict:
     medians = {name: contender.result() for name, contender in contenders.items()}
     for m in medians.values():
         if "error" not in m:
-            steps_per_second = m.pop("steps_per_call") / m.pop("step_seconds")
-            m["characters_per_second"] = size[2] * size[3] * steps_per_second
+            m["characters_per_second"] = m.pop("characters_per_call") / m.pop("step_seconds")
     return {"rounds": rounds, "medians": medians, "machine": machine.describe()}
 
 
@@ -233,18 +237,18 @@ def table(size: tuple, found: dict) -> str:
 
 def sizes(grid: str, has_bfloat16: bool) -> list[tuple[tuple, list[str], int]]:
     """(size, contenders, rounds) of a grid."""
-    everyone = [name for name in CONTENDERS if "call" not in name]
+    everyone = [name for name in CONTENDERS if "call" not in name and "batch" not in name]
     main = ["ours float32", "Keras", "Keras with oneDNN", "PyTorch float32"]
     chosen = [(HEADLINE, everyone, 5)]
     if grid == "headline":
         return chosen
     if grid == "default":
         return chosen + [(size, main, 5) for size in DEFAULT]
-    if grid == "calls":
+    if grid == "batches":
         calls = ["ours float32", "ours float32, 8 steps a call"]
-        small = [(units, 1, 32, 64) for units in (64, 256, 512)]
-        recipes = [(units, 1, 64, 128) for units in (256, 512)]
-        return [(size, calls, 5) for size in small + recipes]
+        larger = ["ours float32, batch 128", "ours float32, batch 256"]
+        small = [((units, 1, 32, 64), calls, 5) for units in (64, 256, 512)]
+        return small + [((units, 1, 64, 128), calls + larger, 5) for units in (256, 512)]
     peers = ["ours float32", "Keras", "PyTorch float32"]
     if has_bfloat16:  # elsewhere it is emulated, and takes hours
         peers += ["ours bfloat16", "PyTorch bfloat16"]
@@ -303,7 +307,7 @@ def write_page(path: pathlib.Path, kept: dict[str, dict]) -> None:
 def main() -> None:
     """Measures a grid and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    grids = ("headline", "default", "calls", "full")
+    grids = ("headline", "default", "batches", "full")
     parser.add_argument("--grid", choices=grids, default="default")
     parser.add_argument("--rounds", type=int, default=0, help="0: as the grid says")
     parser.add_argument(
