@@ -235,20 +235,21 @@ def table(size: tuple, found: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def sizes(grid: str, has_bfloat16: bool) -> list[tuple[tuple, list[str], int]]:
-    """(size, contenders, rounds) of a grid."""
-    everyone = [name for name in CONTENDERS if "call" not in name and "batch" not in name]
-    main = ["ours float32", "Keras", "Keras with oneDNN", "PyTorch float32"]
-    chosen = [(HEADLINE, everyone, 5)]
+def sizes(grid: str, has_bfloat16: bool) -> list[tuple[tuple, list[str]]]:
+    """(size, contenders) of a grid."""
+    ours = ["ours float32", "ours min_gru", "ours bfloat16"]
+    stock = ["Keras", "Keras with oneDNN", "PyTorch float32"]
+    main = ["ours float32", *stock]
+    headline = [(HEADLINE, [*ours, *stock, "PyTorch bfloat16"])]
     if grid == "headline":
-        return chosen
+        return headline
     if grid == "default":
-        return chosen + [(size, main, 5) for size in DEFAULT]
+        return headline + [(size, main) for size in DEFAULT]
     if grid == "batches":
         calls = ["ours float32", "ours float32, 8 steps a call"]
         larger = ["ours float32, batch 128", "ours float32, batch 256"]
-        small = [((units, 1, 32, 64), calls, 5) for units in (64, 256, 512)]
-        return small + [((units, 1, 64, 128), calls + larger, 5) for units in (256, 512)]
+        small = [((units, 1, 32, 64), calls) for units in (64, 256, 512)]
+        return small + [((units, 1, 64, 128), calls + larger) for units in (256, 512)]
     peers = ["ours float32", "Keras", "PyTorch float32"]
     if has_bfloat16:  # elsewhere it is emulated, and takes hours
         peers += ["ours bfloat16", "PyTorch bfloat16"]
@@ -259,7 +260,7 @@ def sizes(grid: str, has_bfloat16: bool) -> list[tuple[tuple, list[str], int]]:
         for batch in (64, 128)
         for window in (100, 256)
     ]
-    return [(size, main if size in DEFAULT else peers, 5) for size in full]
+    return [(size, main if size in DEFAULT else peers) for size in full]
 
 
 def is_done(found: dict | None, contenders: list[str], rounds: int) -> bool:
@@ -309,7 +310,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     grids = ("headline", "default", "batches", "full")
     parser.add_argument("--grid", choices=grids, default="default")
-    parser.add_argument("--rounds", type=int, default=0, help="0: as the grid says")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--contenders",
         default="",
@@ -332,12 +333,11 @@ def main() -> None:
     kept = json.loads(store.read_text("utf-8")) if store.exists() else {}
     write_page(place / "RESULTS.md", kept)  # of what is done already
     has_bfloat16 = devices.choose_precision("auto") == "bfloat16"
-    for size, contenders, rounds in sizes(flags.grid, has_bfloat16):
-        rounds = flags.rounds or rounds
+    for size, contenders in sizes(flags.grid, has_bfloat16):
         contenders = flags.contenders.split(",") if flags.contenders else contenders
-        if not flags.again and is_done(kept.get(str(size)), contenders, rounds):
+        if not flags.again and is_done(kept.get(str(size)), contenders, flags.rounds):
             continue
-        found = measure_size(size, contenders, rounds)
+        found = measure_size(size, contenders, flags.rounds)
         found["where"] = (
             f"{hardware['processor']}, {hardware['threads']} threads, {time.strftime('%Y-%m-%d')}"
         )
