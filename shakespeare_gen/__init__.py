@@ -2,7 +2,8 @@
 
 The house, from values up to commands; imports point up this list only:
 
-    errors, config, cli, extras, flag_tables  options, flags, one-line errors
+    errors, option_groups, config, cli, extras, flag_tables
+                                            options, flags, one-line errors
     storage, tensors, interruption,           files and signals
     progress, architecture                    what a run and a network are, in numbers
     corpora, vocabulary, windows              text -> ids -> batches

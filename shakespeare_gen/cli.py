@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
-from shakespeare_gen import config
+from shakespeare_gen import option_groups
 from shakespeare_gen.errors import Interrupted, UsageError, UserError
 
 _DEFINE = {
@@ -25,7 +25,7 @@ _DEFINE = {
 }
 
 
-def run(main: Callable[..., None], *groups: type[config.Config]) -> None:
+def run(main: Callable[..., None], *groups: type[option_groups.Config]) -> None:
     """Defines the flags of `groups`, parses the command line and calls `main(*configs)`."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     _define_flags(groups)
@@ -41,13 +41,13 @@ def run(main: Callable[..., None], *groups: type[config.Config]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def explicit_options(*groups: type[config.Config]) -> dict[str, object]:
+def explicit_options(*groups: type[option_groups.Config]) -> dict[str, object]:
     """The options of `groups` that were given on the command line or in a flagfile."""
     names = (field.name for group in groups for field in dataclasses.fields(group))  # type: ignore
     return {name: _value(flags.FLAGS[name]) for name in names if flags.FLAGS[name].present}
 
 
-def _define_flags(groups: Sequence[type[config.Config]]) -> None:
+def _define_flags(groups: Sequence[type[option_groups.Config]]) -> None:
     for group in groups:
         for field in dataclasses.fields(group):  # type: ignore[arg-type]
             default = list(field.default) if isinstance(field.default, tuple) else field.default
@@ -75,10 +75,10 @@ def _value(flag: flags.Flag) -> object:
     return tuple(flag.value) if isinstance(flag.value, list) else flag.value
 
 
-def _build(groups: Sequence[type[config.Config]]) -> list[config.Config]:
+def _build(groups: Sequence[type[option_groups.Config]]) -> list[option_groups.Config]:
     names = [f.name for group in groups for f in dataclasses.fields(group)]  # type: ignore
     options = {name: _value(flags.FLAGS[name]) for name in names}
-    return config.from_options(tuple(groups), options)
+    return option_groups.from_options(tuple(groups), options)
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -7,11 +7,11 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from shakespeare_gen import cli, config, extras
+from shakespeare_gen import cli, config, extras, option_groups
 from shakespeare_gen.errors import UserError
 
 
-def main(*configs: config.Config) -> None:
+def main(*configs: option_groups.Config) -> None:
     """The command: prints tables, writes JSON and a page."""
     options: dict[str, Any] = {}
     for group in configs:
@@ -34,7 +34,7 @@ def evaluate_run(run_dir: str, **options) -> dict[str, Any]:
       UserError: there is no run, nothing to score, or no place to write to.
     """
     extras.require("evaluate", "evaluate")
-    groups = config.from_options(config.EVALUATE_GROUPS, {"run_dir": run_dir, **options})
+    groups = option_groups.from_options(config.EVALUATE_GROUPS, {"run_dir": run_dir, **options})
     _, load_config, evaluation_config, sampling_config = groups
     from absl import logging
 

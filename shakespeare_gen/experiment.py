@@ -19,6 +19,7 @@ from shakespeare_gen import (
     corpora,
     devices,
     model,
+    option_groups,
     plotting,
     run_card,
     runs,
@@ -40,7 +41,7 @@ def train_model(**options) -> runs.Run:
       NotFiniteError: the loss or a weight became NaN or infinite.
       Interrupted: Ctrl-C or SIGTERM; what was trained is saved.
     """
-    *_, run_c, start = config.from_options(config.TRAIN_GROUPS, options)
+    *_, run_c, start = option_groups.from_options(config.TRAIN_GROUPS, options)
     run = runs.Run(run_c.run_dir)
     try:
         with Interruption(SAVING) as interruption, contextlib.ExitStack() as held:
@@ -48,7 +49,7 @@ def train_model(**options) -> runs.Run:
                 run.check_can_resume()
                 held.enter_context(run.locked())
                 options = run.resumed_options(options)
-            configs = config.from_options(config.TRAIN_GROUPS, options)
+            configs = option_groups.from_options(config.TRAIN_GROUPS, options)
             text = _read_text(run, configs[:3], start.resume)
             _check(configs, text)
             if not start.resume:
@@ -123,7 +124,7 @@ def _train(run: runs.Run, configs: list, text: _Text, interruption: Interruption
     run.write_vocabulary(text.vocabulary)
     facts = {
         "corpus": text.described,
-        "options": config.non_defaults(*configs[:-1]),
+        "options": option_groups.non_defaults(*configs[:-1]),
         "resumed": resumed,
         "num_parameters": num_parameters,
         "precision": precision,

@@ -10,7 +10,7 @@ import pathlib
 import re
 import sys
 
-from shakespeare_gen import config
+from shakespeare_gen import config, option_groups
 
 TABLES = {
     "train": config.TRAIN_GROUPS,
@@ -22,7 +22,7 @@ TABLES = {
 _BLOCK = re.compile(r"(<!-- flags: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def table(groups: tuple[type[config.Config], ...]) -> str:
+def table(groups: tuple[type[option_groups.Config], ...]) -> str:
     """The options of `groups` as one Markdown table, a heading row a group."""
     lines = ["| flag | default | |", "|---|---|---|"]
     for group in groups:

@@ -22,13 +22,13 @@ from typing import Any
 
 from absl import logging
 
-from shakespeare_gen import config, storage
+from shakespeare_gen import config, option_groups, storage
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.run_folder import RunFolder
 from shakespeare_gen.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
-SAVED_GROUPS: dict[str, type[config.Config]] = {
+SAVED_GROUPS: dict[str, type[option_groups.Config]] = {
     "corpus": config.CorpusConfig,
     "vocabulary": config.VocabularyConfig,
     "windows": config.WindowConfig,
@@ -83,7 +83,7 @@ class Run(RunFolder):
     # Options and vocabulary
 
     def write_config(
-        self, configs: list[config.Config], corpus: dict[str, Any], resumed: list[dict]
+        self, configs: list[option_groups.Config], corpus: dict[str, Any], resumed: list[dict]
     ) -> None:
         """Stores every option, `corpus` (name, hash, lengths) and the resumptions so far."""
         value = {
@@ -154,7 +154,9 @@ class Run(RunFolder):
                 )
         return options | given
 
-    def resumptions(self, configs: list[config.Config], checkpoint: str) -> list[dict[str, Any]]:
+    def resumptions(
+        self, configs: list[option_groups.Config], checkpoint: str
+    ) -> list[dict[str, Any]]:
         """Every resumption so far and this one: from which checkpoint, which options changed."""
         saved = self.read_config()
         changed = {
@@ -243,12 +245,12 @@ def checked_options(name: str, value: Any, path: pathlib.Path) -> dict[str, Any]
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected options by name, found {str(value)[:80]!r}")
     try:
-        return dataclasses.asdict(config.from_options((SAVED_GROUPS[name],), value)[0])
+        return dataclasses.asdict(option_groups.from_options((SAVED_GROUPS[name],), value)[0])
     except UserError as error:
         raise UserError(f"{path}: {str(error)[:400]}") from None
 
 
-def _by_group(configs: list[config.Config]) -> dict[str, dict[str, Any]]:
+def _by_group(configs: list[option_groups.Config]) -> dict[str, dict[str, Any]]:
     by_type = {type(c): c for c in configs}
     return {name: dataclasses.asdict(by_type[g]) for name, g in SAVED_GROUPS.items()}  # type: ignore
 

@@ -3,10 +3,10 @@
 python -m shakespeare_gen.train --flagfile=flags/tiny_shakespeare.cfg --epochs=30
 """
 
-from shakespeare_gen import cli, config
+from shakespeare_gen import cli, config, option_groups
 
 
-def main(*_: config.Config) -> None:
+def main(*_: option_groups.Config) -> None:
     """The command: trains with the flags that were given."""
     from shakespeare_gen import devices
 

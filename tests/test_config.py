@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from shakespeare_gen import config
+from shakespeare_gen import config, option_groups
 from shakespeare_gen.errors import UsageError
 
 
@@ -36,7 +36,7 @@ def test_bad_values_are_refused_by_name(group, options, message):
 
 def test_an_unknown_option_is_refused():
     with pytest.raises(UsageError, match="unknown option 'unit'"):
-        config.from_options(config.TRAIN_GROUPS, {"unit": 3})
+        option_groups.from_options(config.TRAIN_GROUPS, {"unit": 3})
 
 
 def test_every_flag_of_a_command_has_one_place():
@@ -46,4 +46,4 @@ def test_every_flag_of_a_command_has_one_place():
 
 
 def test_non_defaults_are_what_was_changed():
-    assert config.non_defaults(config.ModelConfig(units=7, cell="lstm")) == {"units": 7}
+    assert option_groups.non_defaults(config.ModelConfig(units=7, cell="lstm")) == {"units": 7}

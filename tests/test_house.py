@@ -14,6 +14,7 @@ PACKAGE = REPOSITORY / "shakespeare_gen"
 # Imports point to an earlier row only.
 ORDER = (
     "errors",
+    "option_groups",
     "config",
     "cli",
     "extras",
@@ -96,15 +97,18 @@ def test_absl_flags_has_one_importer():
 
 def test_config_is_for_commands_runs_and_the_bounds_of_sampling():
     users = {concern(p) for p in MODULES if "config" in imports(p)}
-    assert users == {"cli", "flag_tables", "experiment", "generation", "request", "runs", *COMMANDS}
+    assert users == {"experiment", "flag_tables", "generation", "request", "runs", *COMMANDS}
+    users = {concern(p) for p in MODULES if "option_groups" in imports(p)}
+    assert users == {"cli", "config", "flag_tables", "experiment", "runs", "evaluate", "train"}
 
 
 @pytest.mark.parametrize("path", FLAG_FILES, ids=lambda p: p.name)
 def test_every_flagfile_parses_and_comments_start_lines(path):
     code = (
         f"import sys; sys.argv = ['train', '--flagfile={path}']\n"
-        "from shakespeare_gen import cli, config\n"
-        "cli.run(lambda *configs: print(config.non_defaults(*configs)), *config.TRAIN_GROUPS)"
+        "from shakespeare_gen import cli, config, option_groups\n"
+        "cli.run(lambda *configs: print(option_groups.non_defaults(*configs)),"
+        " *config.TRAIN_GROUPS)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
     assert done.returncode == 0, done.stderr
@@ -142,7 +146,7 @@ def test_every_make_target_that_is_named_exists():
 def test_config_needs_the_standard_library_only():
     code = (
         "import sys; before = set(sys.modules)\n"
-        "from shakespeare_gen import config\n"
+        "from shakespeare_gen import config, option_groups\n"
         "extra = {m.split('.')[0] for m in set(sys.modules) - before}\n"
         "sys.exit(str(extra - sys.stdlib_module_names - {'shakespeare_gen'})"
         " if extra - sys.stdlib_module_names - {'shakespeare_gen'} else 0)"
