@@ -42,7 +42,7 @@ typecheck: $(VENV)/installed-dev  ## check types
 	$(BIN)/mypy
 
 docs: $(VENV)/installed  ## write the tables of flags into README.md
-	$(BIN)/python -m shakespeare_gen.flag_tables README.md
+	$(BIN)/python -m shakespeare_gen.options.tables README.md
 
 bench-train: $(VENV)/installed-bench  ## training speed against stock Keras and PyTorch, into benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/train_speed.py

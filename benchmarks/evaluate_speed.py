@@ -21,12 +21,13 @@ NUM_CHARS, COPY_CHARS, UNITS = 111_540, 100_000, 512
 
 def measure(rounds: int) -> dict[str, list[float]]:
     """Seconds of each task, round by round, each with a network that was never used."""
-    from shakespeare_gen import devices
+    from shakespeare_gen.system import devices
 
     devices.start()
-    from shakespeare_gen import corpora, model
-    from shakespeare_gen.evaluation import adapting, copying, likelihood
-    from shakespeare_gen.vocabulary import Vocabulary
+    from shakespeare_gen.data import corpora
+    from shakespeare_gen.data.tokenizers.characters import Vocabulary
+    from shakespeare_gen.evaluation import copying, dynamic, likelihood
+    from shakespeare_gen.models import recurrent
 
     corpus = corpora.load("plays")
     text = corpus.train + corpus.validation + corpus.test
@@ -35,12 +36,12 @@ def measure(rounds: int) -> dict[str, list[float]]:
     train_ids, ids = vocabulary.encode(train), vocabulary.encode(held_out)
     seconds: dict[str, list[float]] = {"exact": [], "adapting": [], "copy check": []}
     for _ in range(rounds):
-        network = model.build(vocabulary.size, units=UNITS)
+        network = recurrent.build(vocabulary.size, units=UNITS)
         began = time.perf_counter()
         likelihood.read(network, ids)
         seconds["exact"].append(time.perf_counter() - began)
         began = time.perf_counter()
-        adapter = adapting.Adapter(network, train_ids, segment_chars=40)
+        adapter = dynamic.Adapter(network, train_ids, segment_chars=40)
         adapter.read(ids, 0, "rms", rate=1e-5, decay=1e-2)
         seconds["adapting"].append(time.perf_counter() - began)
         began = time.perf_counter()
@@ -57,7 +58,7 @@ def main() -> None:
     parser.add_argument("--output", default=str(HERE / "EVALUATION.md"))
     flags = parser.parse_args()
     seconds = measure(flags.rounds)
-    from shakespeare_gen import devices
+    from shakespeare_gen.system import devices
 
     hardware = devices.hardware()
     what = {

@@ -59,20 +59,22 @@ def timed(step, chars_per_step: int) -> dict:
 
 def measure_ours(units, layers, streams, options=None) -> dict:
     """Our generator in chunks, as the command streams."""
-    from shakespeare_gen import devices
+    from shakespeare_gen.system import devices
 
     devices.start(single_stream=streams == 1)
-    from shakespeare_gen import drawing, generation, model, request
-    from shakespeare_gen.vocabulary import Vocabulary
+    from shakespeare_gen import generation
+    from shakespeare_gen.data.tokenizers.characters import Vocabulary
+    from shakespeare_gen.generation import decoding, request
+    from shakespeare_gen.models import recurrent
 
     vocabulary = Vocabulary("".join(CHARACTERS))
-    network = model.build(vocabulary.size, units=units, num_layers=layers)
+    network = recurrent.build(vocabulary.size, units=units, num_layers=layers)
     generator = generation.Generator([network], vocabulary)
     options = {"num_samples": streams, "temperature": TEMPERATURE, **(options or {})}
     asked = request.Request.from_options(length=-1, **options)
     pieces = generator._pieces(["a"], asked)
     next(pieces)  # the first chunk is a small one
-    return timed(lambda: next(pieces), drawing.CHUNK_CHARS * streams)
+    return timed(lambda: next(pieces), decoding.CHUNK_CHARS * streams)
 
 
 def measure_tutorial(units, layers, streams) -> dict:
@@ -210,7 +212,7 @@ def main() -> None:
         kind, size, options = flags.child
         child(kind, json.loads(size), json.loads(options))
         return
-    from shakespeare_gen import devices
+    from shakespeare_gen.system import devices
 
     hardware = devices.hardware()
     lines = [

@@ -89,16 +89,16 @@ def train_ours(
     turns, units, layers, batch, window, precision, cell="lstm", steps_per_call=1
 ) -> dict:
     """Our network and training model, as `train` builds them."""
-    from shakespeare_gen import devices
+    from shakespeare_gen.system import devices
 
     devices.start()
-    from shakespeare_gen import model
+    from shakespeare_gen.models import recurrent
 
     if cell == "min_gru":
         units, layers = same_size_min_gru(units, layers)
 
     def make_model():
-        network = model.build(
+        network = recurrent.build(
             VOCABULARY_SIZE,
             cell=cell,
             units=units,
@@ -106,7 +106,7 @@ def train_ours(
             embedding_size=EMBEDDING_SIZE,
             precision=precision,
         )
-        return model.TrainingModel(network)
+        return recurrent.TrainingModel(network)
 
     return train_keras_model(make_model, batches(batch, window), turns, steps_per_call)
 
@@ -325,7 +325,7 @@ def main() -> None:
         kind, size, options = flags.child
         child(kind, json.loads(size), json.loads(options))
         return
-    from shakespeare_gen import devices
+    from shakespeare_gen.system import devices
 
     hardware = devices.hardware()
     place = pathlib.Path(flags.output_dir)

@@ -1,22 +1,5 @@
 """Character-level language models in Keras 3: train them, write with them.
 
-The house, from values up to commands; imports point up this list only:
-
-    errors, option_groups, config, cli, extras, flag_tables
-                                            options, flags, one-line errors
-    storage, tensors, interruption,           files and signals
-    progress, architecture                    what a run and a network are, in numbers
-    corpora, vocabulary, windows              text -> ids -> batches
-    devices, layers, model, metrics, sampling numbers
-    stepping, beam_search, drawing,           writing
-    stopping, request, generation
-    evaluation, inspection                    how good a model is, what a text is like
-    plotting, report                          pictures, tables, a page
-    atomic, runs, checkpoints, run_card,      the run folder
-    callbacks, training, experiment           around and in `fit`; a whole run
-    assessment, comparison                    an evaluation; several runs
-    evaluate, generate, inspect, plot, train  commands
-
 The public API; TensorFlow is imported on first use:
 
     run = shakespeare_gen.train_model(corpus="plays", run_dir="runs/plays", epochs=3)
@@ -37,10 +20,7 @@ __all__ = ["evaluate_run", "load_generator", "train_model"]
 
 def __getattr__(name: str):
     if name == "train_model":
-        from shakespeare_gen import devices
-
-        devices.start()
-        from shakespeare_gen.experiment import train_model
+        from shakespeare_gen.train import train_model
 
         return train_model
     if name == "load_generator":

@@ -7,11 +7,12 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from shakespeare_gen import cli, config, extras, option_groups
 from shakespeare_gen.errors import UserError
+from shakespeare_gen.options import command_line, fields, groups
+from shakespeare_gen.system import extras
 
 
-def main(*configs: option_groups.Config) -> None:
+def main(*configs: fields.OptionGroup) -> None:
     """The command: prints tables, writes JSON and a page."""
     options: dict[str, Any] = {}
     for group in configs:
@@ -34,19 +35,21 @@ def evaluate_run(run_dir: str, **options) -> dict[str, Any]:
       UserError: there is no run, nothing to score, or no place to write to.
     """
     extras.require("evaluate", "evaluate")
-    groups = option_groups.from_options(config.EVALUATE_GROUPS, {"run_dir": run_dir, **options})
-    _, load_config, evaluation_config, sampling_config = groups
+    parsed = fields.from_options(groups.EVALUATE_GROUPS, {"run_dir": run_dir, **options})
+    _, load_config, evaluation_config, sampling_config = parsed
     from absl import logging
 
-    from shakespeare_gen import checkpoints, runs, storage
+    from shakespeare_gen import runs
+    from shakespeare_gen.runs import checkpoints
+    from shakespeare_gen.system import storage
 
     run = runs.Run(run_dir)
     checkpoint = checkpoints.read(run, load_config.checkpoint)
     # What was read is checked; only now comes TensorFlow, which takes seconds to import.
-    from shakespeare_gen import devices
+    from shakespeare_gen.system import devices
 
     devices.start()
-    from shakespeare_gen import assessment
+    from shakespeare_gen.evaluation import assessment
     from shakespeare_gen.report import page
 
     asked = {**dataclasses.asdict(evaluation_config), "unknown": load_config.unknown}
@@ -69,7 +72,7 @@ def evaluate_run(run_dir: str, **options) -> dict[str, Any]:
     return assessed.figures
 
 
-def _make_folder(run, evaluation_config: config.EvaluationConfig) -> pathlib.Path:
+def _make_folder(run, evaluation_config: groups.EvaluationOptions) -> pathlib.Path:
     """Where the report goes: a text's own folder keeps the run's evaluation as it is."""
     folder = run.evaluation_dir
     if evaluation_config.text_path:
@@ -84,4 +87,4 @@ def _make_folder(run, evaluation_config: config.EvaluationConfig) -> pathlib.Pat
 
 
 if __name__ == "__main__":
-    cli.run(main, *config.EVALUATE_GROUPS)
+    command_line.run(main, *groups.EVALUATE_GROUPS)

@@ -9,17 +9,17 @@ import signal
 import sys
 from dataclasses import asdict
 
-from shakespeare_gen import cli, config
 from shakespeare_gen.errors import Interrupted, UsageError, UserError
-from shakespeare_gen.interruption import Interruption
+from shakespeare_gen.options import command_line, groups
+from shakespeare_gen.system.signals import Interruption
 
 
 def main(
-    run_config: config.RunConfig,
-    load_config: config.LoadConfig,
-    prompt_config: config.PromptConfig,
-    sampling_config: config.SamplingConfig,
-    generation_config: config.GenerationConfig,
+    run_config: groups.RunOptions,
+    load_config: groups.LoadOptions,
+    prompt_config: groups.PromptOptions,
+    sampling_config: groups.SamplingOptions,
+    generation_config: groups.GenerationOptions,
 ) -> None:
     """The command: streams the prompt and what follows it."""
     prompt = read_prompt(prompt_config.prompt, prompt_config.prompt_path)
@@ -61,7 +61,8 @@ def load_generator(run_dir: str, checkpoint: str = "best", single_stream: bool =
     Raises:
       UserError: there is no run, or their vocabularies differ.
     """
-    from shakespeare_gen import checkpoints, runs
+    from shakespeare_gen import runs
+    from shakespeare_gen.runs import checkpoints
 
     paths = [run_dir] if pathlib.Path(run_dir).exists() else run_dir.split(",")
     if not all(paths):
@@ -70,7 +71,7 @@ def load_generator(run_dir: str, checkpoint: str = "best", single_stream: bool =
     found = [checkpoints.read(run, checkpoint) for run in every]
     vocabulary = _common_vocabulary(every)
     # What was read is checked; only now comes TensorFlow, which takes seconds to import.
-    from shakespeare_gen import devices
+    from shakespeare_gen.system import devices
 
     devices.start(single_stream)
     from shakespeare_gen import generation
@@ -99,10 +100,10 @@ def _common_vocabulary(every: list):
 def _log(run, checkpoint) -> None:
     from absl import logging
 
-    from shakespeare_gen import metrics
+    from shakespeare_gen.models import loss_units
 
     loss = checkpoint.progress.best_validation_loss
-    best = "" if loss is None else f"; best validation loss {metrics.describe(loss)}"
+    best = "" if loss is None else f"; best validation loss {loss_units.describe(loss)}"
     logging.info("%s: %s%s", run.path, checkpoint.place.name, best)
 
 
@@ -142,4 +143,4 @@ def _show_samples(prompt: str, results: list) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, *config.GENERATE_GROUPS)
+    command_line.run(main, *groups.GENERATE_GROUPS)

@@ -3,18 +3,28 @@
 python -m shakespeare_gen.train --flagfile=flags/tiny_shakespeare.cfg --epochs=30
 """
 
-from shakespeare_gen import cli, config, option_groups
+from shakespeare_gen.options import command_line, fields, groups
 
 
-def main(*_: option_groups.Config) -> None:
+def main(*_: fields.OptionGroup) -> None:
     """The command: trains with the flags that were given."""
-    from shakespeare_gen import devices
+    train_model(**command_line.explicit_options(*groups.TRAIN_GROUPS))
+
+
+def train_model(**options):
+    """Trains with `options` (named like the flags); returns the run. See `training.session`."""
+    from shakespeare_gen.system import devices
 
     devices.start()
-    from shakespeare_gen.experiment import train_model
+    from shakespeare_gen.report import plots
+    from shakespeare_gen.system import storage
+    from shakespeare_gen.training import session
 
-    train_model(**cli.explicit_options(*config.TRAIN_GROUPS))
+    run = session.train(**options)
+    [picture] = plots.learning_curves({run.path.name: run.metrics()})
+    storage.write(run.loss_curve_path, picture)
+    return run
 
 
 if __name__ == "__main__":
-    cli.run(main, *config.TRAIN_GROUPS)
+    command_line.run(main, *groups.TRAIN_GROUPS)

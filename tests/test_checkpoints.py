@@ -11,9 +11,12 @@ import sys
 import numpy as np
 import pytest
 
-from shakespeare_gen import architecture, atomic, checkpoints, model, runs, storage, tensors
-from shakespeare_gen.config import CELLS
+from shakespeare_gen import runs
 from shakespeare_gen.errors import UserError
+from shakespeare_gen.models import recurrent, specs
+from shakespeare_gen.options.groups import CELLS
+from shakespeare_gen.runs import checkpoints, store, tensors
+from shakespeare_gen.system import storage
 from tests.conftest import REPOSITORY
 
 
@@ -21,14 +24,14 @@ from tests.conftest import REPOSITORY
 def run(abab_run, tmp_path):
     """A copy of a finished run, with one checkpoint."""
     copy = runs.Run(shutil.copytree(abab_run.path, tmp_path / "run"))
-    last = atomic.names(copy.checkpoints)[-1]
+    last = store.names(copy.checkpoints)[-1]
     state = json.loads((copy.checkpoints / last / "state.json").read_text("utf-8"))
-    atomic.prune(copy.checkpoints, {state["progress"]["best_checkpoint"]})
+    store.prune(copy.checkpoints, {state["progress"]["best_checkpoint"]})
     return copy
 
 
 def only_checkpoint(run):
-    [name] = atomic.names(run.checkpoints)
+    [name] = store.names(run.checkpoints)
     return run.checkpoints / name
 
 
@@ -36,7 +39,7 @@ def reseal(place):
     """Makes the manifest say what is there, as somebody hostile would."""
     names = ["weights.safetensors", "training.safetensors", "state.json"]
     files = {name: (place / name).read_bytes() for name in names}
-    manifest = storage.to_json(atomic._manifest(files))
+    manifest = storage.to_json(store._manifest(files))
     (place / "manifest.json").write_bytes(manifest)
 
 
@@ -46,16 +49,16 @@ def reseal(place):
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_shapes_of_weights_are_those_that_are_built(cell):
     options = {"cell": cell, "units": 6, "num_layers": 3, "embedding_size": 4, "residual": True}
-    network = model.build(9, **options)
-    built = {name: tuple(w.shape) for name, w in model.weights_of(network).items()}
-    shapes = architecture.weight_shapes(9, **options)
+    network = recurrent.build(9, **options)
+    built = {name: tuple(w.shape) for name, w in recurrent.weights_of(network).items()}
+    shapes = specs.weight_shapes(9, **options)
     assert shapes == built
-    assert architecture.num_parameters(shapes) == network.count_params()
+    assert specs.num_parameters(shapes) == network.count_params()
 
 
 def test_a_model_beyond_measure_is_refused_before_it_is_built():
     with pytest.raises(UserError, match="expected at most 1,000,000,000 parameters, received"):
-        architecture.weight_shapes(65, "lstm", units=16384, num_layers=64, embedding_size=64)
+        specs.weight_shapes(65, "lstm", units=16384, num_layers=64, embedding_size=64)
 
 
 # Damage
@@ -115,13 +118,13 @@ def test_a_damaged_best_checkpoint_gives_way_to_the_last(run, caplog):
 
 def test_a_whole_checkpoint_is_never_written_again_and_a_damaged_one_is(tmp_path):
     files = {"a.json": b"one", "b.json": b"two"}
-    place = atomic.save(tmp_path, "step-00000001", files)
+    place = store.save(tmp_path, "step-00000001", files)
     before = os.stat(place / "a.json").st_ino
-    atomic.save(tmp_path, "step-00000001", files)
+    store.save(tmp_path, "step-00000001", files)
     assert os.stat(place / "a.json").st_ino == before
     (place / "a.json").write_bytes(b"0ne")
-    atomic.save(tmp_path, "step-00000001", files)
-    assert atomic.find_damage(place, {"a.json": 3, "b.json": 3}) is None
+    store.save(tmp_path, "step-00000001", files)
+    assert store.find_damage(place, {"a.json": 3, "b.json": 3}) is None
 
 
 def test_steps_are_in_the_order_of_their_numbers(tmp_path):
@@ -130,7 +133,7 @@ def test_steps_are_in_the_order_of_their_numbers(tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / ".step-00000200.partial").mkdir()
     (tmp_path / "step-1").mkdir()
-    assert atomic.names(tmp_path) == names
+    assert store.names(tmp_path) == names
 
 
 # Hostile files: each changes a run folder; loading must end in one line.
@@ -418,7 +421,7 @@ def test_hostile_files_end_in_one_line_quickly_and_in_little_memory(run, tmp_pat
         folders.append(str(folder))
     code = (
         "import json, sys, time\n"
-        "from shakespeare_gen import checkpoints, runs\n"
+        "from shakespeare_gen import runs\nfrom shakespeare_gen.runs import checkpoints\n"
         "from shakespeare_gen.errors import UserError\n"
         "def memory(key):\n"
         "    lines = open('/proc/self/status').read().splitlines()\n"
@@ -456,7 +459,8 @@ def test_loading_runs_no_code_and_opens_nothing_outside_the_run_folder(run):
     """An audit hook sees every import, exec, unpickling, process, socket and open file."""
     code = (
         "import pathlib, pickle, sys\n"
-        "from shakespeare_gen import checkpoints, devices, runs\n"
+        "from shakespeare_gen import runs\nfrom shakespeare_gen.runs import checkpoints\n"
+        "from shakespeare_gen.system import devices\n"
         "devices.start()\n"
         "run = runs.Run(sys.argv[1])\n"
         "checkpoints.load_network(run, checkpoints.read(run))  # Keras imports what it needs\n"
@@ -516,7 +520,7 @@ def test_a_run_of_a_newer_format_is_refused(run):
 def test_a_folder_that_a_trainer_tidies_meanwhile_is_read(run, monkeypatch):
     """The checkpoint that was listed is gone when it is opened; a newer one is there."""
     place = only_checkpoint(run)
-    find_damage = atomic.find_damage
+    find_damage = store.find_damage
 
     def tidied(at, max_bytes, unread):
         if at == place:
@@ -524,5 +528,5 @@ def test_a_folder_that_a_trainer_tidies_meanwhile_is_read(run, monkeypatch):
             shutil.rmtree(place)
         return find_damage(at, max_bytes, unread)
 
-    monkeypatch.setattr(atomic, "find_damage", tidied)
+    monkeypatch.setattr(store, "find_damage", tidied)
     assert checkpoints.read(run, "last").place.name == "step-00009999"

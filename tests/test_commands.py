@@ -133,8 +133,9 @@ def test_a_mistake_is_one_line_and_an_exit_code(command, message, code):
 def test_a_typo_answers_before_tensorflow_is_imported():
     code = (
         "import sys; sys.argv = ['train', '--unit=3']\n"
-        "from shakespeare_gen import cli, config, train\n"
-        "try: cli.run(train.main, *config.TRAIN_GROUPS)\n"
+        "from shakespeare_gen import train\n"
+        "from shakespeare_gen.options import command_line, groups\n"
+        "try: command_line.run(train.main, *groups.TRAIN_GROUPS)\n"
         "except SystemExit: print('tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)

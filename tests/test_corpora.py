@@ -6,10 +6,10 @@ import time
 import numpy as np
 import pytest
 
-from shakespeare_gen import corpora
-from shakespeare_gen.corpora import datasets, files, plays
+from shakespeare_gen.data import corpora
+from shakespeare_gen.data.sources import files, plays, tfds
+from shakespeare_gen.data.tokenizers.characters import Vocabulary
 from shakespeare_gen.errors import CorpusUnavailableError, UserError
-from shakespeare_gen.vocabulary import Vocabulary
 
 TINY_TRAIN_CHARS, TINY_HELD_OUT_CHARS = 1_003_854, 55_770
 
@@ -194,7 +194,7 @@ def test_datasets_that_name_files_and_datasets_in_a_bucket_are_probed(
     monkeypatch, tmp_path, name, feature, ways
 ):
     """wiki40b names no files: it ended in a traceback."""
-    monkeypatch.setattr(datasets, "network_error", lambda url: "no answer in 8 s")
+    monkeypatch.setattr(tfds, "network_error", lambda url: "no answer in 8 s")
     with pytest.raises(CorpusUnavailableError, match=ways):
         corpora.load(f"tfds:{name}", feature, str(tmp_path))
 
@@ -205,7 +205,7 @@ def test_a_dataset_that_wants_files_by_hand_says_so(tmp_path):
 
 
 def test_without_network_the_error_prints_three_ways_out(monkeypatch, tmp_path):
-    monkeypatch.setattr(datasets, "network_error", lambda url: "no answer in 8 s")
+    monkeypatch.setattr(tfds, "network_error", lambda url: "no answer in 8 s")
     with pytest.raises(CorpusUnavailableError) as error:
         corpora.load("tiny_shakespeare", data_dir=str(tmp_path))
     assert str(tmp_path / "downloads" / "manual" / "input.txt") in str(error.value)
@@ -213,7 +213,7 @@ def test_without_network_the_error_prints_three_ways_out(monkeypatch, tmp_path):
 
 
 def test_the_fallback_corpus_is_loud_and_named(monkeypatch, tmp_path, caplog):
-    monkeypatch.setattr(datasets, "network_error", lambda url: "ConnectionError")
+    monkeypatch.setattr(tfds, "network_error", lambda url: "ConnectionError")
     text = tmp_path / "own.txt"
     text.write_text("my own text\n" * 9, encoding="utf-8")
     corpus = corpora.load("tiny_shakespeare", data_dir=str(tmp_path), fallback_corpus=str(text))
@@ -226,7 +226,7 @@ def test_the_probe_decides_in_time_when_nobody_answers():
     """A host that accepts and stays silent: TFDS alone takes minutes to give up."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
-        reason = datasets.network_error(f"http://127.0.0.1:{silent.getsockname()[1]}/", 1.0)
+        reason = tfds.network_error(f"http://127.0.0.1:{silent.getsockname()[1]}/", 1.0)
         assert reason
         assert time.monotonic() - began < 3
 
@@ -244,5 +244,5 @@ def test_tensorflow_is_not_imported_for_files(tmp_path):
     """A typo or a file corpus must answer without the seconds TensorFlow takes."""
     import subprocess
 
-    code = "import sys; from shakespeare_gen import corpora; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys; from shakespeare_gen.data import corpora; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

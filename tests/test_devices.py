@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from shakespeare_gen import devices
+from shakespeare_gen.system import devices
 
 PROGRAM = """
 import gc, weakref
@@ -14,7 +14,7 @@ node = Node(); node.itself = node
 alive = weakref.ref(node)
 del node
 {before}
-from shakespeare_gen import devices
+from shakespeare_gen.system import devices
 devices.start()
 print(gc.isenabled(), gc.get_freeze_count() > 100_000, alive() is None)
 """

@@ -7,12 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-from shakespeare_gen import model
 from shakespeare_gen.evaluation import (
-    adapting,
     breakdown,
     compressors,
     copying,
+    dynamic,
     likelihood,
     mixture,
     neurons,
@@ -20,6 +19,7 @@ from shakespeare_gen.evaluation import (
     scores,
     style,
 )
+from shakespeare_gen.models import recurrent
 
 V = 11
 
@@ -27,7 +27,7 @@ V = 11
 @pytest.fixture(scope="module")
 def network():
     keras.utils.set_random_seed(3)
-    return model.build(V, units=12, embedding_size=6)
+    return recurrent.build(V, units=12, embedding_size=6)
 
 
 def ids_of(num, seed=0):
@@ -37,7 +37,7 @@ def ids_of(num, seed=0):
 def stepwise_log_p(network, ids):
     """Log-probabilities [N, V] after each of `ids`, read as one text from nothing."""
     inputs = keras.ops.convert_to_tensor(np.asarray(ids)[None], "int32")
-    logits, *_ = network([inputs, *model.initial_state(network, 1)])
+    logits, *_ = network([inputs, *recurrent.initial_state(network, 1)])
     return np.asarray(keras.ops.log_softmax(logits))[0]
 
 
@@ -99,8 +99,8 @@ def test_windows_that_leave_characters_out_are_refused(network, num_chars, strid
 def test_a_long_memory_is_read_in_fewer_parts(monkeypatch):
     """Its state needs far more than the context: where parts meet this shows."""
     keras.utils.set_random_seed(5)
-    network = model.build(V, units=12, embedding_size=6)
-    cell = model.recurrent_layers(network)[0].cell
+    network = recurrent.build(V, units=12, embedding_size=6)
+    cell = recurrent.recurrent_layers(network)[0].cell
     forget_gate = np.repeat([0.0, 7.0, 0.0, 0.0], 12)
     cell.bias.assign(forget_gate)
     cell.kernel.assign(cell.kernel * 8.0)
@@ -162,7 +162,7 @@ def test_the_standard_error_is_that_of_independent_blocks():
 
 @pytest.fixture(scope="module")
 def adapter(network):
-    return adapting.Adapter(network, ids_of(500, seed=9), segment_chars=8, num_segments=20)
+    return dynamic.Adapter(network, ids_of(500, seed=9), segment_chars=8, num_segments=20)
 
 
 @pytest.mark.parametrize(("rule", "rate"), [("rms", 0.01), ("sgd", 0.5)])
@@ -175,7 +175,7 @@ def test_an_adapting_model_never_sees_a_character_before_scoring_it(adapter, rul
     assert (one[43:] != other[43:]).any()
 
 
-class Oracle(adapting.Adapter):
+class Oracle(dynamic.Adapter):
     """Learns from a segment before it is scored."""
 
     def _step_eagerly(self, *arguments):
@@ -202,7 +202,7 @@ def test_a_step_of_size_zero_is_the_frozen_model_and_the_weights_come_back(netwo
 def test_the_rules_are_those_of_the_paper(network, adapter):
     """One step of each rule by hand."""
     segment = np.concatenate([[0], ids_of(8)])[None]
-    *_, gradients = adapter._judge(segment, model.initial_state(network, 1))
+    *_, gradients = adapter._judge(segment, recurrent.initial_state(network, 1))
     roots = [np.asarray(r) for r in adapter._gradient_roots()]
     mean = np.concatenate([r.ravel() for r in roots]).mean()
     trained = [np.asarray(w) for w in network.trainable_variables]
@@ -211,8 +211,8 @@ def test_the_rules_are_those_of_the_paper(network, adapter):
         for weight, shift in zip(network.trainable_variables, trained, strict=True):
             weight.assign(shift + 0.1)  # away from the trained ones, so that they pull
         before = [np.asarray(w) for w in network.trainable_variables]
-        *_, moved_gradients = adapter._judge(segment, model.initial_state(network, 1))
-        adapter._step(segment, model.initial_state(network, 1), rates, decays, np.float32(1))
+        *_, moved_gradients = adapter._judge(segment, recurrent.initial_state(network, 1))
+        adapter._step(segment, recurrent.initial_state(network, 1), rates, decays, np.float32(1))
         for i, weight in enumerate(network.trainable_variables):
             gradient, root = np.asarray(moved_gradients[i]), roots[i]
             if rule == "sgd":
@@ -228,7 +228,7 @@ def test_the_rules_are_those_of_the_paper(network, adapter):
 def test_what_the_training_text_lacks_does_not_leap(network):
     """The embedding of a character without gradients there: a step of 1e-3 once was one of 1e5."""
     train = np.where(ids_of(500, seed=9) == 7, 3, ids_of(500, seed=9))
-    adapter = adapting.Adapter(network, train, segment_chars=8)
+    adapter = dynamic.Adapter(network, train, segment_chars=8)
     text = np.where(ids_of(400) < 4, 7, ids_of(400))
     loss = adapter.read(text, 0, "rms", 1e-3, 1e-2).nats.mean()
     assert loss < likelihood.nats_per_character(network, text) < loss + 2
@@ -487,8 +487,8 @@ def test_a_unit_that_tracks_the_line_is_ranked_first():
 def test_activations_are_the_outputs_after_each_character(network):
     ids = ids_of(70)
     found = neurons.activations(network, ids, 0)
-    layer = model.recurrent_layers(network)[0]
+    layer = recurrent.recurrent_layers(network)[0]
     probe = keras.Model(network.inputs, layer.output[0])
     inputs = keras.ops.convert_to_tensor(ids[None], "int32")
-    expected = probe([inputs, *model.initial_state(network, 1)])[0]
+    expected = probe([inputs, *recurrent.initial_state(network, 1)])[0]
     np.testing.assert_allclose(found, np.asarray(expected), atol=1e-5)

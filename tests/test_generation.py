@@ -10,17 +10,12 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shakespeare_gen import (
-    beam_search,
-    checkpoints,
-    drawing,
-    generation,
-    model,
-    sampling,
-    stopping,
-)
+from shakespeare_gen import generation
+from shakespeare_gen.data.tokenizers.characters import Vocabulary
 from shakespeare_gen.errors import UsageError, UserError
-from shakespeare_gen.vocabulary import Vocabulary
+from shakespeare_gen.generation import beam_search, decoding, sampling, stopping
+from shakespeare_gen.models import recurrent
+from shakespeare_gen.runs import checkpoints
 
 EVERY_FILTER = {
     "top_k": 12,
@@ -36,7 +31,7 @@ EVERY_FILTER = {
 
 def network_of(vocabulary, seed=0, **options):
     keras.utils.set_random_seed(seed)
-    network = model.build(vocabulary.size, units=12, **options)
+    network = recurrent.build(vocabulary.size, units=12, **options)
     logits = network.get_layer("logits")
     logits.kernel.assign(logits.kernel * 6)  # so that not all characters are equally likely
     return network
@@ -63,8 +58,8 @@ def text_of(generator, prompt="This", **options):
 def test_one_seed_gives_one_text_whatever_the_chunks(generator, monkeypatch, options):
     text = text_of(generator, length=300, **options)
     assert "".join(generator.stream("This", length=300, seed=3, **options)) == text
-    monkeypatch.setattr(drawing, "FIRST_CHUNK_CHARS", 7)
-    monkeypatch.setattr(generation, "READ_CHUNK_CHARS", 2)
+    monkeypatch.setattr(decoding, "FIRST_CHUNK_CHARS", 7)
+    monkeypatch.setattr("shakespeare_gen.generation.generator.READ_CHUNK_CHARS", 2)
     assert text_of(generator, length=300, **options) == text
     assert text_of(generator, length=300, seed=4, **options) != text
 
@@ -151,7 +146,7 @@ class Alphabet:
 @pytest.mark.parametrize("options", [{}, EVERY_FILTER, {"mirostat_tau": 1.0}, {"num_beams": 3}])
 def test_the_alphabet_is_recited(options, monkeypatch):
     vocabulary = Vocabulary(string.ascii_lowercase)
-    monkeypatch.setattr(generation, "Reader", lambda networks: Alphabet())
+    monkeypatch.setattr("shakespeare_gen.generation.generator.Reader", lambda networks: Alphabet())
     generator = generation.Generator([], vocabulary)
     options = {**options, "repeat_window": 8}  # nothing repeats within it
     [result] = generator.generate("xyz", length=60, **options)
@@ -204,7 +199,7 @@ def test_a_state_can_be_kept_forked_and_gone_back_to(generator):
 
 def test_a_long_prompt_is_read_in_chunks_to_the_same_end(generator, small_text, monkeypatch):
     whole = np.asarray(generator.read(small_text[:700]).logits)
-    monkeypatch.setattr(generation, "READ_CHUNK_CHARS", 700)
+    monkeypatch.setattr("shakespeare_gen.generation.generator.READ_CHUNK_CHARS", 700)
     np.testing.assert_allclose(generator.read(small_text[:700]).logits, whole, atol=1e-5)
 
 
@@ -223,7 +218,7 @@ def test_a_prompt_of_a_megabyte_is_read_in_constant_memory(generator, small_text
 def test_an_endless_text_goes_on_in_chunks(generator):
     pieces = itertools.islice(generator.stream("This", length=-1, seed=3), 5)
     text = "".join(pieces)
-    assert len(text) > 3 * drawing.CHUNK_CHARS
+    assert len(text) > 3 * decoding.CHUNK_CHARS
     assert text.startswith(text_of(generator))
 
 

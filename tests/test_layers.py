@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from shakespeare_gen import layers
+from shakespeare_gen.models import layers
 
 PAIRS = {
     "lstm": (layers.LSTM, keras.layers.LSTM),
@@ -286,7 +286,7 @@ def test_the_scans_are_the_loop_over_the_cell(cell, num_steps):
 
 
 def test_the_parallel_scan_is_the_sequential_one():
-    from shakespeare_gen.layers import minimal
+    from shakespeare_gen.models.layers import minimal
 
     decay, new, h = tf.sigmoid(random(50, 2, 3)), random(50, 2, 3), random(2, 3)
     results = []

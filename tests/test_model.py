@@ -2,15 +2,16 @@ import keras
 import numpy as np
 import pytest
 
-from shakespeare_gen import config, model, stepping
 from shakespeare_gen.evaluation import likelihood
+from shakespeare_gen.models import ensemble, recurrent
+from shakespeare_gen.options import groups
 
-CELLS = config.CELLS
+CELLS = groups.CELLS
 
 
 def network_of(cell="lstm", **options):
     keras.utils.set_random_seed(3)
-    return model.build(11, cell=cell, units=7, embedding_size=5, **options)
+    return recurrent.build(11, cell=cell, units=7, embedding_size=5, **options)
 
 
 def ids_of(*shape):
@@ -23,9 +24,9 @@ def ids_of(*shape):
 def test_one_step_at_a_time_is_the_whole_sequence(cell, options):
     network = network_of(cell, **options)
     ids = ids_of(4, 9)
-    state = model.initial_state(network, 4)
+    state = recurrent.initial_state(network, 4)
     whole, *last = network([ids, *state], training=False)
-    reader = stepping.Reader([network])
+    reader = ensemble.Reader([network])
     for t in range(ids.shape[1]):
         logits, state = reader.step(reader.weights, ids[:, t], state)
         np.testing.assert_allclose(logits, whole[:, t], atol=1e-5)
@@ -35,9 +36,9 @@ def test_one_step_at_a_time_is_the_whole_sequence(cell, options):
 
 def test_an_lstm_agrees_with_plain_numpy():
     network = network_of()
-    weights = {name: np.asarray(w) for name, w in model.weights_of(network).items()}
+    weights = {name: np.asarray(w) for name, w in recurrent.weights_of(network).items()}
     ids = ids_of(2, 6)
-    logits, *_ = network([ids, *model.initial_state(network, 2)])
+    logits, *_ = network([ids, *recurrent.initial_state(network, 2)])
 
     def sigmoid(x):
         return 1 / (1 + np.exp(-x))
@@ -54,14 +55,14 @@ def test_an_lstm_agrees_with_plain_numpy():
 
 
 def test_weight_names_do_not_change_between_models_of_one_process():
-    assert list(model.weights_of(network_of())) == list(model.weights_of(network_of()))
+    assert list(recurrent.weights_of(network_of())) == list(recurrent.weights_of(network_of()))
 
 
 def test_carried_state_continues_and_resets():
     network = network_of()
-    training_model = model.TrainingModel(network, carry_batch_size=2)
+    training_model = recurrent.TrainingModel(network, carry_batch_size=2)
     ids = ids_of(2, 8)
-    whole, *_ = network([ids, *model.initial_state(network, 2)])
+    whole, *_ = network([ids, *recurrent.initial_state(network, 2)])
     first, second = training_model(ids[:, :5]), training_model(ids[:, 5:])
     np.testing.assert_allclose(np.concatenate([first, second], 1), whole, atol=1e-5)
     training_model.reset_state()
@@ -83,7 +84,7 @@ def test_the_loss_does_not_depend_on_the_streams(num_chars, num_streams):
     network = network_of()
     ids = np.asarray(ids_of(num_chars))
     inputs = keras.ops.convert_to_tensor(np.concatenate([[2], ids[:-1]])[None], "int32")
-    logits, *_ = network([inputs, *model.initial_state(network, 1)])
+    logits, *_ = network([inputs, *recurrent.initial_state(network, 1)])
     log_p = np.asarray(keras.ops.log_softmax(logits))[0]
     expected = -np.mean(log_p[np.arange(num_chars), ids])
     found = likelihood.nats_per_character(
@@ -94,7 +95,7 @@ def test_the_loss_does_not_depend_on_the_streams(num_chars, num_streams):
 
 def test_a_uniform_model_scores_log_v():
     network = network_of()
-    for weight in model.weights_of(network).values():
+    for weight in recurrent.weights_of(network).values():
         weight.assign(np.zeros(weight.shape))
     found = likelihood.nats_per_character(network, np.asarray(ids_of(777)))
     assert found == pytest.approx(np.log(11), abs=1e-6)

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 import shakespeare_gen
-from shakespeare_gen import comparison, config, inspection, plotting, runs
-from shakespeare_gen.corpora import Corpus
+from shakespeare_gen import runs
+from shakespeare_gen.data.corpora import Corpus
 from shakespeare_gen.errors import UsageError, UserError
-from shakespeare_gen.report import tables
+from shakespeare_gen.evaluation import corpus_statistics
+from shakespeare_gen.options import groups
+from shakespeare_gen.report import comparison, plots, tables
 from tests.conftest import REPOSITORY
 from tests.test_commands import run as run_command
 
@@ -109,12 +111,12 @@ def test_the_page_is_one_small_file_that_needs_no_other(page):
 
 def test_a_page_of_the_longest_heatmap_stays_small():
     """50,000 characters of 5 candidates each, beside pictures of a few hundred kilobytes."""
+    from shakespeare_gen.data.tokenizers.characters import Vocabulary
     from shakespeare_gen.evaluation.likelihood import Reading
     from shakespeare_gen.report import page
-    from shakespeare_gen.vocabulary import Vocabulary
 
     vocabulary = Vocabulary("".join(map(chr, range(1000, 1300))))
-    n = config.EvaluationConfig.__dataclass_fields__["heatmap_chars"].metadata["maximum"]
+    n = groups.EvaluationOptions.__dataclass_fields__["heatmap_chars"].metadata["maximum"]
     ids = np.random.default_rng(0).integers(0, 300, (n, 5)).astype(np.int32)
     reading = Reading(ids[:, 0], np.full(n, 30.0), ids, np.full((n, 5), 0.001))
     data = page._for_script(page._heatmap(reading, vocabulary.decode(ids[:, 0]), vocabulary, n))
@@ -220,7 +222,7 @@ def test_the_commands_print_tables_and_one_line_errors(hostile_run, abab_run, tm
     assert (wrong.returncode, wrong.stderr.count(b"\n")) == (2, 1)
 
     both = f"--run_dir={hostile_run.path},{abab_run.path}"
-    done = run_command("shakespeare_gen.plot", both, f"--output={tmp_path / 'curves'}")
+    done = run_command("shakespeare_gen.compare", both, f"--output={tmp_path / 'curves'}")
     assert done.returncode == 0, done.stderr
     table = done.stdout.decode()
     assert re.search(r"--window_chars +32 +20", table)
@@ -228,14 +230,14 @@ def test_the_commands_print_tables_and_one_line_errors(hostile_run, abab_run, tm
     assert "--units" not in table  # both have 16
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in (tmp_path / "curves.svg").read_bytes()
-    twice = run_command("shakespeare_gen.plot", f"--run_dir={abab_run.path},{abab_run.path}")
+    twice = run_command("shakespeare_gen.compare", f"--run_dir={abab_run.path},{abab_run.path}")
     assert (twice.returncode, twice.stderr.count(b"\n")) == (2, 1)
 
     corpus = hostile_run.read_config()["corpus"]["corpus"]
-    done = run_command("shakespeare_gen.inspect", f"--corpus={corpus}")
+    done = run_command("shakespeare_gen.describe", f"--corpus={corpus}")
     assert done.returncode == 0, done.stderr
     assert b"flags/own_text.cfg" in done.stdout
-    none = run_command("shakespeare_gen.inspect", f"--corpus={tmp_path / 'none.txt'}")
+    none = run_command("shakespeare_gen.describe", f"--corpus={tmp_path / 'none.txt'}")
     assert (none.returncode, none.stderr.count(b"\n")) == (1, 1)
 
 
@@ -244,21 +246,21 @@ def test_an_inspection_finds_what_was_planted():
     block, shared = ("".join(rng.choice(list("abcdefg \n"), size)) for size in (300, 120))
     noise = ["".join(rng.choice(list("abcdefg \n"), 1000)) for _ in range(4)]
     train = noise[0] + block + noise[1] + block + shared + "é"
-    found = inspection.inspect(Corpus("planted", train, noise[2] + shared, noise[3] + "€"))
+    found = corpus_statistics.inspect(Corpus("planted", train, noise[2] + shared, noise[3] + "€"))
     assert found["splits"]["validation"]["shared_with_train"] == pytest.approx(120 / 1120)
     assert found["splits"]["test"]["shared_with_train"] == 0
     assert found["splits"]["test"]["shared_with_validation"] == 0
     assert found["splits"]["train"]["not_ascii"] == pytest.approx(1 / len(train))
     facts = found["facts"]
     assert facts["encoding"] == "utf-8, clean"
-    damaged = inspection.inspect(Corpus("damaged", "a\ufffdb\x07" * 9, "", ""), "cp1252")
+    damaged = corpus_statistics.inspect(Corpus("damaged", "a\ufffdb\x07" * 9, "", ""), "cp1252")
     assert damaged["facts"]["encoding"] == (
         "cp1252: 9 undecodable places, 1 kinds of control characters"
     )
     misread = "Café, “naïve”".encode().decode("cp1252", "replace").replace("\ufffd", "")
-    misread = inspection.inspect(Corpus("misread", misread, "", ""), "cp1252")
+    misread = corpus_statistics.inspect(Corpus("misread", misread, "", ""), "cp1252")
     assert "look like UTF-8 read as something else" in misread["facts"]["encoding"]
-    real = inspection.inspect(Corpus("real", "Café, “naïve”, Ärger, ßß", "", ""), None)
+    real = corpus_statistics.inspect(Corpus("real", "Café, “naïve”, Ärger, ßß", "", ""), None)
     assert real["facts"]["encoding"] == "Unicode, from no file, clean"
     assert "--corpus=planted" in facts["recipe"]
     assert facts["characters that training lacks"] == "1: '€'"
@@ -275,21 +277,21 @@ def test_an_inspection_finds_what_was_planted():
 
 def test_the_entropy_of_a_text_is_that_of_its_counts():
     ids = np.array([0, 1] * 500)
-    assert inspection.conditional_entropy(ids, 0) == pytest.approx(np.log(2))
-    assert inspection.conditional_entropy(ids, 1) == pytest.approx(0, abs=0.01)  # the start
+    assert corpus_statistics.conditional_entropy(ids, 0) == pytest.approx(np.log(2))
+    assert corpus_statistics.conditional_entropy(ids, 1) == pytest.approx(0, abs=0.01)  # the start
 
 
-@pytest.mark.parametrize("recipe", inspection.RECIPES, ids=lambda recipe: recipe.path)
+@pytest.mark.parametrize("recipe", corpus_statistics.RECIPES, ids=lambda recipe: recipe.path)
 def test_the_recipes_that_are_recommended_are_the_files(recipe):
     flags = dict(re.findall(r"^--(\w+)=(.*)$", (REPOSITORY / recipe.path).read_text(), re.M))
     assert int(flags["epochs"]) == recipe.epochs
-    defaults = config.ModelConfig()
+    defaults = groups.ModelOptions()
     for name, value in recipe.model.items():
         assert str(value) == flags.get(name, str(getattr(defaults, name))), name
 
 
 def test_a_short_text_is_inspected_too():
-    found = inspection.inspect(Corpus("short", "abc", "", ""))
+    found = corpus_statistics.inspect(Corpus("short", "abc", "", ""))
     assert list(found["splits"]) == ["train"]
     assert found["entropy"][0]["validation_bits"] is None
 
@@ -306,7 +308,7 @@ def test_runs_of_one_name_are_told_apart(hostile_run, tmp_path):
 
 def test_names_of_runs_are_no_formulas():
     rows = [{"epoch": 1, "loss": 2.0, "validation_loss": 2.1}, {"epoch": 2, "loss": 1.0}]
-    [svg] = plotting.learning_curves({"a$^b": rows, "_b$": rows}, ("svg",))
+    [svg] = plots.learning_curves({"a$^b": rows, "_b$": rows}, ("svg",))
     assert b"training, _b$" in svg
     assert b"validation, a$^b" in svg
 
@@ -321,7 +323,7 @@ def test_text_in_tables_is_text(capsys):
     """Names and excerpts once were markup to the terminal: `[a-z]` vanished, `[/b]` ended in a
     traceback, `:smile:` became a face."""
     name = "texts/[a-z]*[/b]:smile:.txt"
-    tables.show(*tables.inspection(inspection.inspect(Corpus(name, name * 40, "", ""))))
+    tables.show(*tables.inspection(corpus_statistics.inspect(Corpus(name, name * 40, "", ""))))
     shown = capsys.readouterr().out
     assert f"Corpus {name}" in shown
 
@@ -369,7 +371,7 @@ def test_a_text_of_one_character_trains_nothing(tmp_path):
 )
 def test_options_that_contradict_each_other_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
-        config.EvaluationConfig(**options)
+        groups.EvaluationOptions(**options)
 
 
 def test_a_step_that_runs_away_is_refused(hostile_run, tmp_path):
@@ -396,7 +398,7 @@ def test_without_its_corpus_a_run_still_scores_a_text(hostile_run, tmp_path):
 
 
 def test_the_pictures_of_the_page_take_its_colour():
-    svg = plotting.loss_by_position([3.0, 2.0, 1.5, 1.4])
+    svg = plots.loss_by_position([3.0, 2.0, 1.5, 1.4])
     assert svg.startswith("<svg")
     assert "currentColor" in svg
     assert "#000000" not in svg

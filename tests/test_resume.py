@@ -13,10 +13,14 @@ import time
 import pytest
 
 import shakespeare_gen
-from shakespeare_gen import atomic, callbacks, checkpoints, model, runs, storage
+from shakespeare_gen import runs
+from shakespeare_gen.data.tokenizers.characters import Vocabulary
 from shakespeare_gen.errors import Interrupted, NotFiniteError, UsageError, UserError
 from shakespeare_gen.evaluation import likelihood
-from shakespeare_gen.vocabulary import Vocabulary
+from shakespeare_gen.models import recurrent
+from shakespeare_gen.runs import checkpoints, store
+from shakespeare_gen.system import storage
+from shakespeare_gen.training import callbacks
 from tests.conftest import REPOSITORY
 
 # 1,890 training characters in windows of 16, 8 a batch: 14 steps an epoch.
@@ -199,7 +203,7 @@ def test_hostile_training_state_is_one_line(text_path, tmp_path):
     path.write_bytes(data.replace(b'"F32"', b'"I32"', 1))
     names = ("weights.safetensors", "training.safetensors", "state.json")
     files = {name: (place / name).read_bytes() for name in names}
-    (place / "manifest.json").write_bytes(storage.to_json(atomic._manifest(files)))
+    (place / "manifest.json").write_bytes(storage.to_json(store._manifest(files)))
     with pytest.raises(UserError, match=r"training\.safetensors: expected tensor .* to be"):
         resume(run.path, epochs=2)
 
@@ -215,7 +219,7 @@ def test_rows_that_are_none_are_left_out(text_path, tmp_path, row, caplog):
 
 def test_the_newest_checkpoints_and_the_best_are_kept(text_path, tmp_path):
     run = train(text_path, tmp_path / "run", keep_checkpoints=3, save_every_steps=4, epochs=1)
-    assert atomic.names(run.checkpoints) == [
+    assert store.names(run.checkpoints) == [
         "step-00000008",
         "step-00000012",
         "step-00000014-epoch-0001",
@@ -255,7 +259,7 @@ def test_a_second_trainer_is_told_who_holds_the_run(text_path, tmp_path):
 def test_a_run_stopped_before_its_first_checkpoint_may_be_started_again(
     text_path, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(model, "build", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(recurrent, "build", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(Interrupted):
         train(text_path, tmp_path / "run")
     monkeypatch.undo()
@@ -266,7 +270,7 @@ def test_a_run_stopped_before_its_first_checkpoint_may_be_started_again(
 
 def test_a_checkpoint_under_another_name_is_never_touched(text_path, tmp_path):
     run = train(text_path, tmp_path / "run", epochs=1)
-    [name] = atomic.names(run.checkpoints)
+    [name] = store.names(run.checkpoints)
     (run.checkpoints / name).rename(run.checkpoints / "my-good-model")
     for overwrite in (False, True):
         with pytest.raises(UserError, match="found 'checkpoints/my-good-model'"):
@@ -305,18 +309,16 @@ def test_files_that_only_have_the_names_of_ours_are_never_touched(text_path, tmp
 
 def test_a_run_that_began_on_the_fallback_corpus_goes_on_with_it(text_path, tmp_path, monkeypatch):
     """Even where the first corpus can be had by then."""
-    from shakespeare_gen.corpora import datasets, files
+    from shakespeare_gen.data.sources import files, tfds
 
     with monkeypatch.context() as offline:
-        offline.setattr(datasets, "network_error", lambda url: "ConnectionError")
+        offline.setattr(tfds, "network_error", lambda url: "ConnectionError")
         data_dir = str(tmp_path / "tfds")
         options = {"corpus": "tiny_shakespeare", "fallback_corpus": text_path, "epochs": 1}
         shakespeare_gen.train_model(
             **{**OPTIONS, **options, "data_dir": data_dir, "run_dir": str(tmp_path / "run")}
         )
-    monkeypatch.setattr(
-        datasets, "load", lambda *_: files.load(text_path, 0.1, 0.1, "utf-8", "strict")
-    )
+    monkeypatch.setattr(tfds, "load", lambda *_: files.load(text_path, 0.1, 0.1, "utf-8", "strict"))
     run = resume(tmp_path / "run", epochs=2)
     assert checkpoints.read(run, "last").progress.epoch == 2
     assert run.read_config()["data"]["requested"] == "tiny_shakespeare"
@@ -336,7 +338,7 @@ def test_a_vocabulary_that_changed_is_told_by_its_characters(text_path, tmp_path
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this machine has no fork")
 def test_a_folder_without_permission_is_one_line(tmp_path):
     """In a child that is nobody, for root may write everywhere."""
-    atomic.save(tmp_path, "step-00000001", {"a.json": b"old"})
+    store.save(tmp_path, "step-00000001", {"a.json": b"old"})
     tmp_path.chmod(0o555)
     child = os.fork()
     if child == 0:
@@ -345,7 +347,7 @@ def test_a_folder_without_permission_is_one_line(tmp_path):
             os.chdir(tmp_path)
             if os.geteuid() == 0:
                 os.setuid(65534)
-            atomic.save(pathlib.Path(), "step-00000002", {"a.json": b"new"})
+            store.save(pathlib.Path(), "step-00000002", {"a.json": b"new"})
         except UserError as error:
             code = 0 if "can't be written: Permission denied" in str(error) else 8
         finally:
@@ -415,12 +417,14 @@ def test_a_second_signal_ends_training_at_once_within_a_step(text_path, tmp_path
     """The step is one long call of C code, in which Python sees no signal."""
     code = (
         "import hashlib, sys\n"
-        "from shakespeare_gen import callbacks, cli, config, train\n"
+        "from shakespeare_gen import train\n"
+        "from shakespeare_gen.options import command_line, groups\n"
+        "from shakespeare_gen.training import callbacks\n"
         "def long(self, batch, logs=None):\n"
         "    print('in the step', file=sys.stderr, flush=True)\n"
         "    hashlib.pbkdf2_hmac('sha256', b'a', b'b', 200_000_000)\n"
         "callbacks.CountSteps.on_train_batch_end = long\n"
-        "cli.run(train.main, *config.TRAIN_GROUPS)\n"
+        "command_line.run(train.main, *groups.TRAIN_GROUPS)\n"
     )
     process = start([sys.executable, "-c", code, *command(text_path, tmp_path / "run")[3:]])
     read_until(process, "in the step")
@@ -443,13 +447,13 @@ def test_thirty_kills_at_random_moments_change_nothing(text_path, tmp_path, whol
     endless = {**options, "epochs": 100_000, "save_every_steps": 5}
     chance, run, steps = random.Random(4), runs.Run(tmp_path / "run"), [0]
     for kill in range(30):
-        before = atomic.names(run.checkpoints)
+        before = store.names(run.checkpoints)
         arguments = command(text_path, run.path, **endless)
         process = start([*arguments, "--resume"] if before else arguments)
         if kill % 4 == 3:
             time.sleep(chance.uniform(0.5, 4.0))
         else:
-            while atomic.names(run.checkpoints) == before and process.poll() is None:
+            while store.names(run.checkpoints) == before and process.poll() is None:
                 time.sleep(0.01)
             time.sleep(chance.uniform(0.0, 0.2))
         process.kill()
@@ -470,16 +474,16 @@ def test_a_kill_at_any_system_call_of_a_save_changes_nothing(text_path, tmp_path
     before it in place; after each the run resumes to the same end."""
     options = {"carry_state": False, "keep_checkpoints": 9}
     whole = whole_runs(**options)
-    first, second, *_ = atomic.names(whole.checkpoints)
+    first, second, *_ = store.names(whole.checkpoints)
     base = runs.Run(shutil.copytree(whole.path, tmp_path / "base"))
-    atomic.prune(base.checkpoints, {first})
+    store.prune(base.checkpoints, {first})
     code = (
-        "import pathlib, sys; from shakespeare_gen import atomic\n"
+        "import pathlib, sys; from shakespeare_gen.runs import store\n"
         "source, folder = map(pathlib.Path, sys.argv[1:])\n"
         "names = ('weights.safetensors', 'training.safetensors', 'state.json')\n"
         "files = {name: (source / name).read_bytes() for name in names}\n"
-        "atomic.save(folder, source.name, files)\n"
-        "atomic.prune(folder, {source.name})\n"
+        "store.save(folder, source.name, files)\n"
+        "store.prune(folder, {source.name})\n"
     )
 
     def trace(run, *flags):
@@ -507,7 +511,7 @@ def test_a_kill_at_any_system_call_of_a_save_changes_nothing(text_path, tmp_path
         number = found[: i + 1].count(call)
         killed = trace(run, "-e", f"inject={call}:signal=SIGKILL:when={number}")
         kills += killed.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
-        assert set(atomic.names(run.checkpoints)) <= {first, second}
+        assert set(store.names(run.checkpoints)) <= {first, second}
         newest.append(checkpoints.read(run, "last").place.name)
         assert_equal(resume(run.path), whole)
         assert [n for n in os.listdir(run.checkpoints) if n.startswith(".")] == []
@@ -523,7 +527,7 @@ def test_two_first_runs_prepare_the_same_dataset(tiny_shakespeare_path, tmp_path
     manual_dir.mkdir(parents=True)
     shutil.copy(tiny_shakespeare_path, manual_dir / "input.txt")
     code = (
-        "import sys; from shakespeare_gen import corpora;"
+        "import sys; from shakespeare_gen.data import corpora;"
         "print(corpora.load('tiny_shakespeare', data_dir=sys.argv[1]).sha256)"
     )
     both = [
@@ -610,10 +614,10 @@ def test_a_read_only_disk_is_one_line(text_path, tmp_path):
 def test_a_file_that_grows_too_large_leaves_the_old_checkpoint(tmp_path):
     """The same by `ulimit -f`, which every machine has."""
     resource = pytest.importorskip("resource", reason="this machine has no ulimit")
-    atomic.save(tmp_path, "step-00000001", {"a.json": b"old"})
+    store.save(tmp_path, "step-00000001", {"a.json": b"old"})
     code = (
-        "import pathlib, sys; from shakespeare_gen import atomic\n"
-        f"atomic.save(pathlib.Path({str(tmp_path)!r}), 'step-00000002', {{'a.json': b'x' * 9999}})"
+        "import pathlib, sys; from shakespeare_gen.runs import store\n"
+        f"store.save(pathlib.Path({str(tmp_path)!r}), 'step-00000002', {{'a.json': b'x' * 9999}})"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -626,4 +630,4 @@ def test_a_file_that_grows_too_large_leaves_the_old_checkpoint(tmp_path):
     assert "UserError: " in done.stderr
     assert "can't be written: File too large" in done.stderr
     assert [p.name for p in pathlib.Path(tmp_path).iterdir()] == ["step-00000001"]
-    assert atomic.find_damage(tmp_path / "step-00000001", {"a.json": 3}) is None
+    assert store.find_damage(tmp_path / "step-00000001", {"a.json": 3}) is None

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import shakespeare_gen
-from shakespeare_gen import atomic, checkpoints, model, runs
+from shakespeare_gen import runs
 from shakespeare_gen.errors import NotFiniteError, UsageError, UserError
+from shakespeare_gen.models import recurrent
+from shakespeare_gen.runs import checkpoints, store
 
 OPTIONS = {
     "units": 8,
@@ -57,8 +59,8 @@ def test_a_run_folder_holds_what_a_person_looks_for(abab_run):
     assert card["options"]["units"] == 16
     assert "=== epoch 6" in abab_run.samples_path.read_text("utf-8")
     assert abab_run.loss_curve_path.read_bytes().startswith(b"\x89PNG")
-    assert card["best_checkpoint"] in atomic.names(abab_run.checkpoints)
-    assert len(atomic.names(abab_run.checkpoints)) <= 3
+    assert card["best_checkpoint"] in store.names(abab_run.checkpoints)
+    assert len(store.names(abab_run.checkpoints)) <= 3
 
 
 @pytest.mark.slow
@@ -78,7 +80,7 @@ def test_the_best_checkpoint_is_kept_beside_the_last(text_path, tmp_path):
     assert best["step"] != rows[-1]["step"]
     found = [checkpoints.read(run, which).progress for which in ("best", "last")]
     assert [p.step for p in found] == [best["step"], rows[-1]["step"]]
-    assert len(atomic.names(run.checkpoints)) == 2
+    assert len(store.names(run.checkpoints)) == 2
 
 
 @pytest.mark.slow
@@ -201,7 +203,7 @@ def test_every_optimizer_lowers_the_loss_of_every_cell(text_path, tmp_path, opti
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "exponential"])
 def test_schedules_in_closed_form(schedule):
-    from shakespeare_gen.training import Schedule
+    from shakespeare_gen.training.fit import Schedule
 
     rate = Schedule(schedule, 1.0, 0.01, warmup_steps=10, num_steps=110)
     assert float(rate(0)) == pytest.approx(1 / 11)
@@ -231,7 +233,7 @@ def test_the_training_loss_of_keras_is_the_loss_of_evaluation(abab_run):
     from shakespeare_gen.evaluation import likelihood
 
     network = checkpoints.load_network(abab_run, checkpoints.read(abab_run))
-    training_model = model.TrainingModel(network)
+    training_model = recurrent.TrainingModel(network)
     training_model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     ids = abab_run.read_vocabulary().encode("ab" * 64)
     inputs = np.concatenate([[abab_run.read_vocabulary().start_id], ids[:-1]])

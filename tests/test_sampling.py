@@ -6,8 +6,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shakespeare_gen import config, sampling
 from shakespeare_gen.errors import UsageError
+from shakespeare_gen.generation import sampling
+from shakespeare_gen.options import groups
 
 LOGITS = np.log(np.array([[0.5, 0.25, 0.15, 0.1]], np.float32))
 ROW = st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=12)
@@ -239,7 +240,7 @@ def test_every_draw_is_an_allowed_id(logits, uniform, options, tau, forbidden, r
 )
 def test_the_most_extreme_settings_leave_a_candidate(options):
     """In float32 many were 0 or infinite, then NaN, and then id 0 for ever."""
-    config.SamplingConfig(**options)
+    groups.SamplingOptions(**options)
     rows = np.random.default_rng(0).normal(0, 5, (50, 20)).astype(np.float32)
     rows[:, 0] = -np.inf
     recent = np.random.default_rng(1).integers(1, 20, (50, 8)).astype(np.int32)
@@ -280,7 +281,7 @@ def test_what_does_nothing_is_off():
 def dataclass_defaults():
     import dataclasses
 
-    return dataclasses.asdict(config.SamplingConfig())
+    return dataclasses.asdict(groups.SamplingOptions())
 
 
 @pytest.mark.parametrize(
@@ -302,4 +303,4 @@ def dataclass_defaults():
 )
 def test_bad_settings_are_one_line(options, message):
     with pytest.raises(UsageError, match=message):
-        config.SamplingConfig(**options)
+        groups.SamplingOptions(**options)

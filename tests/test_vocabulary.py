@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shakespeare_gen.data.tokenizers.characters import Vocabulary, nearest, prepare_text
 from shakespeare_gen.errors import UserError
-from shakespeare_gen.vocabulary import Vocabulary, nearest, prepare_text
 
 texts = st.text(min_size=1, max_size=200)
 

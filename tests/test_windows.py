@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shakespeare_gen import windows
+from shakespeare_gen.data import windows
 from shakespeare_gen.errors import UserError
 
 ids_of = np.arange  # every position has its own id, so a window tells where it came from

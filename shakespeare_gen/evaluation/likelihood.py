@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from shakespeare_gen.evaluation.scores import Tally
-from shakespeare_gen.model import initial_state
+from shakespeare_gen.models.recurrent import initial_state
 
 CHUNK_CHARS = 64
 NUM_CANDIDATES = 5

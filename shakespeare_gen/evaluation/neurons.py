@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from shakespeare_gen import model
 from shakespeare_gen.evaluation import likelihood, style
+from shakespeare_gen.models import recurrent
 
 MIN_SHARE = 0.002  # a property that is rarer, or commoner than the rest, ranks nothing
 EXCERPT_CHARS = 320
@@ -62,7 +62,7 @@ PROPERTIES: dict[str, Callable[[str], np.ndarray]] = {
 
 def activations(network, ids: np.ndarray, start_id: int) -> np.ndarray:
     """The output of every unit after each character of `ids`: float32 [N, U]."""
-    hidden = [layer.output[0] for layer in model.recurrent_layers(network)]
+    hidden = [layer.output[0] for layer in recurrent.recurrent_layers(network)]
     probe = keras.Model(network.inputs, [*hidden, *network.outputs[1:]])
 
     @tf.function(reduce_retracing=True)

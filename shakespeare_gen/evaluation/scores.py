@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shakespeare_gen import metrics
+from shakespeare_gen.models import loss_units
 
 BLOCK_CHARS = 1000
 
@@ -66,7 +66,7 @@ class Score:
 
     def to_json(self) -> dict:
         """Every figure by its name."""
-        bits = metrics.bits_per_character(self.nats)
+        bits = loss_units.bits_per_character(self.nats)
         return {
             "characters": self.num_chars,
             "bytes_per_character": self.bytes_per_character,
@@ -74,7 +74,7 @@ class Score:
             "bits_per_character": bits,
             "bits_per_byte": bits / self.bytes_per_character,
             # A compressor may need a hundred bytes for a text of one character.
-            "perplexity": metrics.perplexity(self.nats) if self.nats < 700 else None,
+            "perplexity": loss_units.perplexity(self.nats) if self.nats < 700 else None,
             "standard_error_nats": self.standard_error,
             "top_1_accuracy": self.top_1,
             "top_5_accuracy": self.top_5,

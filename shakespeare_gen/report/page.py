@@ -13,11 +13,10 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from shakespeare_gen import plotting
+from shakespeare_gen.data.tokenizers.characters import Vocabulary
 from shakespeare_gen.evaluation.likelihood import Reading
 from shakespeare_gen.evaluation.neurons import EXCERPT_CHARS
-from shakespeare_gen.report import tables
-from shakespeare_gen.vocabulary import Vocabulary
+from shakespeare_gen.report import plots, tables
 
 
 def render(
@@ -44,8 +43,8 @@ def render(
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         heatmap=_for_script(_heatmap(reading, text, vocabulary, heatmap_chars)),
         heatmap_chars=min(heatmap_chars, len(text)),
-        position_curve=plotting.loss_by_position(figures["nats_by_position"]),
-        calibration_curve=plotting.calibration(figures["calibration"]),
+        position_curve=plots.loss_by_position(figures["nats_by_position"]),
+        calibration_curve=plots.calibration(figures["calibration"]),
         neurons=[_neuron(row, text, activations) for row in figures["neurons"]],
         number=tables.number,
     )

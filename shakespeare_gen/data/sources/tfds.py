@@ -1,0 +1,204 @@
+"""Text from TensorFlow Datasets (TFDS), prepared once and read offline after.
+
+TFDS without a network takes minutes to fail, so a probe asks first. Two
+processes that prepare the same dataset crash each other, so a lock lets one
+wait. Knows nothing of files outside TFDS's data folder.
+"""
+
+import contextlib
+import pathlib
+import queue
+import sys
+import threading
+
+from absl import logging
+
+from shakespeare_gen.data.sources.files import join
+from shakespeare_gen.data.splits import Splits, cut
+from shakespeare_gen.errors import CorpusUnavailableError, UserError
+
+PROBE_SECONDS = 8.0
+
+
+def load(
+    name: str,
+    text_feature: str,
+    data_dir: str,
+    validation_fraction: float,
+    test_fraction: float,
+    document_separator: str = "",
+) -> Splits:
+    """Loads a dataset's own splits; a split it lacks is cut from the end of train.
+
+    Raises:
+      CorpusUnavailableError: not prepared here and can't be downloaded now.
+      UserError: no such dataset or text feature, or a downloaded file is damaged.
+    """
+    builder = _builder(name, data_dir)
+    _check_feature(builder, text_feature)
+    if not _is_prepared(builder):
+        _prepare(builder)
+        # Another process may have done it meanwhile; a builder reads its splits when it is made.
+        builder = _builder(name, data_dir)
+    if "train" not in builder.info.splits:
+        raise UserError(
+            f"tfds:{name}: expected a split named train, found {', '.join(builder.info.splits)}"
+        )
+    texts = {
+        split: _read(builder, split, text_feature, document_separator)
+        for split in ("train", "validation", "test")
+        if split in builder.info.splits
+    }
+    rest = cut(
+        texts["train"],
+        0.0 if "validation" in texts else validation_fraction,
+        0.0 if "test" in texts else test_fraction,
+    )
+    return Splits(
+        rest.train, texts.get("validation", rest.validation), texts.get("test", rest.test)
+    )
+
+
+def network_error(url: str, timeout_seconds: float = PROBE_SECONDS) -> str | None:
+    """Why `url` can't be reached, or None where it can; decides within the timeout."""
+    import requests
+
+    def probe() -> str | None:
+        try:
+            requests.head(url, timeout=timeout_seconds / 2, allow_redirects=True)
+        except requests.RequestException as error:
+            return type(error).__name__
+        return None
+
+    # Name resolution has no timeout of its own, so the probe runs aside, in a thread that nothing
+    # waits for at exit.
+    answer: queue.SimpleQueue = queue.SimpleQueue()
+    threading.Thread(target=lambda: answer.put(probe()), daemon=True).start()
+    try:
+        return answer.get(timeout=timeout_seconds)
+    except queue.Empty:
+        return f"no answer in {timeout_seconds:g} s"
+
+
+def _builder(name: str, data_dir: str):
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    try:
+        with _errors_only():
+            return tfds.builder(name, data_dir=data_dir or None)
+    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError):
+        # The last two: TFDS's words for a name, a config or a version that can't be.
+        raise UserError(
+            f"tfds:{name}: expected a dataset of TFDS (NAME, NAME/CONFIG or NAME:VERSION), "
+            "found none of this name"
+        ) from None
+
+
+@contextlib.contextmanager
+def _errors_only():
+    """Silences what TFDS tells of its folders."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _is_prepared(builder) -> bool:
+    with _errors_only():
+        return builder.is_prepared()
+
+
+def _check_feature(builder, text_feature: str) -> None:
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features or {}
+    texts = [key for key, value in features.items() if isinstance(value, tfds.features.Text)]
+    if text_feature not in texts:
+        raise UserError(
+            f"--text_feature: expected one of {', '.join(texts) or '(none)'} "
+            f"in {builder.name}, received {text_feature!r}"
+        )
+
+
+def _prepare(builder) -> None:
+    import filelock
+
+    root = pathlib.Path(builder.data_dir_root)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(root / f"{builder.name}.lock"):
+            if not _is_prepared(builder):
+                _download_and_prepare(builder, root / "downloads" / "manual")
+    except OSError as error:
+        raise UserError(f"--data_dir={root}: can't be written: {error}") from None
+
+
+def _download_and_prepare(builder, manual_dir: pathlib.Path) -> None:
+    import requests
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+
+    files = {url: manual_dir / info.filename for url, info in (builder.url_infos or {}).items()}
+    missing = {url: file for url, file in files.items() if not file.exists()}
+    if (url := _first_url(builder, files, missing)) and (reason := network_error(url)):
+        raise _unavailable(builder.name, reason, missing)
+    logging.info("Preparing the TFDS dataset %s in %s", builder.name, builder.data_dir)
+    try:
+        # TFDS prints what it does; standard output is the caller's.
+        with _errors_only(), contextlib.redirect_stdout(sys.stderr):
+            builder.download_and_prepare()
+    except NonMatchingChecksumError as error:
+        where = f"{manual_dir} or from its host" if not missing else "its host"
+        raise UserError(
+            f"tfds:{builder.name}: expected the published checksum of the file from {where}, "
+            f"received another: {_one_line(error)}"
+        ) from None
+    except (requests.RequestException, tfds.download.DownloadError, tf.errors.OpError) as error:
+        raise _unavailable(builder.name, type(error).__name__, missing) from None
+    except OSError:
+        raise
+    except (
+        Exception
+    ) as error:  # a dataset is other people's code, and may ask for a manual download
+        raise UserError(f"tfds:{builder.name}: can't be prepared: {_one_line(error)}") from None
+
+
+def _first_url(builder, files: dict, missing: dict) -> str | None:
+    """What has to be reached to prepare a dataset; None where everything is here."""
+    if missing:
+        return next(iter(missing))
+    # TFDS's own datasets that name no files, by hand or by address, are read from its bucket.
+    of_tfds = type(builder).__module__.startswith("tensorflow_datasets.")
+    from_bucket = of_tfds and not files and not builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+    return "https://storage.googleapis.com/tfds-data" if from_bucket else None
+
+
+def _unavailable(name: str, reason: str, missing: dict[str, pathlib.Path]):
+    bring = "".join(
+        f"  2. fetch {url}\n     on another machine and put it, unchanged, at {file}"
+        + (f", and {len(missing) - 1} other files likewise" if len(missing) > 1 else "")
+        + ";\n"
+        for url, file in list(missing.items())[:1]
+    )
+    return CorpusUnavailableError(
+        f"The dataset {name} is not on this machine and can't be downloaded ({reason}).\n"
+        f"{'Three' if bring else 'Two'} ways out:\n"
+        f"  1. connect this machine to the network and run the command again;\n{bring}"
+        f"  {3 if bring else 2}. train on other text: --corpus=plays, --corpus=PATH of your own, "
+        "or --fallback_corpus=plays."
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:600]}"
+
+
+def _read(builder, split: str, text_feature: str, document_separator: str) -> str:
+    with _errors_only():
+        examples = builder.as_dataset(split=split, shuffle_files=False).as_numpy_iterator()
+    texts = [example[text_feature].decode("utf-8") for example in examples]
+    return texts[0] if len(texts) == 1 else join(texts, document_separator)

@@ -1,0 +1,124 @@
+"""GRU (Cho et al. 2014, arXiv 1406.1078) with a fused kernel for the CPU.
+
+Keras's default form, `reset_after=True`. The reset gate multiplies the
+recurrent part of the candidate alone, so the inputs' products are one large
+product before the loop. Gates, h and their gradients are float32 where products
+are narrower. B batch, T time, D features, U units; the gates'
+order is Keras's: update, reset, candidate.
+"""
+
+import keras
+import tensorflow as tf
+
+from shakespeare_gen.models.layers import fused
+
+
+@keras.saving.register_keras_serializable("shakespeare_gen")
+class GRU(fused.FusedRNN, keras.layers.GRU):
+    """`keras.layers.GRU` with a faster loop on a CPU; see `fused.FusedRNN`."""
+
+    def covers(self) -> bool:
+        return self.use_bias and self.reset_after and fused.has_default_activations(self)
+
+    def run_kernel(self, sequences, initial_state):
+        return gru(sequences, *fused.tensors(initial_state), *fused.weights(self.cell))
+
+    def input_bias(self):
+        return self.cell.bias[0]
+
+    def stepping_weights(self):
+        return [*super().stepping_weights(), tf.identity(self.cell.bias[1])]
+
+    def advance(self, projected, state, weights):
+        [h] = state
+        recurrent = tf.matmul(h, weights[0], transpose_b=True) + weights[1]
+        x_z, x_r, x_candidate = tf.split(projected, 3, 1)
+        h_z, h_r, h_candidate = tf.split(recurrent, 3, 1)
+        z = tf.sigmoid(x_z + h_z)
+        candidate = tf.tanh(x_candidate + tf.sigmoid(x_r + h_r) * h_candidate)
+        h = candidate + z * (h - candidate)
+        return h, [h]
+
+
+@tf.custom_gradient
+def gru(x, h, kernel, recurrent_kernel, bias):
+    """x [B, T, D], h [B, U] -> outputs [B, T, U], h; weights as in Keras, bias [2, 3 U]."""
+    units, features = recurrent_kernel.shape[0], kernel.shape[0]
+    num_steps, dtype, wide = tf.shape(x)[1], x.dtype, fused.wide_type(x.dtype)
+    # The recurrent bias of update and reset joins the inputs'; the candidate's must not.
+    joined_bias = bias[0] + tf.concat([bias[1, : 2 * units], tf.zeros_like(bias[1, :units])], 0)
+    input_weights = tf.concat([kernel, joined_bias[None]], 0)
+    x = tf.reshape(fused.time_major(fused.with_ones(x)), [-1, features + 1])
+    projected = tf.reshape(tf.matmul(x, input_weights), [num_steps, -1, 3 * units])
+    transposed = tf.transpose(recurrent_kernel)
+    candidate_bias = tf.cast(bias[1, 2 * units :], wide)
+    h = tf.cast(h, wide)
+
+    def step(t, h, before, gates, recurrents, outputs):
+        recurrent = tf.cast(tf.matmul(tf.cast(h, dtype), transposed, transpose_b=True), wide)
+        gate, recurrent_candidate = _forward(tf.cast(projected[t], wide), recurrent, candidate_bias)
+        z, _, candidate = tf.split(gate, 3, 1)
+        new_h = candidate + z * (h - candidate)
+        return (
+            new_h,
+            before.write(t, h),
+            gates.write(t, gate),
+            recurrents.write(t, recurrent_candidate),
+            outputs.write(t, tf.cast(new_h, dtype)),
+        )
+
+    recorded = [fused.history(num_steps, h, n) for n in (units, 3 * units, units)]
+    recorded.append(fused.history(num_steps, h, units, dtype))
+    h, before, gates, recurrents, outputs = fused.forward_loop(num_steps, step, (h, *recorded))
+
+    def gradient(d_outputs, d_h):
+        d_outputs = fused.time_major(d_outputs)
+
+        def step(t, d_h, d_projected, d_recurrents):
+            d_input, d_recurrent, d_before = _backward(
+                gates.read(t),
+                recurrents.read(t),
+                before.read(t),
+                d_h + tf.cast(d_outputs[t], wide),
+            )
+            d_input, d_recurrent = tf.cast(d_input, dtype), tf.cast(d_recurrent, dtype)
+            product = tf.matmul(d_recurrent, recurrent_kernel, transpose_b=True)
+            d_h = d_before + tf.cast(product, wide)
+            return d_h, d_projected.write(t, d_input), d_recurrents.write(t, d_recurrent)
+
+        recorded = [fused.history(num_steps, d_h, 3 * units) for _ in range(2)]
+        d_h, d_projected, d_recurrents = fused.backward_loop(
+            num_steps, step, (tf.cast(d_h, wide), *recorded)
+        )
+        d_projected = fused.rows(d_projected, 3 * units)
+        d_recurrents = fused.rows(d_recurrents, 3 * units)
+        d_input_weights = tf.matmul(x, d_projected, transpose_a=True)
+        rows_before = tf.cast(fused.rows(before, units), dtype)
+        d_recurrent_kernel = tf.matmul(rows_before, d_recurrents, transpose_a=True)
+        d_x = tf.matmul(d_projected, kernel, transpose_b=True)
+        d_x = fused.time_major(tf.reshape(d_x, [num_steps, -1, features]))
+        d_recurrent_bias = tf.cast(tf.reduce_sum(tf.cast(d_recurrents, wide), 0), dtype)
+        d_bias = tf.stack([d_input_weights[-1], d_recurrent_bias])
+        return d_x, tf.cast(d_h, dtype), d_input_weights[:-1], d_recurrent_kernel, d_bias
+
+    return (fused.time_major(outputs.stack()), tf.cast(h, dtype)), gradient
+
+
+def _forward(projected, recurrent, candidate_bias):
+    """Pre-activations [B, 3 U] -> gates [B, 3 U], the candidate's recurrent part [B, U]."""
+    x_gates, x_candidate = tf.split(projected, [2 * recurrent.shape[1] // 3, -1], 1)
+    h_gates, h_candidate = tf.split(recurrent, [2 * recurrent.shape[1] // 3, -1], 1)
+    gates = tf.sigmoid(x_gates + h_gates)
+    reset = gates[:, gates.shape[1] // 2 :]
+    h_candidate += candidate_bias
+    return tf.concat([gates, tf.tanh(x_candidate + reset * h_candidate)], 1), h_candidate
+
+
+def _backward(gate, recurrent_candidate, h, d_h):
+    """Gradient of h -> of the inputs' and the recurrent product [B, 3 U], of the h before."""
+    z, r, candidate = tf.split(gate, 3, 1)
+    d_candidate = d_h * (1 - z) * (1 - candidate * candidate)
+    d_z = d_h * (h - candidate) * z * (1 - z)
+    d_r = d_candidate * recurrent_candidate * r * (1 - r)
+    d_input = tf.concat([d_z, d_r, d_candidate], 1)
+    return d_input, tf.concat([d_z, d_r, d_candidate * r], 1), d_h * z

@@ -1,0 +1,123 @@
+"""LSTM (Hochreiter and Schmidhuber 1997) with a fused kernel for the CPU.
+
+Shapes: B batch, T time, D features, U units; the gates' order is Keras's,
+input, forget, candidate, output.
+
+- One product a step: the input, a one for the bias and h stand side by side.
+- sigmoid(x) = (1 + tanh(x / 2)) / 2, with the half moved into the weights, so
+  that one tanh serves all four gates. Gates, c and their gradients are float32
+  where products are narrower.
+- The loop backwards keeps only dz; the weights' gradient is one product of
+  [D + 1 + U, T B] with [T B, 4 U] after it.
+- A row of gates ends in a few zeros, `fused.PADDING`, so that rows don't share cache sets.
+"""
+
+import keras
+import tensorflow as tf
+
+from shakespeare_gen.models.layers import fused
+
+
+@keras.saving.register_keras_serializable("shakespeare_gen")
+class LSTM(fused.FusedRNN, keras.layers.LSTM):
+    """`keras.layers.LSTM` with a faster loop on a CPU; see `fused.FusedRNN`."""
+
+    def covers(self) -> bool:
+        return self.use_bias and fused.has_default_activations(self)
+
+    def run_kernel(self, sequences, initial_state):
+        return lstm(sequences, *fused.tensors(initial_state), *fused.weights(self.cell))
+
+    def input_bias(self):
+        return self.cell.bias
+
+    def advance(self, projected, state, weights):
+        h, c = state
+        gates = projected + tf.matmul(h, weights[0], transpose_b=True)
+        i, f, g, o = tf.split(gates, 4, 1)
+        c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
+        h = tf.sigmoid(o) * tf.tanh(c)
+        return h, [h, c]
+
+
+@tf.custom_gradient
+def lstm(x, h, c, kernel, recurrent_kernel, bias):
+    """x [B, T, D], h and c [B, U] -> outputs [B, T, U], h, c; weights as in Keras.
+
+    Matrix products take the type of `x`.
+    """
+    units, features = recurrent_kernel.shape[0], kernel.shape[0]
+    num_steps = tf.shape(x)[1]
+    dtype, c_dtype, wide = x.dtype, c.dtype, fused.wide_type(x.dtype)
+    halves = tf.cast(tf.repeat([0.5, 0.5, 1.0, 0.5], units), dtype)
+    weights = fused.padded(tf.concat([kernel, bias[None], recurrent_kernel], 0) * halves)
+    # The product with a transposed right side is the faster one; transposed once a batch.
+    weights_transposed = tf.transpose(weights)
+    x = fused.time_major(fused.with_ones(x))
+
+    def step(t, h, c, inputs, gates, cells, tanh_cells, outputs):
+        joined = tf.concat([x[t], h], 1)
+        product = tf.matmul(joined, weights_transposed, transpose_b=True)
+        gate = tf.tanh(tf.cast(product, wide))
+        new_h, new_c, tanh_c = _forward(gate, c)
+        new_h = tf.cast(new_h, dtype)
+        return (
+            new_h,
+            new_c,
+            inputs.write(t, joined),
+            gates.write(t, gate),
+            cells.write(t, c),
+            tanh_cells.write(t, tanh_c),
+            outputs.write(t, new_h),
+        )
+
+    width = features + 1 + units
+    c = tf.cast(c, wide)
+    recorded = [fused.history(num_steps, h, width)]
+    recorded += [fused.history(num_steps, c, n) for n in (weights.shape[1], units, units)]
+    h, c, inputs, gates, cells, tanh_cells, outputs = fused.forward_loop(
+        num_steps, step, (h, c, *recorded, fused.history(num_steps, h, units))
+    )
+
+    def gradient(d_outputs, d_h, d_c):
+        d_outputs = fused.time_major(d_outputs)
+        recurrent = weights[features + 1 :]
+
+        def step(t, d_h, d_c, d_gates):
+            d_h = tf.cast(d_h + d_outputs[t], wide)
+            d_gate, d_c = _backward(gates.read(t), tanh_cells.read(t), cells.read(t), d_h, d_c)
+            d_gate = tf.cast(d_gate, dtype)
+            d_h = tf.matmul(d_gate, recurrent, transpose_b=True)
+            return d_h, d_c, d_gates.write(t, d_gate)
+
+        d_h, d_c, d_gates = fused.backward_loop(
+            num_steps,
+            step,
+            (d_h, tf.cast(d_c, wide), fused.history(num_steps, d_h, weights.shape[1])),
+        )
+        d_gates = fused.rows(d_gates, weights.shape[1])
+        d_weights = tf.matmul(fused.rows(inputs, width), d_gates, transpose_a=True)
+        d_weights = d_weights[:, : -fused.PADDING] * halves
+        d_x = tf.matmul(d_gates, weights[:features], transpose_b=True)
+        d_x = fused.time_major(tf.reshape(d_x, [num_steps, -1, features]))
+        d_kernel, d_bias, d_recurrent = tf.split(d_weights, [features, 1, units])
+        return d_x, d_h, tf.cast(d_c, c_dtype), d_kernel, d_recurrent, d_bias[0]
+
+    return (fused.time_major(outputs.stack()), h, tf.cast(c, c_dtype)), gradient
+
+
+def _forward(gate, c):
+    """gate [B, 4 U + padding], tanh of the halved pre-activations -> h, c, tanh(c)."""
+    i, f, g, o, _ = fused.split(gate, 4)
+    new_c = 0.5 * ((f + 1) * c + (i + 1) * g)
+    tanh_c = tf.tanh(new_c)
+    return 0.5 * (o + 1) * tanh_c, new_c, tanh_c
+
+
+def _backward(gate, tanh_c, c, d_h, d_c):
+    """Gradients of h and c [B, U] -> of the halved pre-activations, of the c before."""
+    i, f, g, o, zeros = fused.split(gate, 4)
+    half = 0.5 * d_h
+    half_d_c = 0.5 * (d_c + half * (o + 1) * (1 - tanh_c * tanh_c))
+    d = tf.concat([half_d_c * g, half_d_c * c, half_d_c * (i + 1), half * tanh_c, zeros], 1)
+    return d * (1 - gate * gate), half_d_c * (f + 1)

@@ -1,0 +1,189 @@
+"""Cells whose gates see the input only, so that time can be computed in parallel.
+
+minGRU and minLSTM (Feng et al. 2024, arXiv 2410.01201), in the form without
+logarithms: h(t) = decay(t) h(t-1) + input(t) with decay in (0, 1), which can't
+overflow however long the text. All products are one large product before the
+scan; gates and h are float32 where products are narrower.
+Shapes: B batch, T time, D features, U units.
+"""
+
+import keras
+import tensorflow as tf
+
+from shakespeare_gen.models.layers import fused
+
+
+class MinimalCell(keras.layers.Layer):
+    """One time step: x [B, D], [h [B, U]] -> h, [h]; the subclass gives the gates."""
+
+    num_parts = 0
+
+    def __init__(self, units: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.state_size = units
+
+    def build(self, input_shape) -> None:
+        width = self.num_parts * self.units
+        self.kernel = self.add_weight(
+            shape=(input_shape[-1], width), initializer="glorot_uniform", name="kernel"
+        )
+        self.bias = self.add_weight(shape=(width,), initializer="zeros", name="bias")
+
+    def call(self, inputs, states, training=False):
+        decay, new = self.gates(self.project(inputs))
+        h = tf.cast(decay * tf.cast(states[0], decay.dtype) + new, inputs.dtype)
+        return h, [h]
+
+    def gates(self, projected):
+        """projected [..., G U] -> decay in (0, 1) and what is added, both [..., U]."""
+        raise NotImplementedError
+
+    def project(self, inputs):
+        """The input's product: inputs [..., D] -> [..., G U], float32 at least."""
+        # As a matrix: the gradient of a product with a batch of matrices is one for each of them.
+        rows = tf.reshape(inputs, [-1, self.kernel.shape[0]])
+        projected = tf.matmul(rows, self.kernel) + self.bias
+        projected = tf.cast(projected, fused.wide_type(projected.dtype))
+        shape = tf.concat([tf.shape(inputs)[:-1], [self.num_parts * self.units]], 0)
+        return tf.ensure_shape(
+            tf.reshape(projected, shape), [*inputs.shape[:-1], self.num_parts * self.units]
+        )
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "units": self.units}
+
+
+@keras.saving.register_keras_serializable("shakespeare_gen")
+class MinGRUCell(MinimalCell):
+    """h(t) = (1 - z) h(t-1) + z candidate."""
+
+    num_parts = 2
+
+    def gates(self, projected):
+        update, candidate = tf.split(projected, 2, -1)
+        # sigmoid(-x) is 1 - sigmoid(x) without losing digits near 1.
+        return keras.ops.sigmoid(-update), keras.ops.sigmoid(update) * candidate
+
+
+@keras.saving.register_keras_serializable("shakespeare_gen")
+class MinLSTMCell(MinimalCell):
+    """h(t) = f / (f + i) h(t-1) + i / (f + i) candidate."""
+
+    num_parts = 3
+
+    def gates(self, projected):
+        forget, add, candidate = tf.split(projected, 3, -1)
+        # f / (f + i) of two sigmoids is the sigmoid of this difference.
+        difference = keras.ops.softplus(-add) - keras.ops.softplus(-forget)
+        return keras.ops.sigmoid(difference), keras.ops.sigmoid(-difference) * candidate
+
+
+class MinimalRNN(keras.layers.RNN):
+    """A layer of one minimal cell; takes Keras's RNN words.
+
+    Args:
+      kernel: `fused` scans step by step (fast on a CPU), `keras` runs Keras's
+        loop over the cell, `auto` scans: in parallel over time where
+        TensorFlow sees a GPU, step by step elsewhere.
+    """
+
+    cell_class: type[MinimalCell]
+
+    def __init__(self, units: int, kernel: str = "auto", **kwargs) -> None:
+        if kernel not in fused.KERNELS:
+            raise ValueError(
+                f"kernel: expected one of {', '.join(fused.KERNELS)}, received {kernel!r}"
+            )
+        self.kernel = kernel
+        super().__init__(self.cell_class(units, dtype=kwargs.get("dtype")), **kwargs)
+
+    def get_config(self) -> dict:
+        config = {**super().get_config(), "units": self.cell.units, "kernel": self.kernel}
+        return {key: value for key, value in config.items() if key != "cell"}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def input_bias(self):
+        return self.cell.bias
+
+    def stepping_weights(self) -> list:
+        return []
+
+    def advance(self, projected, state: list, weights: list) -> tuple:
+        decay, new = self.cell.gates(projected)
+        h = decay * state[0] + new
+        return h, [h]
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        """Keras's seam: [B, T, D], state -> last output, outputs, state."""
+        if self.chosen_kernel(mask) == "keras":
+            return super().inner_loop(sequences, initial_state, mask=mask, training=training)
+        decay, new = self.cell.gates(self.cell.project(fused.time_major(sequences)))
+        # The parallel scan needs to know the length when it is traced.
+        is_parallel = self.kernel == "auto" and fused.has_gpu() and decay.shape[0] is not None
+        scan = parallel_scan if is_parallel else sequential_scan
+        outputs = scan(decay, new, tf.cast(fused.tensors(initial_state)[0], decay.dtype))
+        outputs = tf.cast(outputs, sequences.dtype)
+        return outputs[-1], fused.time_major(outputs), [outputs[-1]]
+
+    def chosen_kernel(self, mask=None) -> str:
+        """`fused`, one of the scans, or `keras`."""
+        covered = not (fused.has_mask(mask) or self.go_backwards or self.unroll)
+        if self.kernel == "fused" and not covered:
+            raise ValueError(
+                f"{self.name}: kernel='fused' covers layers without mask, unroll or go_backwards"
+            )
+        return "fused" if covered and self.kernel != "keras" else "keras"
+
+
+@keras.saving.register_keras_serializable("shakespeare_gen")
+class MinGRU(MinimalRNN):
+    """minGRU as a layer; kernel [D, 2 U] (update, candidate), bias [2 U]."""
+
+    cell_class = MinGRUCell
+
+
+@keras.saving.register_keras_serializable("shakespeare_gen")
+class MinLSTM(MinimalRNN):
+    """minLSTM as a layer; kernel [D, 3 U] (forget, input, candidate), bias [3 U]."""
+
+    cell_class = MinLSTMCell
+
+
+@tf.custom_gradient
+def sequential_scan(decay, new, h):
+    """h(t) = decay(t) h(t-1) + new(t): [T, B, U] twice and [B, U] -> [T, B, U]."""
+    num_steps, units = tf.shape(decay)[0], decay.shape[2]
+
+    def step(t, h, outputs):
+        h = decay[t] * h + new[t]
+        return h, outputs.write(t, h)
+
+    _, outputs = fused.forward_loop(num_steps, step, (h, fused.history(num_steps, h, units)))
+    outputs = outputs.stack()
+
+    def gradient(d_outputs):
+        def step(t, d_h, d_new):
+            d_h += d_outputs[t]
+            return decay[t] * d_h, d_new.write(t, d_h)
+
+        recorded = fused.history(num_steps, h, units)
+        d_h, d_new = fused.backward_loop(num_steps, step, (tf.zeros_like(h), recorded))
+        d_new = d_new.stack()
+        before = tf.concat([h[None], outputs[:-1]], 0)
+        return d_new * before, d_new, d_h
+
+    return outputs, gradient
+
+
+def parallel_scan(decay, new, h):
+    """The same as `sequential_scan` in about log2(T) passes, for devices with many cores."""
+    new = tf.concat([(decay[:1] * h + new[:1]), new[1:]], 0)
+
+    def combine(earlier, later):
+        return earlier[0] * later[0], later[0] * earlier[1] + later[1]
+
+    return keras.ops.associative_scan(combine, (decay, new), axis=0)[1]

@@ -1,0 +1,114 @@
+"""Pictures of losses; knows rows of `metrics.jsonl` and lists of figures, nothing of models."""
+
+import io
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from shakespeare_gen.models.loss_units import bits_per_character
+
+# Stands for the reader's own text colour in a picture that is part of a page.
+_INK = "#010203"
+
+
+def learning_curves(runs: dict[str, list[dict]], formats: Sequence[str] = ("png",)) -> list[bytes]:
+    """Training and validation loss over the epochs, of one run or several by name."""
+    figure, axes = _figure((7, 4))
+    for number, (name, rows) in enumerate(runs.items()):
+        for key, label, style in (
+            ("loss", "training", "--"),
+            ("validation_loss", "validation", "-"),
+        ):
+            points = [(row["epoch"], row[key]) for row in rows if key in row]
+            if points:
+                # Dollars are formulas to matplotlib.
+                shown = name.replace("$", r"\$")
+                label = label if len(runs) == 1 else f"{label}, {shown}"
+                colour = f"C{number}" if len(runs) > 1 else None
+                axes.plot(*zip(*points, strict=True), style, color=colour, marker=".", label=label)
+    axes.set(xlabel="epoch", ylabel="loss (nats per character)")
+    _whole_numbers(axes.xaxis)
+    axes.legend()
+    _add_bits(axes)
+    return [_saved(figure, kind) for kind in formats]
+
+
+def loss_by_position(nats: Sequence[float]) -> str:
+    """Loss of the first, second, … character after a reset, as SVG in the page's colours."""
+    figure, axes = _figure((7, 3), _INK)
+    axes.semilogx(range(1, len(nats) + 1), nats, color="C0", linewidth=0.7, alpha=0.6)
+    axes.semilogx(*_smoothed(nats), color="C0", marker=".")
+    axes.set(xlabel="character after the reset", ylabel="nats per character")
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    _add_bits(axes)
+    return _in_ink(_saved(figure, "svg"))
+
+
+def calibration(rows: Sequence[dict]) -> str:
+    """Frequency against probability, as SVG in the page's colours."""
+    figure, axes = _figure((4, 4), _INK)
+    axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, alpha=0.5)
+    axes.plot([r["probability"] for r in rows], [r["frequency"] for r in rows], marker="o")
+    axes.set(xlabel="probability given", ylabel="how often it came", xlim=(0, 1), ylim=(0, 1))
+    axes.set_aspect("equal")
+    return _in_ink(_saved(figure, "svg"))
+
+
+def _figure(size: tuple[float, float], ink: str = "black") -> tuple[Any, Any]:
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells of its font cache
+    import matplotlib.figure
+
+    figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(alpha=0.3)
+    _paint(axes, ink)
+    return figure, axes
+
+
+def _paint(axes, ink: str) -> None:
+    axes.tick_params(which="both", colors=ink)
+    for part in (axes.xaxis.label, axes.yaxis.label, *axes.spines.values()):
+        part.set_color(ink)
+
+
+def _whole_numbers(axis) -> None:
+    import matplotlib.ticker
+
+    axis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+
+
+def _add_bits(axes) -> None:
+    to_bits: Any = bits_per_character
+    right = axes.secondary_yaxis("right", functions=(to_bits, lambda bits: bits / to_bits(1)))
+    right.set_ylabel("bits per character")
+    _paint(right, axes.yaxis.label.get_color())
+
+
+def _smoothed(nats: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Means over 1, 1, 2, 4, … positions, each at the middle of its positions."""
+    xs, ys, begin, size = [], [], 0, 1
+    while begin < len(nats):
+        part = nats[begin : begin + size]
+        xs.append(begin + (len(part) + 1) / 2)
+        ys.append(sum(part) / len(part))
+        begin, size = begin + size, begin + size
+    return xs, ys
+
+
+def _saved(figure, kind: str) -> bytes:
+    import matplotlib
+
+    picture = io.BytesIO()
+    # Text stays text, and the same figure is the same file.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "shakespeare_gen"}):
+        metadata = {"Date": None} if kind == "svg" else None
+        is_page = kind == "svg"
+        figure.savefig(picture, format=kind, dpi=120, metadata=metadata, transparent=is_page)
+    return picture.getvalue()
+
+
+def _in_ink(svg: bytes) -> str:
+    """The picture alone, without XML declaration, in the reader's text colour."""
+    text = re.sub(r"^.*?(?=<svg)", "", svg.decode("utf-8"), flags=re.DOTALL)
+    return text.replace(_INK, "currentColor")
