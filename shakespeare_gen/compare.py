@@ -1,33 +1,45 @@
-"""Learning curves of several runs in one figure, and a table of what they differ in.
+"""Plots the learning curves of several runs and prints a table of their differences.
 
 python -m shakespeare_gen.compare --run_dir=runs/a,runs/b
 """
 
+import os
 import pathlib
 
-from shakespeare_gen.options import command_line, groups
+from shakespeare_gen.options import OptionGroup, Options, command_line
+from shakespeare_gen.options.groups import ComparisonOptions, RunOptions
 from shakespeare_gen.system import extras
 
 
-def main(run_config: groups.RunOptions, plot_config: groups.PlotOptions) -> None:
+def groups() -> tuple[type[OptionGroup], ...]:
+    """The option groups of the command."""
+    return RunOptions, ComparisonOptions
+
+
+def main(options: Options) -> None:
     """The command: prints the table, writes a PNG and an SVG."""
-    extras.require("evaluate", "plot")
+    extras.require("evaluate", "compare")
     from absl import logging
 
     from shakespeare_gen import runs
     from shakespeare_gen.report import comparison, plots, tables
     from shakespeare_gen.system import storage
 
-    every = [runs.Run(path) for path in run_config.run_dir.split(",")]
-    compared = comparison.compare(every)
-    curves = {name: run.metrics() for name, run in zip(compared, every, strict=True)}
+    opened = [runs.open_run(path) for path in runs.split_paths(options[RunOptions].run_dir)]
+    compared = comparison.compare(opened)
+    curves = {name: run.metrics() for name, run in zip(compared, opened, strict=True)}
     formats = ("png", "svg")
     for kind, picture in zip(formats, plots.learning_curves(curves, formats), strict=True):
-        path = pathlib.Path(f"{plot_config.output}.{kind}").expanduser()
+        output = os.path.expanduser(options[ComparisonOptions].output)
+        path = pathlib.Path(f"{output}.{kind}")
         storage.write(path, picture)
         logging.info("%s", path)
-    tables.show(tables.comparison(compared))
+    rows = {
+        name: {f"--{option}": value for option, value in summary.options.items()} | summary.figures
+        for name, summary in compared.items()
+    }
+    tables.show(tables.comparison(rows))
 
 
 if __name__ == "__main__":
-    command_line.run(main, *groups.PLOT_GROUPS)
+    command_line.run(main, *groups())

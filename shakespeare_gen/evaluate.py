@@ -1,23 +1,45 @@
-"""Scores a run: exact losses beside baselines, checks for copies and loops, a page to look at.
+"""Evaluates a run: exact losses, baselines, copying and loop checks, an HTML page.
 
 python -m shakespeare_gen.evaluate --run_dir=runs/quick
 """
 
-import dataclasses
+import hashlib
+import os
 import pathlib
 from typing import Any
 
+from shakespeare_gen import runs
 from shakespeare_gen.errors import UserError
-from shakespeare_gen.options import command_line, fields, groups
-from shakespeare_gen.system import extras
+from shakespeare_gen.generation import sampling
+from shakespeare_gen.options import OptionGroup, Options, command_line
+from shakespeare_gen.options.groups import (
+    AdaptationOptions,
+    CorpusLocationOptions,
+    EvaluationOptions,
+    LoadOptions,
+    ReportOptions,
+    RunOptions,
+)
+from shakespeare_gen.runs import Run, checkpoints
+from shakespeare_gen.system import extras, storage
 
 
-def main(*configs: fields.OptionGroup) -> None:
-    """The command: prints tables, writes JSON and a page."""
-    options: dict[str, Any] = {}
-    for group in configs:
-        options |= dataclasses.asdict(group)  # type: ignore[call-overload]
-    figures = evaluate_run(**options)
+def groups() -> tuple[type[OptionGroup], ...]:
+    """The option groups of the command."""
+    return (
+        RunOptions,
+        LoadOptions,
+        CorpusLocationOptions,
+        EvaluationOptions,
+        AdaptationOptions,
+        ReportOptions,
+        *sampling.groups(),
+    )
+
+
+def main(options: Options) -> None:
+    """The command: prints tables, writes a JSON file and an HTML page."""
+    figures = _evaluate(options)
     from shakespeare_gen.report import tables
 
     tables.show(tables.scores(figures))
@@ -25,66 +47,63 @@ def main(*configs: fields.OptionGroup) -> None:
         tables.show(tables.copying(figures), tables.style(figures))
 
 
-def evaluate_run(run_dir: str, **options) -> dict[str, Any]:
-    """Evaluates a run, writes `evaluation.json` and `evaluation.html`; returns the figures.
+def evaluate_run(run_dir: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
+    """Evaluates a run, writes `evaluation.json` and `evaluation.html`, and returns the figures.
 
     Args:
-      **options: named like the flags.
+      **options: options of the command, by the names of its flags.
 
     Raises:
-      UserError: there is no run, nothing to score, or no place to write to.
+      UserError: there is no run or nothing to score, or the report cannot be written.
     """
+    return _evaluate(Options.parse(groups(), {"run_dir": run_dir, **options}))
+
+
+def _evaluate(options: Options) -> dict[str, Any]:
     extras.require("evaluate", "evaluate")
-    parsed = fields.from_options(groups.EVALUATE_GROUPS, {"run_dir": run_dir, **options})
-    _, load_config, evaluation_config, sampling_config = parsed
-    from absl import logging
-
-    from shakespeare_gen import runs
-    from shakespeare_gen.runs import checkpoints
-    from shakespeare_gen.system import storage
-
-    run = runs.Run(run_dir)
-    checkpoint = checkpoints.read(run, load_config.checkpoint)
-    # What was read is checked; only now comes TensorFlow, which takes seconds to import.
+    sampling.Sampling(options.only(sampling.groups()))  # reports contradictions early
+    run = runs.open_run(options[RunOptions].run_dir)
+    checkpoint = checkpoints.read(run, options[LoadOptions].checkpoint)
+    # All input is verified by now; importing TensorFlow takes seconds.
     from shakespeare_gen.system import devices
 
     devices.start()
-    from shakespeare_gen.evaluation import assessment
+    from absl import logging
+
+    from shakespeare_gen.evaluation import assessment, subject
     from shakespeare_gen.report import page
 
-    asked = {**dataclasses.asdict(evaluation_config), "unknown": load_config.unknown}
-    subject = assessment.find(run, checkpoints.load_network(run, checkpoint), asked)
-    folder = _make_folder(run, evaluation_config)
-    assessed = assessment.assess(
-        run, checkpoint, subject, asked, dataclasses.asdict(sampling_config)
-    )
-    html = page.render(
-        assessed.figures,
-        assessed.reading,
-        assessed.text,
-        assessed.vocabulary,
-        assessed.activations,
-        evaluation_config.heatmap_chars,
-    )
+    found = subject.find(run, checkpoints.load_model(run, checkpoint), options)
+    folder = _make_folder(run, options[EvaluationOptions])
+    assessed = assessment.assess(run, checkpoint, found, options)
+    html = page.render(assessed, options[ReportOptions].heatmap_chars)
     storage.write(folder / "evaluation.json", storage.to_json(assessed.figures))
     storage.write(folder / "evaluation.html", html.encode("utf-8", "replace"))
-    logging.info("%s and evaluation.html beside it", folder / "evaluation.json")
+    logging.info("Wrote evaluation.json and evaluation.html to %s", folder)
     return assessed.figures
 
 
-def _make_folder(run, evaluation_config: groups.EvaluationOptions) -> pathlib.Path:
-    """Where the report goes: a text's own folder keeps the run's evaluation as it is."""
-    folder = run.evaluation_dir
-    if evaluation_config.text_path:
-        folder = folder / "texts" / pathlib.Path(evaluation_config.text_path).name
-    if evaluation_config.output_dir:
-        folder = pathlib.Path(evaluation_config.output_dir).expanduser()
+def _make_folder(run: Run, options: EvaluationOptions) -> pathlib.Path:
+    """Creates the folder of the report; each `text_path` has a subfolder of its own."""
+    folder = run.folder.evaluation_dir
+    if options.text_path:
+        folder = folder / "texts" / _text_folder(options.text_path)
+    if options.output_dir:
+        folder = pathlib.Path(os.path.expanduser(options.output_dir))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--output_dir={folder}: can't be made: {error.strerror}") from None
+        raise UserError(
+            f"output_dir={folder}: cannot be created: {storage.reason(error)}"
+        ) from None
     return folder
 
 
+def _text_folder(text_path: str) -> str:
+    """A folder name for the report of a text, unique to its absolute path."""
+    path = pathlib.Path(os.path.expanduser(text_path)).resolve()
+    return f"{path.name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
+
+
 if __name__ == "__main__":
-    command_line.run(main, *groups.EVALUATE_GROUPS)
+    command_line.run(main, *groups())

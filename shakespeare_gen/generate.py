@@ -1,146 +1,170 @@
-"""Writes text with a trained model; only text goes to standard output.
+"""Generates text with a trained model; only text goes to standard output.
 
 python -m shakespeare_gen.generate --run_dir=runs/quick --prompt="ROMEO:"
 """
 
-import pathlib
+import dataclasses
+import os
 import secrets
 import signal
-import sys
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from shakespeare_gen.errors import Interrupted, UsageError, UserError
-from shakespeare_gen.options import command_line, groups
+from shakespeare_gen import generation, runs
+from shakespeare_gen.errors import Interrupted, UserError
+from shakespeare_gen.generation.request import Request
+from shakespeare_gen.options import OptionGroup, Options, command_line
+from shakespeare_gen.options.groups import (
+    GenerationOptions,
+    LoadOptions,
+    PromptOptions,
+    RunOptions,
+)
+from shakespeare_gen.runs import Run, checkpoints
+from shakespeare_gen.runs.checkpoints import Checkpoint
+from shakespeare_gen.system import terminal
 from shakespeare_gen.system.signals import Interruption
 
 
-def main(
-    run_config: groups.RunOptions,
-    load_config: groups.LoadOptions,
-    prompt_config: groups.PromptOptions,
-    sampling_config: groups.SamplingOptions,
-    generation_config: groups.GenerationOptions,
-) -> None:
-    """The command: streams the prompt and what follows it."""
-    prompt = read_prompt(prompt_config.prompt, prompt_config.prompt_path)
-    from absl import logging
+def groups() -> tuple[type[OptionGroup], ...]:
+    """The option groups of the command."""
+    return (RunOptions, LoadOptions, PromptOptions, *generation.groups())
 
-    options = asdict(generation_config)
-    if options["seed"] < 0:
-        options["seed"] = secrets.randbelow(2**31)
-    is_single = options["num_samples"] == options["num_beams"] == 1
-    generator = load_generator(run_config.run_dir, load_config.checkpoint, is_single)
-    logging.info("seed %d", options["seed"])
-    options |= asdict(sampling_config)
+
+def main(options: Options) -> None:
+    """The command: writes the prompt and its continuation."""
+    prompt = read_prompt(options[PromptOptions])
+    load = options[LoadOptions]
+    if options[GenerationOptions].seed < 0:
+        options = options.replaced(seed=secrets.randbelow(2**31))
+    request = Request.from_options(options, prompt, load.unknown)
+    is_single = request.generation.num_samples == request.generation.num_beams == 1
     if not is_single:
-        results = generator.generate(prompt, unknown=load_config.unknown, **options)
+        request.check_is_finite()
+    generator = load_generator(options[RunOptions].run_dir, load.checkpoint, is_single)
+    path = options[PromptOptions].prompt_path
+    generator.tokenizer.prepare(prompt, load.unknown, f"prompt_path={path}" if path else "prompt")
+    _log("seed %d", request.generation.seed)
+    if is_single:
+        _stream(generator, request)
+    else:
+        [results] = generator.generate_batch([request])
         _show_samples(prompt, results)
-        return
-    try:
-        # Not wherever Python is: in a destructor the signal would be lost.
-        with Interruption() as interruption, interruption.deferred():
-            check = interruption.check
-            state = generator.read(prompt, load_config.unknown, check=check)
-            _show_stream(prompt, generator.stream(start=state, **options), check)
-    except Interrupted as stop:
-        print(flush=True)
-        # Ctrl-C is the end that was meant for a text without end.
-        if options["length"] >= 0 or stop.signal_number != signal.SIGINT:
-            raise
 
 
-def load_generator(run_dir: str, checkpoint: str = "best", single_stream: bool = False):
-    """A `generation.Generator` of the best or last checkpoint of a run.
+def load_generator(
+    run_dir: str | os.PathLike[str], checkpoint: str = "best", single_stream: bool = False
+) -> "generation.Generator":
+    """Loads a generator from the best or the last checkpoint of a run.
 
     Args:
-      run_dir: a run folder, or several with commas between them: their
-        probabilities are averaged.
+      run_dir: a run folder, or several separated by commas, whose probabilities are averaged.
       checkpoint: `best` or `last`.
-      single_stream: see `devices.start`; where TensorFlow runs already, it does nothing.
+      single_stream: see `system.devices.start`; has no effect if TensorFlow is already running.
 
     Raises:
-      UserError: there is no run, or their vocabularies differ.
+      UserError: there is no intact run, or the runs have different tokenizers.
     """
-    from shakespeare_gen import runs
-    from shakespeare_gen.runs import checkpoints
-
-    paths = [run_dir] if pathlib.Path(run_dir).exists() else run_dir.split(",")
-    if not all(paths):
-        raise UsageError(f"--run_dir: expected run folders between commas, received {run_dir!r}")
-    every = [runs.Run(path) for path in paths]
+    every = [runs.open_run(path) for path in runs.split_paths(run_dir)]
     found = [checkpoints.read(run, checkpoint) for run in every]
-    vocabulary = _common_vocabulary(every)
-    # What was read is checked; only now comes TensorFlow, which takes seconds to import.
+    _check_tokenizers(every)
+    # All input is verified by now; importing TensorFlow takes seconds.
     from shakespeare_gen.system import devices
 
     devices.start(single_stream)
-    from shakespeare_gen import generation
+    import tensorflow.experimental.numpy as tnp
 
+    from shakespeare_gen.models.ensemble import Ensemble
+
+    loaded = [checkpoints.load_model(*pair) for pair in zip(every, found, strict=True)]
     for run, read in zip(every, found, strict=True):
-        _log(run, read)
-    networks = [checkpoints.load_network(*pair) for pair in zip(every, found, strict=True)]
-    return generation.Generator(networks, vocabulary)
+        _log_checkpoint(run, read)
+    model = loaded[0] if len(loaded) == 1 else Ensemble(loaded, tnp)
+    return generation.Generator(model, every[0].spec.tokenizer)
 
 
-def _common_vocabulary(every: list):
-    first = every[0].read_vocabulary()
-    for run in every[1:]:
-        other = run.read_vocabulary()
-        if other != first:
-            here = "".join(sorted(set(first.characters) - set(other.characters)))[:40]
-            there = "".join(sorted(set(other.characters) - set(first.characters)))[:40]
+def _check_tokenizers(every: list[Run]) -> None:
+    first, *others = every
+    for run in others:
+        if run.spec.tokenizer != first.spec.tokenizer:
             raise UserError(
-                f"--run_dir: expected runs of one vocabulary; {every[0].path} alone has "
-                f"{here!r}, {run.path} alone has {there!r}, "
-                f"unknown ids: {first.has_unknown_id} and {other.has_unknown_id}"
+                f"run_dir: expected runs with the same tokenizer, received different ones: "
+                f"{_only_in(first, run)}; {_only_in(run, first)}"
             )
-    return first
 
 
-def _log(run, checkpoint) -> None:
-    from absl import logging
+def _only_in(run: Run, other: Run) -> str:
+    """How the tokenizer of `run` differs from that of `other`."""
+    here, there = (
+        {r.spec.tokenizer.decode([i]) for i in range(r.spec.tokenizer.size)} for r in (run, other)
+    )
+    only = sorted(here - there)
+    return (
+        f"{run.path} has {run.spec.tokenizer.size} {run.spec.tokenizer.NAME}, "
+        f"{len(only)} of them not in the other: {only[:20]!r}"
+    )
 
+
+def _log_checkpoint(run: Run, checkpoint: Checkpoint) -> None:
     from shakespeare_gen.models import loss_units
 
     loss = checkpoint.progress.best_validation_loss
     best = "" if loss is None else f"; best validation loss {loss_units.describe(loss)}"
-    logging.info("%s: %s%s", run.path, checkpoint.place.name, best)
+    _log("%s: %s%s", run.path, checkpoint.place.name, best)
 
 
-def read_prompt(prompt: str, prompt_path: str) -> str:
-    """The prompt of `--prompt`, a file, or standard input where it is piped in."""
-    if any("\ud800" <= c <= "\udfff" for c in prompt):
-        raise UserError(f"--prompt: expected utf-8, received {prompt[:40]!r}")
-    if prompt or not prompt_path:
-        return prompt
+def _log(message: str, *arguments: Any) -> None:
+    from absl import logging
+
+    logging.info(message, *arguments)
+
+
+def read_prompt(options: PromptOptions) -> str:
+    """The prompt from the options, a file, or standard input.
+
+    Raises:
+      UserError: the prompt cannot be read, or is not UTF-8.
+    """
+    if not options.prompt_path:
+        return options.prompt
+    data = terminal.read_input("prompt_path", options.prompt_path)
     try:
-        data = (
-            sys.stdin.buffer.read()
-            if prompt_path == "-"
-            else pathlib.Path(prompt_path).read_bytes()
-        )
         return data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
-    except OSError as error:
-        raise UserError(f"--prompt_path={prompt_path}: can't be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(
-            f"--prompt_path={prompt_path}: expected utf-8, received byte "
-            f"0x{error.object[error.start]:02x} at {error.start}"
+            f"prompt_path={options.prompt_path}: expected utf-8, received byte "
+            f"0x{data[error.start]:02x} at {error.start}"
         ) from None
 
 
-def _show_stream(prompt: str, pieces, check) -> None:
+def _stream(generator: "generation.Generator", request: Request) -> None:
+    try:
+        # Deferred: a signal that Python raises within a destructor would be lost.
+        with Interruption() as interruption, interruption.deferred():
+            check = interruption.check
+            state = generator.read(request.prompt, request.unknown, check=check)
+            rest = dataclasses.replace(request, prompt="", start=state)
+            _show_stream(request.prompt, generator.stream_request(rest), check)
+    except Interrupted as stop:
+        terminal.write("\n")
+        # Ctrl-C is the intended way to end text of unlimited length.
+        if request.generation.length >= 0 or stop.signal_number != signal.SIGINT:
+            raise
+
+
+def _show_stream(prompt: str, pieces: Iterator[str], check: Callable[[], None]) -> None:
     for i, piece in enumerate(pieces):
         check()
-        # The prompt is repeated once it is known to be readable.
-        print(prompt + piece if i == 0 else piece, end="", flush=True)
-    print()
+        # Shown together with the first piece: until then the prompt may still be rejected.
+        terminal.write(prompt + piece if i == 0 else piece)
+    terminal.write("\n")
 
 
 def _show_samples(prompt: str, results: list) -> None:
     for i, result in enumerate(results):
-        print(f"{'' if i == 0 else chr(10)}--- sample {i + 1} ---\n{prompt}{result.text}")
+        separator = "\n" if i else ""
+        terminal.write(f"{separator}--- sample {i + 1} ---\n{prompt}{result.text}\n")
 
 
 if __name__ == "__main__":
-    command_line.run(main, *groups.GENERATE_GROUPS)
+    command_line.run(main, *groups())

@@ -1,18 +1,74 @@
-"""Trains a character-level language model into a run folder.
+"""Trains a language model into a run folder.
 
 python -m shakespeare_gen.train --flagfile=flags/tiny_shakespeare.cfg --epochs=30
 """
 
-from shakespeare_gen.options import command_line, fields, groups
+import shlex
+from typing import Any
+
+from shakespeare_gen import models
+from shakespeare_gen.data import tokenizers
+from shakespeare_gen.errors import Interrupted
+from shakespeare_gen.options import OptionGroup, Options, command_line
+from shakespeare_gen.options.groups import (
+    CorpusOptions,
+    EngineOptions,
+    OptimizerOptions,
+    RunOptions,
+    StartOptions,
+    TrainingOptions,
+    WindowOptions,
+)
+from shakespeare_gen.runs import Run, RunFolder
 
 
-def main(*_: fields.OptionGroup) -> None:
-    """The command: trains with the flags that were given."""
-    train_model(**command_line.explicit_options(*groups.TRAIN_GROUPS))
+def groups() -> tuple[type[OptionGroup], ...]:
+    """The option groups of the command."""
+    return (
+        CorpusOptions,
+        *tokenizers.groups(),
+        WindowOptions,
+        *models.groups(),
+        EngineOptions,
+        OptimizerOptions,
+        TrainingOptions,
+        RunOptions,
+        StartOptions,
+    )
 
 
-def train_model(**options):
-    """Trains with `options` (named like the flags); returns the run. See `training.session`."""
+def main(options: Options) -> None:
+    """The command: trains a model; on an interruption, names the command that resumes."""
+    try:
+        _train(options)
+    except Interrupted as stop:
+        folder = RunFolder(options[RunOptions].run_dir)
+        if not folder.has_checkpoint():
+            raise
+        flags = f"--resume {shlex.quote(f'--run_dir={folder.path}')}"
+        message = f"{stop}; resume with: python -m shakespeare_gen.train {flags}"
+        raise Interrupted(stop.signal_number, message) from None
+
+
+def train_model(**options: Any) -> Run:
+    """Trains a model into a run folder.
+
+    Args:
+      **options: options of the command, by the names of its flags; `resume=True` resumes the run
+        in `run_dir`.
+
+    Returns:
+      The run: its folder and its spec.
+
+    Raises:
+      UserError: an option, the text or the run folder is invalid.
+      NotFiniteError: the loss or a weight became NaN or infinite.
+      Interrupted: Ctrl-C or SIGTERM; a checkpoint has been saved.
+    """
+    return _train(Options.parse(groups(), options))
+
+
+def _train(options: Options) -> Run:
     from shakespeare_gen.system import devices
 
     devices.start()
@@ -20,11 +76,11 @@ def train_model(**options):
     from shakespeare_gen.system import storage
     from shakespeare_gen.training import session
 
-    run = session.train(**options)
+    run = session.train(options)
     [picture] = plots.learning_curves({run.path.name: run.metrics()})
-    storage.write(run.loss_curve_path, picture)
+    storage.write(run.folder.loss_curve_path, picture)
     return run
 
 
 if __name__ == "__main__":
-    command_line.run(main, *groups.TRAIN_GROUPS)
+    command_line.run(main, *groups())

@@ -1,4 +1,4 @@
-"""What the tests share: the corpus in its air-gapped place, and small runs."""
+"""Shared fixtures: the corpus for offline use, and small runs."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ CORPUS_PLACES = (
 
 @pytest.fixture(scope="session")
 def tiny_shakespeare_path():
-    """The published input.txt; the tests that need it skip by name where it is missing."""
+    """The published input.txt; tests that need it are skipped without it."""
     for place in map(pathlib.Path, filter(None, CORPUS_PLACES)):
         if place.is_file() and hashlib.sha256(place.read_bytes()).hexdigest() == CORPUS_SHA256:
             return place
@@ -27,7 +27,7 @@ def tiny_shakespeare_path():
 
 @pytest.fixture(scope="session")
 def tfds_data_dir(tiny_shakespeare_path, tmp_path_factory):
-    """A TFDS data folder made by the air-gapped procedure."""
+    """A TFDS data folder, prepared offline."""
     data_dir = tmp_path_factory.mktemp("tfds")
     manual_dir = data_dir / "downloads" / "manual"
     manual_dir.mkdir(parents=True)
@@ -37,7 +37,7 @@ def tfds_data_dir(tiny_shakespeare_path, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def abab_path(tmp_path_factory):
-    """A text that a model can learn to the last bit."""
+    """A text that a model can learn perfectly."""
     path = tmp_path_factory.mktemp("text") / "abab.txt"
     path.write_text("ab" * 3000 + "\n", encoding="utf-8")
     return path

@@ -1,4 +1,4 @@
-"""The commands as a person runs them, in processes of their own."""
+"""The commands as a user runs them, in separate processes."""
 
 import os
 import signal
@@ -45,7 +45,7 @@ def test_the_prompt_comes_from_standard_input_or_a_file(abab_run, tmp_path):
     assert from_file.stdout == b"ba baba\n"
 
 
-def test_several_samples_are_told_apart(abab_run):
+def test_several_samples_have_headings(abab_run):
     done = generate(abab_run.path, "--num_samples=2", "--length=4", "--seed=1", "--prompt=a")
     assert done.stdout.startswith(b"--- sample 1 ---\na")
     assert b"\n--- sample 2 ---\na" in done.stdout
@@ -63,7 +63,7 @@ def start_endless(run_dir, *flags):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
 def test_endless_text_ends_cleanly(abab_run, number, code):
-    """Ctrl-C is how it is meant to end."""
+    """Ctrl-C is the intended way to end it."""
     process = start_endless(abab_run.path, "--prompt=a")
     start = process.stdout.read(2000)
     process.send_signal(number)
@@ -76,31 +76,31 @@ def test_endless_text_ends_cleanly(abab_run, number, code):
 
 
 def test_ctrl_c_ends_the_reading_of_a_long_prompt(abab_run, tmp_path):
-    """It once waited for the whole prompt, a minute for a megabyte."""
+    """It once waited for the whole prompt: a minute for a megabyte."""
     (tmp_path / "long.txt").write_text("ab" * 2_000_000, encoding="utf-8")
     process = start_endless(abab_run.path, f"--prompt_path={tmp_path / 'long.txt'}")
     while b"seed" not in process.stderr.readline():
         pass
-    time.sleep(2)  # it reads
+    time.sleep(2)  # it is reading the prompt
     process.send_signal(signal.SIGINT)
     rest, errors = process.communicate(timeout=10)
     assert (process.returncode, rest.strip()) == (0, b"")
     assert b"Traceback" not in errors
 
 
-def test_a_prompt_that_is_not_utf_8_is_one_line(abab_run):
+def test_a_prompt_that_is_not_utf_8_is_reported_on_one_line(abab_run):
     done = generate(abab_run.path, "--prompt=a\udcff", "--unknown=skip")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr == b"generate: --prompt: expected utf-8, received 'a\\udcff'\n"
 
 
-def test_runs_of_one_vocabulary_write_together_and_others_are_told_apart(abab_run):
+def test_runs_with_the_same_vocabulary_are_combined_and_others_are_rejected(abab_run):
     both = f"{abab_run.path},{abab_run.path}"
     done = generate(both, "--prompt=ab", "--length=6", "--temperature=0")
     assert done.stdout == b"abababab\n"
     other = generate(f"{abab_run.path},tests/golden/format-1", "--length=6")
     assert other.returncode == 1
-    assert b"expected runs of one vocabulary" in other.stderr
+    assert b"expected runs with the same tokenizer" in other.stderr
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_runs_of_one_vocabulary_write_together_and_others_are_told_apart(abab_ru
         (["generate", "--prompt_path=/nowhere"], "generate: --prompt_path=/nowhere", 1),
     ],
 )
-def test_a_mistake_is_one_line_and_an_exit_code(command, message, code):
+def test_a_user_error_gives_one_line_and_an_exit_code(command, message, code):
     name, *flags = command
     done = run(f"shakespeare_gen.{name}", *flags)
     assert done.returncode == code
@@ -130,19 +130,19 @@ def test_a_mistake_is_one_line_and_an_exit_code(command, message, code):
     assert lines[0].startswith(message)
 
 
-def test_a_typo_answers_before_tensorflow_is_imported():
+def test_a_typo_is_reported_before_tensorflow_is_imported():
     code = (
         "import sys; sys.argv = ['train', '--unit=3']\n"
         "from shakespeare_gen import train\n"
-        "from shakespeare_gen.options import command_line, groups\n"
-        "try: command_line.run(train.main, *groups.TRAIN_GROUPS)\n"
+        "from shakespeare_gen.options import command_line\n"
+        "try: command_line.run(train.main, *train.groups())\n"
         "except SystemExit: print('tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.stdout == b"False\n"
 
 
-def test_the_recipe_of_the_projects_name_runs_on_tfds(tfds_data_dir, tmp_path):
+def test_the_tiny_shakespeare_recipe_runs_on_tfds(tfds_data_dir, tmp_path):
     done = run(
         "shakespeare_gen.train",
         "--flagfile=flags/tiny_shakespeare.cfg",
@@ -154,3 +154,40 @@ def test_the_recipe_of_the_projects_name_runs_on_tfds(tfds_data_dir, tmp_path):
     )
     assert done.returncode == 0, done.stderr.decode()
     assert b"1,003,854 training characters" in (tmp_path / "run" / "README.md").read_bytes()
+
+
+@pytest.mark.parametrize("flagfile", ["/dev/zero", "/nowhere.cfg"])
+def test_a_flagfile_is_a_regular_file(flagfile):
+    """absl read an endless one until the memory was full."""
+    done = run("shakespeare_gen.train", f"--flagfile={flagfile}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"train: --flagfile={flagfile}: ".encode())
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_the_options_of_a_missing_dataset_are_a_list(tmp_path, monkeypatch):
+    """The line breaks of this message were once shown as escapes."""
+    done = run("shakespeare_gen.describe", f"--data_dir={tmp_path / 'none'}")
+    if done.returncode == 0:
+        pytest.skip("this machine can download tiny_shakespeare")
+    assert done.returncode == 4
+    assert b"\n  1. connect" in done.stderr
+    assert b"\\x0a" not in done.stderr
+
+
+def test_training_continues_if_standard_error_is_full(abab_run, tmp_path):
+    """The line of the first epoch once ended the run."""
+    corpus = abab_run.spec.corpus.path
+    flags = f"--corpus={corpus} --run_dir={tmp_path / 'run'} --units=8 --epochs=2"
+    command = f"{sys.executable} -m shakespeare_gen.train {flags} 2>/dev/full"
+    done = subprocess.run(["sh", "-c", command], cwd=REPOSITORY, check=False)
+    assert done.returncode == 0
+    assert b'"status": "finished"' in (tmp_path / "run" / "run.json").read_bytes()
+
+
+def test_a_recommended_command_has_the_options_of_the_corpus(tmp_path):
+    """Without the encoding it could not be run."""
+    (tmp_path / "text.txt").write_text("Ein schöner Text.\n" * 90, encoding="utf-16")
+    flags = [f"--corpus={tmp_path / 'text.txt'}", "--encoding=utf-16"]
+    done = run("shakespeare_gen.describe", *flags, COLUMNS="200")
+    assert b"--encoding=utf-16" in done.stdout

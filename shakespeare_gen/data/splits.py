@@ -1,4 +1,4 @@
-"""Cutting one text into train, validation and test, in this order."""
+"""Splits a text into train, validation and test, in this order."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ class Splits(NamedTuple):
 
 
 def cut(text: str, validation_fraction: float, test_fraction: float) -> Splits:
-    """Cuts `text` by characters; the held-out parts are its end."""
+    """Splits `text` by characters; the held-out parts are at its end."""
     validation_end = len(text) - int(len(text) * test_fraction)
     train_end = validation_end - int(len(text) * validation_fraction)
     return Splits(text[:train_end], text[train_end:validation_end], text[validation_end:])

@@ -1,12 +1,16 @@
-"""How good a model or a text is, in figures: one module a question.
+"""Evaluation of models and texts: one module per question.
 
-- `likelihood`: what a frozen network says of every character;
-- `adapting`: the same while the network learns from what it has read;
-- `ngrams`, `mixture`, `compressors`: what it must beat, and what it can be mixed with;
-- `scores`: a loss with its units, accuracy and error;
-- `copying`: what stands in the training text already;
-- `style`: whether a text loops or drifts;
-- `breakdown`, `neurons`: where the loss is, and what single units track.
+- `likelihood`: the loss of a frozen model, over every token;
+- `dynamic`: the loss of a model that adapts to the text it reads;
+- `ngrams`, `compressors`: baselines; `mixture`: a model mixed with n-grams;
+- `scores`: a loss with its units, accuracy and standard error;
+- `copying`: spans copied from the training text;
+- `style`: repetition and drift;
+- `breakdown`, `neurons`: the distribution of the loss, and properties tracked by single units;
+- `subject`: the model and texts to evaluate; `leaderboard`: the rows of scores; `generated`:
+  generated text;
+- `assessment`: a whole evaluation, from a run to figures;
+- `corpus_statistics`: a corpus before training.
 
-Knows texts, ids and networks; no run folder, no flags, no pictures.
+Knows models, tokens and runs, but no flags and no presentation.
 """

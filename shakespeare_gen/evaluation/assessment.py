@@ -1,8 +1,7 @@
-"""One evaluation, from a run to figures: what is scored, in which order, and against what.
+"""A whole evaluation, from a run to figures.
 
-Puts a run's network and corpus (`subject`) together with the modules of `evaluation`: `rows`
-of scores, and what is `generated`. What it returns is plain values: the page and the tables
-are made of them elsewhere.
+Applies the other modules of this folder to the model and the texts of a run (`subject`). Returns
+plain values; `report` creates tables and the page from them.
 """
 
 import dataclasses
@@ -12,87 +11,107 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from shakespeare_gen import runs
-from shakespeare_gen.data.tokenizers.characters import Vocabulary
 from shakespeare_gen.evaluation import breakdown, generated, leaderboard, likelihood, neurons
-from shakespeare_gen.evaluation.likelihood import Reading
-from shakespeare_gen.evaluation.subject import Subject, find
+from shakespeare_gen.evaluation.likelihood import Reading, ReadingPlan
+from shakespeare_gen.evaluation.subject import Subject
+from shakespeare_gen.generation.sampling import Sampling
+from shakespeare_gen.generation.sampling import groups as sampling_groups
+from shakespeare_gen.options import Options
+from shakespeare_gen.options.groups import (
+    AdaptationOptions,
+    EvaluationOptions,
+    LoadOptions,
+    ReportOptions,
+)
+from shakespeare_gen.runs import Run
+from shakespeare_gen.runs.checkpoints import Checkpoint
 
-__all__ = ["Assessment", "assess", "find"]
-NEURON_CHARS = 20_000
-POSITION_CHARS = 150_000
+SHOWN_SECONDS = 0.1
+NEURON_TOKENS = 20_000
+POSITION_TOKENS = 150_000
 NUM_POSITIONS = 256
 
 
 @dataclasses.dataclass(frozen=True)
 class Assessment:
-    """The figures as JSON values, and what only the page shows."""
+    """The figures as JSON values, and data that only the page uses.
+
+    Attributes:
+      reading: the predictions for each token of the main text.
+      pieces: the texts of these tokens.
+      vocabulary: the text of every id.
+      activations: float32 [N, U], the outputs of all units for the first N tokens.
+    """
 
     figures: dict[str, Any]
     reading: Reading
-    text: str
-    vocabulary: Vocabulary
+    pieces: list[str]
+    vocabulary: list[str]
     activations: np.ndarray
 
 
-def assess(
-    run: runs.Run, checkpoint, subject: Subject, options: dict, sampling: dict
-) -> Assessment:
-    """Evaluates what `find` found.
-
-    Args:
-      options: the fields of `config.EvaluationOptions`, and `unknown`.
-      sampling: those of `config.SamplingOptions`, for the generated text.
+def assess(run: Run, checkpoint: Checkpoint, subject: Subject, options: Options) -> Assessment:
+    """Evaluates a subject.
 
     Raises:
-      UserError: a text is too short for what is asked, or adapting ran away.
+      UserError: a text is too short for the protocol, or dynamic evaluation diverged.
     """
     leaderboard.check(subject, options)
-    network, start_id = subject.network, subject.vocabulary.start_id
+    evaluation, tokenizer = options[EvaluationOptions], subject.tokenizer
+    plan = ReadingPlan(num_streams=evaluation.num_streams)
     readings = {
-        name: _timed(f"{name}, frozen", likelihood.read, network, ids, start_id)
-        for name, ids in subject.ids.items()
+        name: _timed(
+            f"{name}, frozen",
+            lambda ids: likelihood.read(subject.model, ids, tokenizer.start_id, plan),
+            text.ids,
+        )
+        for name, text in subject.texts.items()
     }
-    scored = _timed("this model", leaderboard.model_rows, subject, readings, options)
-    adapting, constants = _timed("adapting", leaderboard.adapting_rows, subject, options)
-    scored += adapting
-    if options["baselines"] and subject.train_ids is not None:
-        scored += _timed("baselines", leaderboard.baseline_rows, subject)
-    reading, text = readings[subject.main], subject.texts[subject.main]
-    close_ids = subject.ids[subject.main][:NEURON_CHARS]
-    outputs = neurons.activations(network, close_ids, start_id)
+    rows = _timed("this model", leaderboard.model_rows, subject, readings, evaluation)
+    adapting, constants = _timed(
+        "adapting", leaderboard.adapting_rows, subject, options[AdaptationOptions]
+    )
+    rows += adapting
+    if evaluation.baselines and subject.train is not None:
+        rows += _timed("baselines", leaderboard.baseline_rows, subject)
+    reading, ids = readings[subject.main], subject.texts[subject.main].ids
+    pieces = tokenizer.pieces(ids)
+    activations = neurons.activations(subject.model, ids[:NEURON_TOKENS], tokenizer.start_id)
+    sampling = Sampling(options.only(sampling_groups()))
     calibration = breakdown.calibration(reading)
     figures = {
         "run": str(run.path),
         "checkpoint": checkpoint.place.name,
-        "text": options["text_path"] or run.read_config()["data"]["name"],
+        "text": evaluation.text_path or run.spec.corpus.name,
         "texts": subject.describe(),
-        "unknown": options["unknown"],
-        "parameters": int(network.count_params()),
-        "scores": scored,
+        "unknown": options[LoadOptions].unknown,
+        "parameters": subject.model.num_parameters,
+        "scores": rows,
         "adapting": constants,
         "looked_at_closely": subject.main,
-        "sampling": {**sampling, "seed": options["sample_seed"]},
-        "by_class": breakdown.by_class(reading, text),
-        "by_line": breakdown.by_line(reading, text),
+        "sampling": {**sampling.options.by_name(), "seed": options[ReportOptions].sample_seed},
+        "by_class": breakdown.by_class(reading, pieces),
+        "by_line": breakdown.by_line(reading, pieces),
         "calibration": calibration,
         "calibration_error": breakdown.calibration_error(calibration),
         "nats_by_position": _timed("loss by position", _by_position, subject),
-        "neurons": neurons.rank(outputs, text[: len(close_ids)]),
-        **_timed("generated text", generated.write, subject, options, sampling),
+        "neurons": neurons.rank(activations, pieces[: len(activations)]),
+        **_timed("generated text", generated.write, subject, options[ReportOptions], sampling),
     }
-    return Assessment(figures, reading, text, subject.vocabulary, outputs)
+    vocabulary = [tokenizer.decode([i]) for i in range(tokenizer.size)]
+    return Assessment(figures, reading, pieces, vocabulary, activations)
 
 
 def _timed(what: str, function, *arguments):
     began = time.perf_counter()
     found = function(*arguments)
-    logging.info("%s: %.1f s", what, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    if seconds >= SHOWN_SECONDS:
+        logging.info("%s: %.1f s", what, seconds)
     return found
 
 
 def _by_position(subject: Subject) -> list[float]:
-    ids = subject.ids[subject.main]
-    num_windows = POSITION_CHARS // NUM_POSITIONS
-    found = likelihood.nats_by_position(subject.network, ids, NUM_POSITIONS, num_windows)
-    return found.tolist()
+    ids = subject.texts[subject.main].ids
+    num_windows = POSITION_TOKENS // NUM_POSITIONS
+    return likelihood.nats_by_position(subject.model, ids, NUM_POSITIONS, num_windows).tolist()

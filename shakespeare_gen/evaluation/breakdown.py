@@ -1,8 +1,11 @@
-"""Where a model's loss is: by kind of character, by line, by how sure it was.
+"""Distribution of a model's loss: by character class, by line, by probability.
 
-Knows a reading (`likelihood.Reading`) and its text, and no network.
+Knows a reading (`likelihood.Reading`) and the texts of its tokens, but no model. The loss of a
+token is spread evenly over its characters; the loss of a token that completes no character is added
+to the next one that does.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,12 +37,26 @@ def class_of(character: str) -> str:
     return "punctuation" if character.isprintable() else "other"
 
 
-def by_class(reading: Reading, text: str) -> list[dict]:
-    """For each kind of character: its share of the text and of the loss, loss, accuracy."""
-    total = float(reading.nats.sum()) or 1.0  # a text of one character costs nothing
+def by_character(nats: np.ndarray, pieces: Sequence[str]) -> np.ndarray:
+    """Converts the losses of tokens [N] to losses of the characters of `pieces`, their texts."""
+    sizes = np.array([len(piece) for piece in pieces])
+    ends = np.flatnonzero(sizes)  # the token that completes each character or group of characters
+    if not len(ends):
+        return np.zeros(0)
+    sums = np.add.reduceat(np.asarray(nats, np.float64), np.concatenate([[0], ends[:-1] + 1]))
+    if ends[-1] + 1 < len(sizes):  # incomplete tokens at the end
+        sums[-1] -= np.sum(nats[ends[-1] + 1 :], dtype=np.float64)
+    return np.repeat(sums / sizes[ends], sizes[ends])
+
+
+def by_class(reading: Reading, pieces: Sequence[str]) -> list[dict]:
+    """For each character class: its share of the text and of the loss, mean loss, accuracy."""
+    text, nats = "".join(pieces), by_character(reading.nats, pieces)
+    total = float(nats.sum()) or 1.0  # the loss may be 0
     names = {character: class_of(character) for character in set(text)}
     kinds = np.array([CLASSES.index(names[character]) for character in text])
-    right = reading.candidate_ids[:, 0] == reading.ids
+    sizes = [len(piece) for piece in pieces]
+    is_hit = np.repeat(reading.candidate_ids[:, 0] == reading.ids, sizes)
     found = []
     for i, name in enumerate(CLASSES):
         chosen = kinds == i
@@ -48,25 +65,26 @@ def by_class(reading: Reading, text: str) -> list[dict]:
                 {
                     "class": name,
                     "share_of_characters": float(chosen.mean()),
-                    "share_of_loss": float(reading.nats[chosen].sum()) / total,
-                    "nats_per_character": float(reading.nats[chosen].mean()),
-                    "top_1_accuracy": float(right[chosen].mean()),
+                    "share_of_loss": float(nats[chosen].sum()) / total,
+                    "nats_per_character": float(nats[chosen].mean()),
+                    "top_1_accuracy": float(is_hit[chosen].mean()),
                 }
             )
     return found
 
 
-def by_line(reading: Reading, text: str, num_lines: int = 8) -> dict[str, list[dict]]:
-    """The `hardest` and `easiest` lines of at least 20 characters, line end included.
+def by_line(reading: Reading, pieces: Sequence[str], num_lines: int = 8) -> dict[str, list[dict]]:
+    """The `hardest` and `easiest` lines of at least 20 characters, including the line end.
 
-    Of long lines the first 200 characters are kept to be shown.
+    Lines are cut to 200 characters.
     """
+    text, losses = "".join(pieces), by_character(reading.nats, pieces)
     found: list[dict[str, Any]] = []
     begin = 0
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         end = begin + len(line)
         if len(line.strip()) >= MIN_LINE_CHARS:
-            nats = float(reading.nats[begin:end].mean())
+            nats = float(losses[begin:end].mean())
             shown = line.strip()[:SHOWN_LINE_CHARS]
             found.append({"line": number, "text": shown, "nats_per_character": nats})
         begin = end
@@ -75,10 +93,10 @@ def by_line(reading: Reading, text: str, num_lines: int = 8) -> dict[str, list[d
 
 
 def calibration(reading: Reading, num_bins: int = 20) -> list[dict]:
-    """How often a character came that was given a probability, bin by bin.
+    """Observed frequency of tokens by predicted probability, in bins.
 
-    Over the likeliest characters of each place. A model is calibrated where `probability` and
-    `frequency` agree.
+    Computed over the most likely tokens at each position. A model is calibrated if `probability`
+    and `frequency` agree.
     """
     p = np.exp(-reading.candidate_nats).ravel()
     hits = (reading.candidate_ids == reading.ids[:, None]).ravel()
@@ -95,7 +113,7 @@ def calibration(reading: Reading, num_bins: int = 20) -> list[dict]:
 
 
 def calibration_error(rows: list[dict]) -> float:
-    """Mean distance between probability and frequency, by counts."""
+    """Mean absolute difference of probability and frequency, weighted by counts."""
     counts = np.array([row["count"] for row in rows])
     gaps = np.array([abs(row["probability"] - row["frequency"]) for row in rows])
     return float(gaps @ counts / counts.sum())

@@ -1,8 +1,8 @@
-"""What of a text stands in the training text already, word for word.
+"""Finds spans of a text that are copied from the training text.
 
-A suffix array (of `pydivsufsort`) sorts every place of both texts, so that the
-longest match of a place stands next to it. From the lengths of these matches
-follow the longest shared span and the share of n-grams that are new, of every n.
+A suffix array (from `pydivsufsort`) sorts the suffixes of both texts, so that the longest match of
+a suffix is one of its neighbours. The lengths of these matches give the longest shared span and the
+share of novel n-grams for every n.
 """
 
 import dataclasses
@@ -14,33 +14,37 @@ NGRAM_SIZES = (8, 12, 20, 50)
 
 @dataclasses.dataclass(frozen=True)
 class Matches:
-    """For each place of a text [N] the longest match in the training text that starts there:
-    its `lengths` in characters and one place of it in the training text, `positions`."""
+    """The longest match in the training text for each position of a text [N].
+
+    Attributes:
+      lengths: the lengths of the matches, in characters.
+      positions: one position of each match in the training text.
+    """
 
     lengths: np.ndarray
     positions: np.ndarray
 
     def novel_share(self, ngram_size: int) -> float | None:
-        """The share of n-grams that don't stand in the training text; None: there are none."""
+        """The share of n-grams that do not occur in the training text; None if there are none."""
         lengths = self.lengths[: max(len(self.lengths) - ngram_size + 1, 0)]
         return float((lengths < ngram_size).mean()) if len(lengths) else None
 
     def longest(self) -> tuple[int, int, int]:
-        """The longest shared span: its length, where it stands in the text and in training."""
+        """The longest shared span: its length, and its positions in the text and in training."""
         if not len(self.lengths):
             return 0, 0, 0
         place = int(self.lengths.argmax())
         return int(self.lengths[place]), place, int(self.positions[place])
 
     def covered_share(self, num_chars: int) -> float:
-        """The share of characters that stand in a shared span of at least `num_chars`."""
+        """The share of characters within shared spans of at least `num_chars`."""
         ends = np.where(self.lengths >= num_chars, np.arange(len(self.lengths)) + self.lengths, 0)
         covered = np.maximum.accumulate(ends) > np.arange(len(ends))
         return float(covered.mean()) if len(ends) else 0.0
 
 
 def find(text: str, training_text: str) -> Matches:
-    """The longest match of every place of `text` in `training_text`."""
+    """The longest match in `training_text` for every position of `text`."""
     if not text or not training_text:
         return Matches(np.zeros(len(text), np.int64), np.zeros(len(text), np.int64))
     joined = joined_ids(training_text, text)
@@ -57,7 +61,7 @@ def find(text: str, training_text: str) -> Matches:
 
 
 def joined_ids(first: str, second: str) -> np.ndarray:
-    """Both texts as numbers with a separator between them that stands in neither."""
+    """Both texts as integers, separated by a value that occurs in neither."""
 
     def points(text):
         return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
@@ -70,7 +74,8 @@ def joined_ids(first: str, second: str) -> np.ndarray:
 
 
 def sorted_places(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every place [N] in the order of what follows it, and how much it shares with the next one."""
+    """The positions [N] sorted by their suffixes, and the length of the prefix that each suffix
+    shares with the next one."""
     import pydivsufsort
 
     order = pydivsufsort.divsufsort(ids)
@@ -78,8 +83,8 @@ def sorted_places(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _nearest(order, shared, is_train, backwards: bool = False):
-    """For every place in sorted order, the nearest training place before it: how much they
-    share, and which it is. `shared[i]` is between i and i + 1, or i - 1 with `backwards`."""
+    """For each position in sorted order, the nearest preceding training position: the length of
+    the shared prefix, and the position. `shared[i]` is for i and i + 1, or i - 1 if `backwards`."""
     num = len(order)
     gaps = np.concatenate([[0], shared[1:] if backwards else shared[:-1]])
     lengths, positions = np.zeros((2, num), np.int64)

@@ -1,35 +1,57 @@
-"""What a corpus is like before anything is trained on it, and which recipe fits it.
+"""Statistics of a corpus before training, and a suitable recipe.
 
-Knows text alone; TensorFlow is needed only by the corpora that TFDS prepares.
+Characters, encoding and text shared between splits are computed exactly, in chunks. Repeated text
+and entropy need arrays many times the size of the text: for long texts they are estimated from a
+sample, which the figures state. Knows nothing about runs; does not use TensorFlow.
+
+    found = describe(corpora.load(options))
+    found["splits"]["train"]["characters"], found["facts"], found["entropy"]
 """
 
-import collections
 import dataclasses
 import re
 import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from shakespeare_gen.data.corpora import END_CHARACTER, SPLITS, Corpus
-from shakespeare_gen.data.tokenizers.characters import Vocabulary
-from shakespeare_gen.evaluation import copying, ngrams
-from shakespeare_gen.models import specs
+from shakespeare_gen import models
+from shakespeare_gen.data import texts
+from shakespeare_gen.data.corpora import SPLITS, Corpus
+from shakespeare_gen.data.documents import END_CHARACTER
+from shakespeare_gen.data.tokenizers import CharacterTokenizer
+from shakespeare_gen.evaluation import ngrams, repeats
 from shakespeare_gen.models.loss_units import bits_per_character
+from shakespeare_gen.options import Options, spelling
 
 RARE_COUNT = 10
 BLOCK_CHARS = 100
 SHARED_CHARS = 50
 MAX_SHOWN = 30
-# A training step is three passes (forward, gradients of inputs, of weights) of two
-# operations a weight; the rest of the step costs as much as half of that again.
-OPERATIONS_A_WEIGHT = 6
+MAX_EXCERPT_CHARS = 60
+MAX_SORTED_CHARS = 5_000_000  # a suffix array and derived arrays: 60 bytes per character
+MAX_NGRAM_CHARS = 1_010_000  # counts of nine orders: up to 700 bytes per character
+HELD_OUT_PART = 4  # a quarter of that many held-out characters are scored
+NUM_STRETCHES = 100  # parts of a sample for n-grams
+
+# A training step has three passes (forward, gradients of inputs, gradients of weights) with two
+# operations per weight; the rest of the step takes half as long.
+OPERATIONS_PER_WEIGHT = 6
 SHARE_OF_PEAK = 0.6
+
+# UTF-8 decoded as cp1252 or Latin-1: lead bytes with their continuation bytes.
+_CONTINUATION = "".join(map(chr, range(0x80, 0xC0))) + bytes(range(0x80, 0xC0)).decode(
+    "cp1252", "ignore"
+)
+_MISREAD = re.compile(
+    rf"(?<![^\x00-\x7f])(?:[\xc2-\xf4][{re.escape(_CONTINUATION)}]+)+(?![^\x00-\x7f])"
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A recipe of `flags/`, for texts of up to `max_chars`; a test holds it to its file."""
+    """A recipe in `flags/` for texts of up to `max_chars`; a test compares it with the file."""
 
     path: str
     max_chars: float
@@ -47,57 +69,78 @@ RECIPES = (
 )
 
 
-def inspect(corpus: Corpus, encoding: str | None = "utf-8") -> dict[str, Any]:
-    """The figures as JSON values: `splits`, `facts` and `entropy` by n-gram order.
+def describe(
+    corpus: Corpus,
+    encoding: str | None = "utf-8",
+    *,
+    given: Mapping[str, Any] | None = None,
+    max_sorted_chars: int = MAX_SORTED_CHARS,
+    max_ngram_chars: int = MAX_NGRAM_CHARS,
+) -> dict[str, Any]:
+    """The statistics of a corpus, as JSON values.
 
     Args:
-      encoding: that of the files, which `corpora` found their bytes to agree with; None: the
-        text came from no file.
+      encoding: the encoding of the files; None if the text does not come from files.
+      max_sorted_chars: repeated text is estimated if the training text is longer.
+      given: the options of the corpus, for the recommended command.
+      max_ngram_chars: entropy is estimated from a sample if a text is longer.
+
+    Returns:
+      `splits` by name, `facts` by label, `entropy` with one row per n-gram order, and
+      `ngram_chars`: for train and validation, the number of characters used for the entropy.
     """
-    vocabulary = Vocabulary.from_text(corpus.train)
+    counts = {split: texts.character_counts(getattr(corpus, split)) for split in SPLITS}
+    vocabulary_size = len(counts["train"])
+    tokenizer = CharacterTokenizer("".join(counts["train"]))
+    entropy, ngram_chars = _entropy(corpus, tokenizer, max_ngram_chars)
     return {
         "corpus": corpus.name,
-        "splits": {split: _describe(corpus, split) for split in SPLITS if getattr(corpus, split)},
-        "facts": {
-            "encoding": _encoding(corpus, encoding),
-            **_characters(corpus, vocabulary),
-            **_duplicates(corpus.train),
-            **_recipe(corpus, vocabulary.size),
+        "splits": {
+            split: _split(corpus, split, counts[split]) for split in SPLITS if counts[split]
         },
-        "entropy": _entropy(corpus, vocabulary),
+        "facts": {
+            "encoding": _encoding(corpus, counts, encoding),
+            **_characters(counts),
+            **_repeats(corpus.train, max_sorted_chars),
+            **_recipe(corpus, vocabulary_size, given or {}),
+        },
+        "entropy": entropy,
+        "ngram_chars": ngram_chars,
     }
 
 
-def _describe(corpus: Corpus, split: str) -> dict[str, Any]:
+def _split(corpus: Corpus, split: str, counts: dict[str, int]) -> dict[str, Any]:
     text = getattr(corpus, split)
+    not_ascii = sum(count for character, count in counts.items() if not character.isascii())
     found = {
         "characters": len(text),
-        "bytes": len(text.encode("utf-8", "surrogatepass")),
-        "lines": text.count("\n"),
-        "not_ascii": sum(not c.isascii() for c in text) / len(text),
+        "bytes": sum(len(c.encode("utf-8", "surrogatepass")) * n for c, n in counts.items()),
+        "lines": counts.get("\n", 0),
+        "not_ascii": not_ascii / len(text),
     }
     for other in SPLITS[: SPLITS.index(split)]:
-        matches = copying.find(text, getattr(corpus, other))
-        found[f"shared_with_{other}"] = matches.covered_share(SHARED_CHARS)
+        shared = repeats.shared_share(text, getattr(corpus, other), SHARED_CHARS)
+        found[f"shared_with_{other}"] = shared
     return found
 
 
-def _encoding(corpus: Corpus, encoding: str | None) -> str:
-    """The encoding, and what a text that was decoded with a wrong one holds."""
-    damage = sum(text.count("\N{REPLACEMENT CHARACTER}") for text in _texts(corpus))
-    controls = sum(
-        not c.isprintable() and not c.isspace() and c != END_CHARACTER
-        for c in set("".join(_texts(corpus)))
-    )
-    misread = sum(map(_misread, _texts(corpus)))
-    notes = [f"{damage:,} undecodable places"] * bool(damage)
+def _encoding(corpus: Corpus, counts: dict[str, dict[str, int]], encoding: str | None) -> str:
+    """The encoding, and signs that the text was decoded with a wrong one."""
+    damage = sum(found.get("\N{REPLACEMENT CHARACTER}", 0) for found in counts.values())
+    every = {character for found in counts.values() for character in found}
+    controls = sum(not c.isprintable() and not c.isspace() and c != END_CHARACTER for c in every)
+    misread = 0
+    if any("\xc2" <= c <= "\xf4" for c in every):
+        misread = sum(num_misread(getattr(corpus, split)) for split in SPLITS)
+    notes = [f"{damage:,} undecodable characters"] * bool(damage)
     notes += [f"{controls} kinds of control characters"] * bool(controls)
-    notes += [f"{misread:,} places that look like UTF-8 read as something else"] * bool(misread)
-    return (encoding or "Unicode, from no file") + (": " + ", ".join(notes) if notes else ", clean")
+    notes += [f"{misread:,} sequences of UTF-8 decoded as another encoding"] * bool(misread)
+    source = encoding or "Unicode, not from files"
+    return source + (": " + ", ".join(notes) if notes else ", clean")
 
 
-def _misread(text: str) -> int:
-    """How many runs of characters are, as bytes of cp1252 or Latin-1, UTF-8: `Ã©` is an é."""
+def num_misread(text: str) -> int:
+    """The number of sequences that are UTF-8 decoded as cp1252 or Latin-1: `Ã©` for é."""
 
     def is_utf_8(run: str, codec: str) -> bool:
         try:
@@ -106,24 +149,20 @@ def _misread(text: str) -> int:
             return False
         return True
 
-    runs = re.findall(r"[^\x00-\x7f]{2,}", text)
+    runs = (match[0] for match in _MISREAD.finditer(text))
     return sum(is_utf_8(run, "cp1252") or is_utf_8(run, "latin-1") for run in runs)
 
 
-def _texts(corpus: Corpus) -> list[str]:
-    return [getattr(corpus, split) for split in SPLITS]
-
-
-def _characters(corpus: Corpus, vocabulary: Vocabulary) -> dict[str, Any]:
-    counts = collections.Counter(corpus.train)
-    rare = sorted((count, c) for c, count in counts.items() if count < RARE_COUNT)
-    unseen = sorted(set(corpus.validation + corpus.test) - set(vocabulary.characters))
+def _characters(counts: dict[str, dict[str, int]]) -> dict[str, Any]:
+    train = counts["train"]
+    rare = sorted((count, c) for c, count in train.items() if count < RARE_COUNT)
+    unseen = sorted({*counts["validation"], *counts["test"]} - train.keys())
     return {
-        "vocabulary": vocabulary.size,
-        f"characters seen fewer than {RARE_COUNT} times": _listed(
+        "vocabulary": len(train),
+        f"characters that occur fewer than {RARE_COUNT} times": _listed(
             [f"{c!r} {count}" for count, c in rare]
         ),
-        "characters that training lacks": _listed([repr(c) for c in unseen]),
+        "characters missing from training": _listed([repr(c) for c in unseen]),
     }
 
 
@@ -134,75 +173,88 @@ def _listed(names: list[str]) -> str:
     return f"{len(names)}: " + ", ".join(names[:MAX_SHOWN]) + more
 
 
-def _duplicates(text: str) -> dict[str, Any]:
-    """Text that stood before, in blocks of at least `BLOCK_CHARS`."""
-    order, shared = copying.sorted_places(copying.joined_ids(text, ""))
-    # Places that share a block stand together: all but the first one in the text repeat it.
-    group = np.concatenate([[0], np.cumsum(shared[:-1] < BLOCK_CHARS)])
-    first = np.minimum.reduceat(order, np.flatnonzero(np.diff(group, prepend=-1)))
-    repeats = np.sort(order[order != first[group]])
-    ends = np.zeros(len(order) + BLOCK_CHARS, np.int64)
-    np.add.at(ends, repeats, 1)
-    np.add.at(ends, repeats + BLOCK_CHARS, -1)
-    covered = np.cumsum(ends)[: len(text)] > 0
-    longest = int(shared[:-1].argmax())
-    place = int(min(order[longest], order[longest + 1]))
-    size = int(shared[longest])
+def _repeats(text: str, max_sorted_chars: int) -> dict[str, str]:
+    """Text that repeats earlier text, in blocks of at least `BLOCK_CHARS`."""
+    found = repeats.find(text, BLOCK_CHARS, max_sorted_chars)
+    end = found.longest_position + min(found.longest_chars, MAX_EXCERPT_CHARS)
+    excerpt = text[found.longest_position : end]
+    block = f"{found.longest_chars:,} characters, first at {found.longest_position:,}: {excerpt!r}"
+    block += "…" if found.longest_chars > MAX_EXCERPT_CHARS else ""
+    share = f"{found.share:.1%}"
+    if found.num_sampled:
+        drawn = f"{found.num_sampled:,} characters drawn at random"
+        share += f", estimated from {drawn}"
+        block = f"at least {block}; the longest around {drawn}"
+        block = block if found.share else f"none around {drawn}"
     return {
-        f"share of training text in repeated blocks of {BLOCK_CHARS}": f"{covered.mean():.1%}",
-        "longest block that stands there twice": (
-            f"{size:,} characters, first at {place:,}: {text[place : place + min(size, 60)]!r}"
-            + ("…" if size > 60 else "")
-        ),
+        f"share of training text in repeated blocks of {BLOCK_CHARS}": share,
+        "longest block that occurs twice": block,
     }
 
 
-def _entropy(corpus: Corpus, vocabulary: Vocabulary) -> list[dict[str, Any]]:
-    """Bits a character given those before it, by order: within training, and held out."""
-    ids = vocabulary.encode(corpus.train)
-    model = ngrams.NGrams(ids, vocabulary.size, vocabulary.start_id)
-    held_out = vocabulary.encode_known(corpus.validation)
-    losses = model.frozen(held_out).mean(1).tolist() if len(held_out) else []
-    return [
+def _entropy(
+    corpus: Corpus, tokenizer: CharacterTokenizer, max_chars: int
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Bits per character given the preceding ones, by order, of training and held-out text."""
+    ids = tokenizer.encode(sample(corpus.train, max_chars))
+    held_out = sample(corpus.validation, max_chars // HELD_OUT_PART)
+    held_out_ids = tokenizer.encode(tokenizer.prepare(held_out, "skip"))
+    entropies = list(conditional_entropies(ids, ngrams.MAX_CONTEXT_TOKENS))
+    model = ngrams.NGrams(ids, tokenizer.size, tokenizer.start_id)
+    losses = model.frozen(held_out_ids).mean(1).tolist() if len(held_out_ids) else []
+    rows = [
         {
             "order": k + 1,
-            "training_bits": bits_per_character(conditional_entropy(ids, k)),
+            "training_bits": bits_per_character(entropy),
             "validation_bits": bits_per_character(losses[k]) if losses else None,
         }
-        for k in range(model.max_context_chars + 1)
+        for k, entropy in enumerate(entropies)
     ]
+    return rows, {"train": len(ids), "validation": len(held_out)}
 
 
-def conditional_entropy(ids: np.ndarray, context_chars: int) -> float:
-    """Entropy in nats of a character given `context_chars` before it, as counted: it falls to
-    zero where a text is too short to show a context twice."""
-    hashes = list(ngrams.hashes(ids, 0, context_chars))[-1]
-    totals, events = (np.unique(h, return_counts=True)[1] for h in hashes)
+def sample(text: str, max_chars: int) -> str:
+    """The whole text, or a sample of `NUM_STRETCHES` equally spaced parts of it."""
+    if len(text) <= max_chars:
+        return text
+    size = max(max_chars // NUM_STRETCHES, 1)
+    begins = np.linspace(0, len(text) - size, NUM_STRETCHES).astype(np.int64)
+    return "".join(text[begin : begin + size] for begin in begins)
 
-    def entropy(counts):
-        p = counts / counts.sum()
+
+def conditional_entropies(ids: np.ndarray, max_context_tokens: int) -> Iterator[float]:
+    """Empirical entropy of a character given the 0, 1, … preceding ones, in nats.
+
+    It falls to zero when the text is too short for contexts to occur twice.
+    """
+
+    def entropy(hashes: np.ndarray) -> float:
+        p = np.unique(hashes, return_counts=True)[1] / len(hashes)
         return float(-(p @ np.log(p)))
 
-    return entropy(events) - entropy(totals)
+    for contexts, events in ngrams.hashes(ids, 0, max_context_tokens):
+        yield max(entropy(events) - entropy(contexts), 0.0)  # not -0.0
 
 
-def _recipe(corpus: Corpus, vocabulary_size: int) -> dict[str, Any]:
+def _recipe(corpus: Corpus, vocabulary_size: int, given: Mapping[str, Any]) -> dict[str, Any]:
     num_chars = len(corpus.train)
     recipe = next(r for r in RECIPES if num_chars <= r.max_chars)
-    shapes = specs.weight_shapes(vocabulary_size, **recipe.model)
-    num_parameters = specs.num_parameters(shapes)
-    operations = OPERATIONS_A_WEIGHT * num_parameters * num_chars * recipe.epochs
+    options = Options.parse(models.groups(), recipe.model)
+    num_parameters = models.spec_of(vocabulary_size, options).num_parameters
+    operations = OPERATIONS_PER_WEIGHT * num_parameters * num_chars * recipe.epochs
     minutes = operations / (SHARE_OF_PEAK * operations_per_second()) / 60
+    # The corpus comes after the recipe, which sets a corpus itself.
+    own = {"corpus": corpus.name, "run_dir": "runs/mine"}
+    arguments = {"flagfile": recipe.path, **given, **own}
     return {
-        # The recipe names a corpus of its own, so this one follows it.
-        "recipe": f"--flagfile={recipe.path} --corpus={corpus.name} --run_dir=runs/mine",
+        "recipe": spelling.command_line("train", arguments),
         "its parameters": num_parameters,
         "expected minutes on this processor": round(minutes),
     }
 
 
 def operations_per_second(size: int = 1024, rounds: int = 5) -> float:
-    """What matrix products reach on this machine, float32, all cores."""
+    """The speed of matrix products on this machine, float32, all cores."""
     a = np.ones((size, size), np.float32)
     a @ a
     seconds = []

@@ -1,75 +1,75 @@
-"""What a network writes: samples to read, and whether they copy, loop or drift."""
+"""Generated text: samples to read, and checks for copying, repetition and drift."""
+
+import numpy as np
 
 from shakespeare_gen.evaluation import copying, style
 from shakespeare_gen.evaluation.subject import Subject
-from shakespeare_gen.generation.generator import Generator
+from shakespeare_gen.generation import Generator, Request
+from shakespeare_gen.generation.sampling import Sampling
+from shakespeare_gen.options.groups import GenerationOptions, ReportOptions
 
 SAMPLE_TEMPERATURES = (0.5, 0.8, 1.0)
-SHOWN_SAMPLE_CHARS = 400
+SHOWN_SAMPLE_TOKENS = 400
 NUM_SAMPLES = 8
+COVERING_SPAN_CHARS = 50
 
 
-def write(subject: Subject, options: dict, sampling: dict) -> dict:
-    """Samples to read, and what was copied from the training text, or loops."""
-    num_chars = options["sample_chars"]
-    if not num_chars:
+def write(subject: Subject, options: ReportOptions, sampling: Sampling) -> dict:
+    """Samples to read, and figures of copying and style."""
+    if not options.sample_chars:
         return {"samples": [], "copying": None, "style": None}
-    generator = Generator([subject.network], subject.vocabulary)
-    seed = options["sample_seed"]
+    generator, seed = Generator(subject.model, subject.tokenizer), options.sample_seed
     shown = [
         {
             "temperature": temperature,
             "text": generator.generate(
-                "", length=SHOWN_SAMPLE_CHARS, temperature=temperature, seed=seed
+                length=SHOWN_SAMPLE_TOKENS, temperature=temperature, seed=seed
             )[0].text,
         }
         for temperature in SAMPLE_TEMPERATURES
     ]
-    length = max(num_chars // NUM_SAMPLES, 1)
-    texts = [
-        result.text
-        for result in generator.generate(
-            "", num_samples=NUM_SAMPLES, length=length, seed=seed, **sampling
-        )
-    ]
-    human = subject.texts[subject.main]
-    train = subject.train
+    length = max(options.sample_chars // NUM_SAMPLES, 1)
+    asked = GenerationOptions(num_samples=NUM_SAMPLES, length=length, seed=seed)
+    [results] = generator.generate_batch([Request("", asked, sampling)])
+    texts = [result.text for result in results]
+    human = subject.texts[subject.main].text
     return {
         "samples": shown,
-        "copying": None if train is None else _copying(texts, human, subject),
-        "style": None if train is None else _style(texts, human, train),
+        "copying": _copying(texts, human, subject) if subject.train else None,
+        "style": _style(texts, human, subject.train.text) if subject.train else None,
     }
 
 
 def _copying(texts: list[str], human: str, subject: Subject) -> dict[str, dict]:
-    """Of generated and of human text, about as long."""
+    """The figures of generated text and of human text of similar length."""
+    assert subject.train is not None
+    train, positions = subject.train.text, subject.train_positions
     human = human[: sum(map(len, texts))]
     return {
-        "generated": _copied("\n".join(texts), subject),
-        "human": _copied(human, subject),
+        "generated": _copied("\n".join(texts), train, positions),
+        "human": _copied(human, train, positions),
     }
 
 
-def _copied(text: str, subject: Subject) -> dict:
-    assert subject.train is not None
-    matches = copying.find(text, subject.train)
-    length, place, position = matches.longest()
-    if subject.train_places is not None:
-        position = int(subject.train_places[position])
+def _copied(text: str, train: str, positions: np.ndarray | None) -> dict:
+    matches = copying.find(text, train)
+    length, begin, position = matches.longest()
+    if positions is not None:  # some characters of the corpus were left out
+        position = int(positions[position])
     return {
         "characters": len(text),
         "novel_ngrams": {str(n): matches.novel_share(n) for n in copying.NGRAM_SIZES},
         "longest_span_chars": length,
-        "longest_span": text[place : place + length],
+        "longest_span": text[begin : begin + length],
         "training_position": position,
-        "share_in_spans_of_50": matches.covered_share(50),
+        "share_in_spans_of_50": matches.covered_share(COVERING_SPAN_CHARS),
     }
 
 
 def _style(texts: list[str], human: str, train: str) -> dict[str, dict]:
-    """Of whole samples, of their first and last fifth, and of human text cut the same way."""
+    """The figures of whole samples, their first and last fifths, and human text."""
     measure = style.Style(train).measure
-    size = max(sum(map(len, texts)) // len(texts), 1)  # a sample may end where a document does
+    size = max(sum(map(len, texts)) // len(texts), 1)  # a sample may end early, with a document
     human_texts = [human[i : i + size] for i in range(0, len(human), size)][: len(texts)]
     fifth = max(size // 5, 1)
     return {

@@ -1,32 +1,40 @@
-"""What a frozen network says of a text, over every character.
+"""The loss of a frozen model on a text, over every token.
 
-Protocol `frozen`: each character is predicted once, in order, from all characters
-before it; the first one from a line end. A text is cut into `num_streams`
-parts that are read side by side; every part but the first reads the
-`context_chars` characters before it without being scored. Whether that gave it
-the state of a single reader is checked where the parts meet: where it moves the
-loss by more than `MAX_SEAM_NATS` a character, twice the context is read, in the end
-the whole text in one part. Nothing is dropped.
+Protocol `frozen`: each token is predicted once, in order, given all preceding tokens; the first one
+follows the start id. The text is cut into `num_streams` parts that are read in parallel; every part
+except the first also reads the `context_tokens` tokens before it, without scoring them. To check
+that this context is long enough, the first chunk of each part is scored again with the final state
+of the preceding part. If the losses differ by more than `MAX_SEAM_NATS` per token, the text is read
+again with twice the context, ultimately as one part.
 
-Protocol `windows`: the text is cut into windows that each start from nothing,
-as losses over random windows are published.
+The check covers only one chunk after each seam: it would miss a model that remembers something for
+longer than the context and uses it only after that chunk. `num_streams=1` reads the text as one
+part and is exact for every model.
 
-Shapes: S streams, T time, N characters, K candidates.
+Protocol `windows`: the text is cut into windows that start from an empty state, comparable to
+published losses over random windows.
+
+Shapes: S streams, T time, N tokens, K candidates. Losses are in nats per token.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
+from shakespeare_gen.data.token_store import TokenizedText
 from shakespeare_gen.evaluation.scores import Tally
-from shakespeare_gen.models.recurrent import initial_state
+from shakespeare_gen.models import LanguageModel, states
 
-CHUNK_CHARS = 64
+CHUNK_TOKENS = 64
 NUM_CANDIDATES = 5
-# Seams are looked at for one chunk: ten times this is what a whole part may differ by.
+# The check covers one chunk per seam: a whole part may differ by about ten times as much.
 MAX_SEAM_NATS = 1e-5
+# The maximum number of tokens in a batch of windows.
+MAX_BATCH_TOKENS = 1 << 16
+MAX_COMPILED = 8
 
 
 def _nothing() -> None:
@@ -35,11 +43,13 @@ def _nothing() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """A text and what a model said of each of its characters.
+    """The predictions of a model for each token of a text.
 
-    `ids` int32 [N]; `nats` float32 [N], the loss of each; `candidate_ids` int32
-    [N, K] and `candidate_nats` float32 [N, K], the K likeliest characters,
-    likeliest first.
+    Attributes:
+      ids: int32 [N], the tokens.
+      nats: float32 [N], the loss of each token.
+      candidate_ids: int32 [N, K], the K most likely tokens, most likely first.
+      candidate_nats: float32 [N, K], their negative log-probabilities.
     """
 
     ids: np.ndarray
@@ -48,125 +58,128 @@ class Reading:
     candidate_nats: np.ndarray
 
     def tally(self) -> Tally:
-        """What a score is made of."""
+        """The losses and hits from which a score is computed."""
         return Tally(self.nats, _hits(self.ids, self.candidate_ids))
 
 
-def nats_per_character(network, ids: np.ndarray, start_id: int = 0, **options) -> float:
-    """Mean loss of `ids` [N] in nats; the options are those of `read`."""
-    return float(read(network, ids, start_id, **options).nats.mean(dtype=np.float64))
+@dataclasses.dataclass(frozen=True)
+class ReadingPlan:
+    """How a text is read in parallel.
+
+    Attributes:
+      num_streams: maximum number of parts.
+      context_tokens: tokens that each part reads before its first scored token.
+      poll: called before every chunk; may raise an exception to end the reading.
+    """
+
+    num_streams: int = 64
+    context_tokens: int = 128
+    poll: Callable[[], None] = _nothing
+
+
+def nats_per_character(
+    model: LanguageModel, text: TokenizedText, start_id: int, plan: ReadingPlan | None = None
+) -> float:
+    """Mean loss of `text` in nats per character."""
+    nats = read(model, text.ids, start_id, plan).nats.sum(dtype=np.float64)
+    return float(nats / text.num_chars)
 
 
 def read(
-    network,
-    ids: np.ndarray,
-    start_id: int = 0,
-    num_streams: int = 64,
-    context_chars: int = 128,
-    poll: Callable[[], None] = _nothing,
+    model: LanguageModel, ids: np.ndarray, start_id: int = 0, plan: ReadingPlan | None = None
 ) -> Reading:
-    """Predicts every character of `ids` [N]; `start_id` is read before the first one.
-
-    Args:
-      poll: called before every chunk; what it raises ends the evaluation.
+    """Predicts every token of `ids` [N]; `start_id` is read before the first one.
 
     Raises:
-      ValueError: there is nothing to predict.
+      ValueError: `ids` is empty.
     """
     if len(ids) == 0:
-        raise ValueError("expected at least one character, received none")
-    found = read_with(_reader(network), network, ids, start_id, num_streams, context_chars, poll)
+        raise ValueError("expected at least one token, received none")
+    found = read_with(_Reader(model), model, ids, start_id, plan or ReadingPlan())
     return Reading(np.asarray(ids, np.int32), *found)
 
 
 def read_with(
-    read_chunk: Callable,
-    network,
-    ids: np.ndarray,
-    start_id: int,
-    num_streams: int = 64,
-    context_chars: int = 128,
-    poll: Callable[[], None] = _nothing,
+    read_chunk: Callable, model: LanguageModel, ids: np.ndarray, start_id: int, plan: ReadingPlan
 ) -> list[np.ndarray]:
-    """What `read_chunk` says of every character, in order: arrays [N, ...].
+    """The results of `read_chunk` for every token, in order: arrays [N, ...].
 
     Args:
       read_chunk: ids and targets [S, T], state -> tensors [S, T, ...], then the state.
     """
     while True:
-        inputs, targets, counts = _streams(ids, start_id, num_streams, context_chars)
-        found, state = _read_rows(read_chunk, network, inputs, targets, poll, context_chars)
-        nats = _seam_nats(read_chunk, inputs, targets, state, found[0], context_chars)
+        inputs, targets, is_scored = _streams(ids, start_id, plan)
+        found, state = _read_rows(read_chunk, model, inputs, targets, plan)
+        nats = _seam_nats(read_chunk, inputs, targets, state, found[0], plan)
         if nats <= MAX_SEAM_NATS * len(ids):
-            return [part[counts] for part in found]
-        context_chars *= 2
+            return [part[is_scored] for part in found]
+        plan = dataclasses.replace(plan, context_tokens=2 * plan.context_tokens)
 
 
-def _seam_nats(read_chunk, inputs, targets, state, found, context_chars: int) -> float:
-    """By how much the first chunks of all parts but the first differ, together, from what is
-    said of them after the whole part before."""
+def _seam_nats(read_chunk, inputs, targets, state, first_result, plan: ReadingPlan) -> float:
+    """The summed loss difference between the first chunk of each part and the same chunk read
+    from the final state of the preceding part."""
     if len(inputs) == 1:
         return 0.0
-    chunk = slice(context_chars, context_chars + CHUNK_CHARS)
-    before = [tf.roll(s, 1, 0) for s in state]
+    chunk = slice(plan.context_tokens, plan.context_tokens + CHUNK_TOKENS)
+    before = states.take(state, np.arange(-1, len(inputs) - 1) % len(inputs))
     again = read_chunk(inputs[:, chunk], targets[:, chunk], before)[0].numpy()
-    seams = (again - found[:, chunk])[1:].astype(np.float64)
+    seams = (again - first_result[:, chunk])[1:].astype(np.float64)
     return float(abs(seams.mean(tuple(range(2, seams.ndim))).sum()))
 
 
 def read_windows(
-    network, ids: np.ndarray, window_chars: int, stride: int = 0, batch_size: int = 128
+    model: LanguageModel, ids: np.ndarray, window_tokens: int, stride: int = 0
 ) -> Tally:
-    """Predicts every character of `ids` [N] but the first, in windows that start from nothing.
+    """Predicts every token of `ids` [N] but the first, in windows that start from an empty state.
 
-    Windows start `stride` characters apart; 0: `window_chars`, so that each character is
-    predicted once, the last ones in a shorter window. Where windows overlap, the last one ends
-    with the text; with stride 1 the mean is that of every window there is.
+    Windows start `stride` tokens apart; 0: `window_tokens`, so that each token is predicted once,
+    the last ones in a shorter window. The last of the overlapping windows ends at the end of the
+    text, and the loss of a token is the mean of its predictions.
 
     Raises:
-      ValueError: there is nothing to predict, or windows leave characters out.
+      ValueError: there is nothing to predict, or the windows would not cover all tokens.
     """
-    stride = stride or window_chars
-    last = len(ids) - 1  # nothing follows it
-    if last < 1 or stride > window_chars:
+    last = len(ids) - 1  # the last token has no target
+    if last < 1 or stride > window_tokens:
         raise ValueError(
-            f"expected at least 2 characters and a stride of at most {window_chars}, "
+            f"expected at least 2 tokens and a stride of at most {window_tokens}, "
             f"received {len(ids)} and {stride}"
         )
     ids = np.asarray(ids, np.int32)
-    starts = np.arange(0, max(last - window_chars, 0) + 1, stride)
-    if starts[-1] + window_chars < last:
-        rest = starts[-1] + stride if stride == window_chars else last - window_chars
+    window_tokens = min(window_tokens, last)
+    stride = min(stride or window_tokens, window_tokens)
+    starts = np.arange(0, last - window_tokens + 1, stride)
+    if starts[-1] + window_tokens < last:
+        rest = starts[-1] + stride if stride == window_tokens else last - window_tokens
         starts = np.append(starts, rest)
     times, nats, hits = np.zeros(last), np.zeros(last), np.zeros((last, 2))
+    batch_size = max(min(128, MAX_BATCH_TOKENS // window_tokens), 1)
     for begin in range(0, len(starts), batch_size):
-        positions = starts[begin : begin + batch_size, None] + np.arange(window_chars)
-        counts = positions < last
+        positions = starts[begin : begin + batch_size, None] + np.arange(window_tokens)
+        is_scored = positions < last
         positions = np.minimum(positions, last - 1)
         targets = ids[positions + 1]
-        (losses, candidates, _), _ = _read_rows(_reader(network), network, ids[positions], targets)
-        places = positions[counts]
+        (losses, candidates, _), _ = _read_rows(_Reader(model), model, ids[positions], targets)
+        places = positions[is_scored]
         np.add.at(times, places, 1)
-        np.add.at(nats, places, losses[counts])
-        np.add.at(hits, places, _hits(targets[counts], candidates[counts]))
+        np.add.at(nats, places, losses[is_scored])
+        np.add.at(hits, places, _hits(targets[is_scored], candidates[is_scored]))
     return Tally(nats / times, hits / times[:, None], times)
 
 
 def _hits(ids: np.ndarray, candidate_ids: np.ndarray) -> np.ndarray:
-    """Whether each of `ids` [N] is the likeliest and among the likeliest: float [N, 2]."""
+    """Whether each of `ids` [N] is the first candidate and among the candidates: float [N, 2]."""
     hits = candidate_ids == ids[:, None]
     return np.stack([hits[:, 0], hits.any(1)], 1).astype(float)
 
 
 def nats_by_position(
-    network,
-    ids: np.ndarray,
-    num_positions: int = 256,
-    num_windows: int = 1024,
+    model: LanguageModel, ids: np.ndarray, num_positions: int = 256, num_windows: int = 1024
 ) -> np.ndarray:
-    """Mean loss [at most num_positions] of the first, second, … character after a reset.
+    """Mean loss [at most num_positions] of the first, second, ... token after a reset.
 
-    Over windows evenly spaced in the text; before its first character a window has read one.
+    Averaged over evenly spaced windows; a window reads one token before its first prediction.
     """
     num_positions = min(num_positions, len(ids) - 1)
     if num_positions < 1:
@@ -175,56 +188,80 @@ def nats_by_position(
     spaces = len(ids) - num_positions
     starts = np.unique(np.linspace(0, spaces - 1, min(num_windows, spaces)).astype(int))
     positions = starts[:, None] + np.arange(num_positions)
-    found, _ = _read_rows(_reader(network), network, ids[positions], ids[positions + 1])
+    found, _ = _read_rows(_Reader(model), model, ids[positions], ids[positions + 1])
     return found[0].mean(0, dtype=np.float64)
 
 
-def _streams(ids, start_id: int, num_streams: int, context_chars: int):
-    """Arrays [S, context_chars + length]; the last one tells which characters count."""
-    assert context_chars % CHUNK_CHARS == 0
-    length = max(-(-len(ids) // num_streams), context_chars, 1)
+def _streams(ids, start_id: int, plan: ReadingPlan):
+    """Inputs, targets and a mask of the scored tokens: arrays [S, context_tokens + length]."""
+    context = plan.context_tokens
+    assert context % CHUNK_TOKENS == 0
+    length = max(-(-len(ids) // plan.num_streams), context, 1)
     num_streams = -(-len(ids) // length)
-    padded = np.full(context_chars + num_streams * length + 1, start_id, np.int32)
-    padded[context_chars + 1 :][: len(ids)] = ids
+    padded = np.full(context + num_streams * length + 1, start_id, np.int32)
+    padded[context + 1 :][: len(ids)] = ids
     first = np.arange(num_streams)[:, None] * length
-    positions = first + np.arange(context_chars + length)
-    counts = (positions >= context_chars + first) & (positions < context_chars + len(ids))
-    return padded[positions], padded[positions + 1], counts
+    positions = first + np.arange(context + length)
+    is_scored = (positions >= context + first) & (positions < context + len(ids))
+    return padded[positions], padded[positions + 1], is_scored
 
 
 def _read_rows(
-    read_chunk, network, inputs, targets, poll=_nothing, reset_first_row_at: int = -1
-) -> tuple[list, list]:
-    """Reads rows of ids [S, T] side by side, from nothing -> arrays [S, T, ...], last state."""
-    state, found = initial_state(network, len(inputs)), []
-    for begin in range(0, inputs.shape[1], CHUNK_CHARS):
-        if begin == reset_first_row_at:  # before it, row 0 read padding only
-            state = [tf.concat([tf.zeros_like(s[:1]), s[1:]], 0) for s in state]
-        poll()
-        chunk = slice(begin, begin + CHUNK_CHARS)
-        *said, state = read_chunk(inputs[:, chunk], targets[:, chunk], state)
-        found.append([part.numpy() for part in said])
+    read_chunk: Callable,
+    model: LanguageModel,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    plan: ReadingPlan | None = None,
+) -> tuple[list, object]:
+    """Reads rows of ids [S, T] in parallel, from empty states -> arrays [S, T, ...], last state.
+
+    With a `plan`, the context of row 0 is padding, and the row starts from an empty state after it.
+    """
+    state, found = model.initial_state(len(inputs)), []
+    for begin in range(0, inputs.shape[1], CHUNK_TOKENS):
+        if plan:
+            plan.poll()
+            if begin == plan.context_tokens:
+                state = _with_empty_first_row(model, state, len(inputs))
+        chunk = slice(begin, begin + CHUNK_TOKENS)
+        *results, state = read_chunk(inputs[:, chunk], targets[:, chunk], state)
+        found.append([np.asarray(part) for part in results])
     return [np.concatenate(parts, 1) for parts in zip(*found, strict=True)], state
 
 
-def _reader(network):
+def _with_empty_first_row(model: LanguageModel, state, num_rows: int):
+    if num_rows == 1:
+        return model.initial_state(1)
+    rest = states.take(state, np.arange(1, num_rows))
+    return states.concatenate([model.initial_state(1), rest])
+
+
+class _Reader:
     """A compiled chunk: ids, targets [S, T], state -> nats, candidates, their nats, state."""
-    # One trace a network: kept on it, so that an evaluation every epoch costs no tracing.
-    if not hasattr(network, "chunk_reader"):
 
-        @tf.function(reduce_retracing=True)
-        def read_chunk(ids, targets, state):
-            logits, *state = network([ids, *state], training=False)
-            return *judge(logits, targets), state
+    def __init__(self, model: LanguageModel) -> None:
+        self._weights, self._read = model.weight_arrays(), _compiled(model.read_function)
 
-        network.chunk_reader = read_chunk
-    return network.chunk_reader
+    def __call__(self, ids, targets, state):
+        return self._read(self._weights, ids, targets, state)
 
 
-def judge(logits, targets) -> tuple:
+@functools.lru_cache(maxsize=MAX_COMPILED)
+def _compiled(read_function: Callable) -> Callable:
+    """Cached: models of the same shape share traces, so that evaluations do not add memory."""
+
+    @tf.function(reduce_retracing=True)
+    def read_chunk(weights, ids, targets, state):
+        logits, state = read_function(weights, ids, state)
+        return *predictions(logits, targets), state
+
+    return read_chunk
+
+
+def predictions(logits, targets) -> tuple:
     """Logits [..., V], targets [...] -> nats [...], candidates' ids and nats [..., K]."""
     nats = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
     best, candidate_ids = tf.math.top_k(logits, min(NUM_CANDIDATES, logits.shape[-1]))
-    # The target's logit and its loss give the sum over all characters without another pass.
+    # The logit and the loss of the target give the normalizer without another pass.
     target_logit = tf.gather(logits, targets, axis=-1, batch_dims=len(targets.shape))
     return nats, candidate_ids, (nats + target_logit)[..., None] - best

@@ -1,10 +1,9 @@
-"""Several models of one text as one, with weights learned while it is read.
+"""A mixture of several models of the same text, with weights learned online.
 
-p(c) = sum of w_m p_m(c). The weights are a softmax, so they are positive and sum
-to one, and so do the mixed probabilities. After each character they take one
-step up the gradient of its log-probability; there is one set of weights a
-`context`, as in Mattern 2012 ("Mixing strategies in data compression") and PAQ.
-Only what was read before decides about a character.
+p(x) = sum of w_m p_m(x). The weights are a softmax: they are positive and sum to one, and so do the
+mixed probabilities. After each token the weights take one step along the gradient of its
+log-probability. There is one set of weights per `context`, as in Mattern 2012 ("Mixing strategies
+in data compression") and PAQ. The prediction of a token depends only on the preceding tokens.
 """
 
 import math
@@ -20,7 +19,7 @@ def mixed_nats(
     """Loss of the mixture [N] of models with losses `nats` [M, N].
 
     Args:
-      contexts: int [N], which set of weights holds for each character; known before it.
+      contexts: int [N], the set of weights for each token; must not depend on the token itself.
     """
     logits: dict[int, list[float]] = {}
     mixed = []

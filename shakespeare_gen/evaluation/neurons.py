@@ -1,28 +1,29 @@
-"""Which units of a network track something a reader can name.
+"""Finds units of a model that track interpretable properties of the text.
 
-Each unit's output after a character is compared with properties of the text at that
-character, as in Karpathy, Johnson and Li 2015 (arXiv 1506.02078), but ranked by
-correlation instead of by eye. N characters, U units of all layers together.
+The output of each unit after a token is compared with properties of the text at that position, as
+in Karpathy, Johnson and Li 2015 (arXiv 1506.02078), but ranked by correlation instead of by visual
+inspection. Shapes: N tokens, U units of all layers.
 """
 
+import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from shakespeare_gen.evaluation import likelihood, style
-from shakespeare_gen.models import recurrent
+from shakespeare_gen.evaluation.likelihood import ReadingPlan
+from shakespeare_gen.models import LanguageModel
 
-MIN_SHARE = 0.002  # a property that is rarer, or commoner than the rest, ranks nothing
-EXCERPT_CHARS = 320
+MIN_SHARE = 0.002  # properties that hold more rarely, or nearly always, are not ranked
+EXCERPT_TOKENS = 320
 QUOTATION = re.compile(r'"[^"\n]*(?:\n[^"\n]+)*"|“[^”]*”')
 BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 
 
 def _since(text: str, is_end: Callable[[str], bool]) -> np.ndarray:
-    """Characters since the last one that `is_end`, at most 99."""
+    """Characters since the last one for which `is_end` is true, at most 99."""
     found, count = [], 0
     for character in text:
         count = 0 if is_end(character) else min(count + 1, 99)
@@ -60,33 +61,42 @@ PROPERTIES: dict[str, Callable[[str], np.ndarray]] = {
 }
 
 
-def activations(network, ids: np.ndarray, start_id: int) -> np.ndarray:
-    """The output of every unit after each character of `ids`: float32 [N, U]."""
-    hidden = [layer.output[0] for layer in recurrent.recurrent_layers(network)]
-    probe = keras.Model(network.inputs, [*hidden, *network.outputs[1:]])
+def activations(model: LanguageModel, ids: np.ndarray, start_id: int) -> np.ndarray:
+    """The output of every unit after each token of `ids`: float32 [N, U]."""
+    weights, read_hidden = model.weight_arrays(), _compiled(model.hidden_function)
 
-    @tf.function(reduce_retracing=True)
     def read_chunk(inputs, targets, state):
-        # The output after a character is there when that one is read, not predicted.
-        outputs = probe([targets, *state], training=False)
-        found = tf.concat([tf.cast(h, tf.float32) for h in outputs[: len(hidden)]], -1)
-        return found, outputs[len(hidden) :]
+        # The output after a token is available when the token is read, not when it is predicted.
+        return read_hidden(weights, targets, state)
 
-    [found] = likelihood.read_with(read_chunk, network, ids, start_id)
+    [found] = likelihood.read_with(read_chunk, model, ids, start_id, ReadingPlan())
     return found
 
 
-def rank(outputs: np.ndarray, text: str) -> list[dict]:
-    """For each property of the text the unit that tracks it best, the best-tracked first.
+@functools.lru_cache(maxsize=likelihood.MAX_COMPILED)
+def _compiled(hidden_function: Callable) -> Callable:
+    return tf.function(hidden_function, reduce_retracing=True)
 
-    `unit` counts over all layers, `correlation` is Pearson's; `begin` is where an excerpt
-    shows the property change most.
+
+def rank(outputs: np.ndarray, pieces: Sequence[str]) -> list[dict]:
+    """The unit that tracks each property of the text best, sorted by correlation.
+
+    Args:
+      outputs: float [N, U], the outputs after each token.
+      pieces: the texts of the N tokens.
+
+    Returns:
+      Rows with `property`; `unit`, numbered across all layers; `correlation` (Pearson); and
+      `begin`, the first token of the excerpt in which the property varies most.
     """
+    if not outputs.shape[1]:
+        return []
+    text, ends = "".join(pieces), np.cumsum([len(piece) for piece in pieces]) - 1
     centred = outputs - outputs.mean(0)
     norms = np.linalg.norm(centred, axis=0) + 1e-12
     found = []
     for name, measure in PROPERTIES.items():
-        values = np.asarray(measure(text), float)
+        values = np.asarray(measure(text), float)[np.maximum(ends, 0)]
         share = (values > 0).mean()
         if not MIN_SHARE <= share <= 1 - MIN_SHARE:
             continue
@@ -98,13 +108,13 @@ def rank(outputs: np.ndarray, text: str) -> list[dict]:
                 "property": name,
                 "unit": unit,
                 "correlation": float(correlations[unit]),
-                "begin": _liveliest(values),
+                "begin": _most_varied(values),
             }
         )
     return sorted(found, key=lambda row: -abs(row["correlation"]))
 
 
-def _liveliest(values: np.ndarray) -> int:
-    """Where the excerpt begins whose values vary most."""
-    starts = np.arange(0, max(len(values) - EXCERPT_CHARS, 0) + 1, EXCERPT_CHARS // 2)
-    return int(max(starts, key=lambda start: values[start : start + EXCERPT_CHARS].var()))
+def _most_varied(values: np.ndarray) -> int:
+    """The start of the excerpt whose values vary most."""
+    starts = np.arange(0, max(len(values) - EXCERPT_TOKENS, 0) + 1, EXCERPT_TOKENS // 2)
+    return int(max(starts, key=lambda start: values[start : start + EXCERPT_TOKENS].var()))

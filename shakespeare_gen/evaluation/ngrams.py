@@ -1,28 +1,27 @@
-"""Interpolated Kneser-Ney n-grams of characters: the model that a network must beat.
+"""Interpolated Kneser-Ney n-grams of tokens: a baseline for networks.
 
     p_k(c | context of k) = max(count(c) - d, 0) / total + d distinct / total p_{k-1}(c)
 
-The highest order counts how often a character followed its context, the others
-after how many different characters context and character stood together; one
-discount d an order, from the training text (Kneser and Ney 1995; Chen and Goodman
-1999). Below all is the uniform model. Every p_k sums to one. `frozen` counts the
-training text alone; `adapting` counts what it has read of the text as well, each
-character after it was predicted.
+The highest order counts how often a token followed its context; the lower orders count how many
+different tokens preceded the context and token. There is one discount d per order, estimated from
+the training text (Kneser and Ney 1995; Chen and Goodman 1999). The lowest order interpolates with
+the uniform distribution. Every p_k sums to one. `frozen` counts only the training text; `adapting`
+also counts each token of the text after predicting it.
 
-Contexts are 64-bit hashes, looked up in sorted arrays: N characters, K orders.
+Contexts are 64-bit hashes, looked up in sorted arrays: N tokens, K orders.
 """
 
 import dataclasses
 
 import numpy as np
 
-MAX_CONTEXT_CHARS = 8
-BLOCK_CHARS = 100_000
+MAX_CONTEXT_TOKENS = 8
+BLOCK_TOKENS = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
 class _Counts:
-    """How often each hash counts; `hashes` are sorted."""
+    """The count of each hash; `hashes` are sorted."""
 
     hashes: np.ndarray
     counts: np.ndarray
@@ -38,9 +37,9 @@ class _Counts:
 
 
 class _Order:
-    """Contexts of one length: events (context and character), totals, distinct continuations.
+    """Contexts of one length: events (context and token), totals, distinct continuations.
 
-    `times` says how often each event counts: how often it was seen, or after how many characters.
+    `times` is the count of each event: occurrences, or the number of different preceding tokens.
     """
 
     def __init__(self, contexts: np.ndarray, events: np.ndarray, times: np.ndarray) -> None:
@@ -48,11 +47,11 @@ class _Order:
         self.totals = _Counts.of(contexts, times)
         self.distinct = _Counts.of(contexts, np.ones_like(times))
         once, twice = int((times == 1).sum()), int((times == 2).sum())
-        # The estimate of Ney et al.; a text without rare events leaves a half.
+        # The estimate of Ney et al.; 0.5 for a text without rare events.
         self.discount = once / (once + 2 * twice) if once and twice else 0.5
 
     def look_up(self, contexts: np.ndarray, events: np.ndarray) -> tuple:
-        """Count, total and distinct of each hash, [N]."""
+        """The count, total and number of distinct continuations for each hash, [N]."""
         return (
             self.events.look_up(events),
             self.totals.look_up(contexts),
@@ -61,17 +60,17 @@ class _Order:
 
 
 class NGrams:
-    """Counts of a training text, for contexts of 0 to `max_context_chars` characters."""
+    """Counts of a training text, for contexts of 0 to `max_context_tokens` tokens."""
 
     def __init__(
         self,
         ids: np.ndarray,
         vocabulary_size: int,
         start_id: int = 0,
-        max_context_chars: int = MAX_CONTEXT_CHARS,
+        max_context_tokens: int = MAX_CONTEXT_TOKENS,
     ) -> None:
         self.vocabulary_size, self.start_id = vocabulary_size, start_id
-        self.max_context_chars = max_context_chars
+        self.max_context_tokens = max_context_tokens
         self._highest: list[_Order] = []
         self._lower: list[_Order] = []
         before = None
@@ -79,7 +78,7 @@ class NGrams:
             unique, first, times = np.unique(events, return_index=True, return_counts=True)
             self._highest.append(_Order(contexts[first], unique, times))
             if before is not None:
-                # Every longer event is one more character before the shorter one.
+                # A longer event is a shorter one with an additional token before it.
                 shorter, place, times = np.unique(
                     before[1][first], return_index=True, return_counts=True
                 )
@@ -87,7 +86,7 @@ class NGrams:
             before = contexts, events
 
     def frozen(self, ids: np.ndarray) -> np.ndarray:
-        """Loss of each character of `ids` [N] at every order: nats [K + 1, N]."""
+        """Loss of each token of `ids` [N] at every order: nats [K + 1, N]."""
         lower, found = np.full(len(ids), 1 / self.vocabulary_size), []
         for k, hashes in enumerate(self._hashes(ids)):
             found.append(_interpolated(lower, self._highest[k], hashes))
@@ -95,16 +94,17 @@ class NGrams:
                 lower = _interpolated(lower, self._lower[k], hashes)
         return -np.log(found)
 
-    def adapting(self, ids: np.ndarray, context_chars: int) -> tuple[np.ndarray, np.ndarray]:
-        """Loss of each character with contexts of up to `context_chars`, and how much of the
-        context was known: nats [N], int [N] from -1 (nothing at all) on."""
-        orders = [*self._lower[:context_chars], self._highest[context_chars]]
+    def adapting(self, ids: np.ndarray, context_tokens: int) -> tuple[np.ndarray, np.ndarray]:
+        """Loss of each token with contexts of up to `context_tokens`: nats [N].
+
+        Also returns the length of the longest known context of each: int [N], -1 for none."""
+        orders = [*self._lower[:context_tokens], self._highest[context_tokens]]
         hashes = list(self._hashes(ids))[: len(orders)]
         news = [_New() for _ in orders]
         found = []
-        # Python's numbers take ten times the room of NumPy's, so not all at once.
-        for begin in range(0, len(ids), BLOCK_CHARS):
-            block = slice(begin, begin + BLOCK_CHARS)
+        # In blocks, because Python numbers take ten times the memory of an array.
+        for begin in range(0, len(ids), BLOCK_TOKENS):
+            block = slice(begin, begin + BLOCK_TOKENS)
             columns = [
                 _columns(order, contexts[block], events[block])
                 for order, (contexts, events) in zip(orders, hashes, strict=True)
@@ -114,10 +114,10 @@ class NGrams:
         return -np.log(likelihoods), known.astype(np.int64)
 
     def _adapted(self, orders: list[_Order], news: list["_New"], seen: tuple) -> tuple[float, int]:
-        """Likelihood of one character and the longest known context; counts it afterwards.
+        """The likelihood of a token and the length of its longest known context; then counts it.
 
         Args:
-          seen: for each order the hashes of context and event, and what training counted.
+          seen: for each order the hashes of context and event, and the counts of training.
         """
         p, longest, counts = 1 / self.vocabulary_size, -1, []
         for k, (context, event, count, total, distinct) in enumerate(seen):
@@ -129,8 +129,8 @@ class NGrams:
                 discount = orders[k].discount
                 p = (max(count - discount, 0.0) + discount * distinct * p) / total
                 longest = k
-        # From here on the character is known. A shorter event counts what stood before it:
-        # only a longer one that is new is one more.
+        # Count the token. A shorter event counts the different tokens before it, so that it
+        # increases only if the longer event is new.
         for new, (context, event, count) in zip(news[::-1], counts[::-1], strict=True):
             new.add(context, event, is_first=not count)
             if count:
@@ -138,17 +138,17 @@ class NGrams:
         return p, longest
 
     def _hashes(self, ids: np.ndarray):
-        return hashes(ids, self.start_id, self.max_context_chars)
+        return hashes(ids, self.start_id, self.max_context_tokens)
 
 
 def _columns(order: _Order, contexts: np.ndarray, events: np.ndarray):
-    """For each character: its context, its event, and what `order` counted of them."""
+    """The context of each token, its event, and their counts in `order`."""
     parts = (contexts, events, *order.look_up(contexts, events))
     return zip(*(part.tolist() for part in parts), strict=True)
 
 
 class _New:
-    """What was counted since the training text."""
+    """Counts of the text that is read after training."""
 
     def __init__(self) -> None:
         self.events: dict[int, int] = {}
@@ -162,22 +162,22 @@ class _New:
             self.distinct[context] = self.distinct.get(context, 0) + 1
 
 
-def hashes(ids: np.ndarray, start_id: int, max_context_chars: int):
-    """For contexts of 0, 1, … characters: hashes of the context of each character of `ids` [N],
-    and of context and character together. Before the text stands `start_id`."""
+def hashes(ids: np.ndarray, start_id: int, max_context_tokens: int):
+    """For contexts of 0, 1, ... tokens: hashes of the context of each token of `ids` [N], and of
+    its event (context and token). `start_id` precedes the text."""
     ids = np.asarray(ids, np.uint64) + np.uint64(1)
-    padding = np.full(max_context_chars, start_id + 1, np.uint64)
+    padding = np.full(max_context_tokens, start_id + 1, np.uint64)
     padded = np.concatenate([padding, ids])
     contexts = np.zeros(len(ids), np.uint64)
-    for length in range(max_context_chars + 1):
+    for length in range(max_context_tokens + 1):
         if length:
-            first = max_context_chars - length
+            first = max_context_tokens - length
             contexts = _mixed(contexts + padded[first : first + len(ids)])
         yield contexts, _mixed(contexts ^ (ids << np.uint64(32)))
 
 
 def _mixed(x: np.ndarray) -> np.ndarray:
-    """A bijection of 64 bits in which every bit counts (splitmix64; Steele et al. 2014)."""
+    """A bijection of 64 bits with good avalanche (splitmix64; Steele et al. 2014)."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,6 +1,7 @@
-"""A loss over a text with its units, its accuracy and its standard error.
+"""The loss on a text with its units, accuracy and standard error.
 
-Knows nothing of where the losses come from.
+Losses are summed over tokens and reported per character and per byte, so that models with different
+tokenizers are comparable. Knows nothing about the source of the losses.
 """
 
 import dataclasses
@@ -8,18 +9,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from shakespeare_gen.data.token_store import TokenizedText
 from shakespeare_gen.models import loss_units
 
-BLOCK_CHARS = 1000
+BLOCK_TOKENS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """What was said of the characters of a text, in its order [N].
+    """The losses of the tokens of a text, in order [N].
 
-    `nats`: the loss of each; `hits` [N, 2]: whether it was the likeliest, and among the five
-    likeliest, None where nothing is known of that; `times`: how often each was predicted, where
-    not once. Of a character that was predicted several times the others are means.
+    Attributes:
+      nats: the loss of each token; the mean if it was predicted several times.
+      hits: [N, 2], whether the token was the most likely one, and among the five most likely; None
+        if unknown.
+      times: how often each token was predicted; None: once.
     """
 
     nats: np.ndarray
@@ -36,7 +40,7 @@ class Tally:
 
 
 def joined(tallies: Sequence[Tally]) -> Tally:
-    """Those of several texts, one after the other, as one."""
+    """Concatenates the tallies of several texts."""
 
     def join(parts: list) -> np.ndarray | None:
         return None if any(part is None for part in parts) else np.concatenate(parts)
@@ -49,30 +53,57 @@ def joined(tallies: Sequence[Tally]) -> Tally:
 
 
 @dataclasses.dataclass(frozen=True)
-class Score:
-    """What one model or method reached on one text.
+class TextSize:
+    """The length of a text in three units."""
 
-    `standard_error` is that of `nats` over blocks of 1,000 characters: how far another text of
-    this kind and length may lie, not how exact the figure is. Where a method gives no
-    probabilities of single characters, it and the accuracies are None.
+    num_tokens: int
+    num_chars: int
+    num_bytes: int
+
+    @classmethod
+    def of(cls, texts: Sequence[TokenizedText]) -> "TextSize":
+        """The total size of several texts."""
+        return cls(
+            sum(text.num_tokens for text in texts),
+            sum(text.num_chars for text in texts),
+            sum(text.num_bytes for text in texts),
+        )
+
+    @property
+    def tokens_per_character(self) -> float:
+        return self.num_tokens / self.num_chars
+
+    @property
+    def bytes_per_character(self) -> float:
+        return self.num_bytes / self.num_chars
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """The result of one model or method on one text.
+
+    `standard_error` is that of `nats` (per character) over blocks of 1,000 tokens: it describes the
+    variation between texts of this kind and length, not the precision of the figure. The standard
+    error and the accuracies (over tokens) are None for a method without token probabilities.
     """
 
-    num_chars: int
-    bytes_per_character: float
+    num_tokens: int
+    size: TextSize
     nats: float
     standard_error: float | None = None
     top_1: float | None = None
     top_5: float | None = None
 
     def to_json(self) -> dict:
-        """Every figure by its name."""
+        """All figures by name."""
         bits = loss_units.bits_per_character(self.nats)
         return {
-            "characters": self.num_chars,
-            "bytes_per_character": self.bytes_per_character,
+            "characters": round(self.num_tokens / self.size.tokens_per_character),
+            "tokens": self.num_tokens,
+            "bytes_per_character": self.size.bytes_per_character,
             "nats_per_character": self.nats,
             "bits_per_character": bits,
-            "bits_per_byte": bits / self.bytes_per_character,
+            "bits_per_byte": bits / self.size.bytes_per_character,
             # A compressor may need a hundred bytes for a text of one character.
             "perplexity": loss_units.perplexity(self.nats) if self.nats < 700 else None,
             "standard_error_nats": self.standard_error,
@@ -81,30 +112,32 @@ class Score:
         }
 
 
-def score(tally: Tally, text: str) -> Score:
-    """The score of `text`; its bytes are those of UTF-8."""
+def score(tally: Tally, size: TextSize) -> Score:
+    """The score per character from a tally and the size of the text."""
     top_1, top_5 = (
         (None, None)
         if tally.hits is None
         else np.average(tally.hits, axis=0, weights=tally.weights).tolist()
     )
+    nats_per_token = np.average(np.asarray(tally.nats, np.float64), weights=tally.weights)
+    error = standard_error(tally)
     return Score(
         len(tally),
-        len(text.encode("utf-8", "surrogatepass")) / len(text),
-        float(np.average(np.asarray(tally.nats, np.float64), weights=tally.weights)),
-        standard_error(tally),
+        size,
+        float(nats_per_token) * size.tokens_per_character,
+        None if error is None else error * size.tokens_per_character,
         top_1,
         top_5,
     )
 
 
 def standard_error(tally: Tally) -> float | None:
-    """Of the mean loss, over blocks; None where there are fewer than two.
+    """The standard error of the mean loss per token, over blocks; None for fewer than two blocks.
 
-    Neighbouring characters are not independent, blocks of 1,000 nearly are. The last, shorter
-    block weighs less, as its characters do.
+    Neighbouring tokens are dependent; blocks of 1,000 are nearly independent. Blocks are weighted
+    by their number of tokens, because the last one may be shorter.
     """
-    starts = np.arange(0, len(tally), BLOCK_CHARS)
+    starts = np.arange(0, len(tally), BLOCK_TOKENS)
     if len(starts) < 2:
         return None
     sizes = np.add.reduceat(tally.weights, starts)

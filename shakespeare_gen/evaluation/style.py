@@ -1,7 +1,7 @@
-"""Whether a text loops or drifts: figures to be read beside those of a human text.
+"""Measures of repetition and drift, for comparison with human text.
 
-Each is a share or a mean of the text alone, or against the words and speakers of the
-training text. Compare texts of about one length: distinct n-grams depend on it.
+Each figure is a share or a mean over the text; some use the words and speakers of the training
+text. Compare texts of similar length: the share of distinct n-grams depends on it.
 """
 
 import collections
@@ -11,7 +11,7 @@ import numpy as np
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 SPEAKER = re.compile(r"^([^\W\d_a-z][^\n:.,;!?]{0,40}):$", re.MULTILINE)
-MIN_SPEECHES = 10  # a text with fewer is no play
+MIN_SPEECHES = 10  # a text with fewer is not a play
 
 
 def words(text: str) -> list[str]:
@@ -20,7 +20,7 @@ def words(text: str) -> list[str]:
 
 
 def speakers(text: str) -> list[str]:
-    """The names that speak, one a speech: lines that hold a name and a colon alone."""
+    """The speakers, one per speech: lines that consist of a name and a colon."""
     return SPEAKER.findall(text)
 
 
@@ -33,7 +33,7 @@ class Style:
         self.speakers = set(found) if len(found) >= MIN_SPEECHES else set()
 
     def measure(self, text: str) -> dict[str, float | None]:
-        """Every figure by its name; None where the text has nothing of that kind."""
+        """All figures by name; None if the text has nothing to measure."""
         lines = [line for line in text.splitlines() if line.strip()]
         found: dict[str, float | None] = {
             "distinct_4_grams": distinct_share(text, 4),
@@ -51,7 +51,7 @@ class Style:
 
 
 def mean_of(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
-    """The mean of each figure over several texts, where they have it."""
+    """The mean of each figure over the texts for which it is not None."""
     return {
         name: _mean([row[name] for row in rows if row[name] is not None])  # type: ignore[misc]
         for name in (rows[0] if rows else {})
@@ -59,7 +59,7 @@ def mean_of(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
 
 
 def distinct_share(text: str, size: int) -> float | None:
-    """Distinct n-grams of `size` characters over all of them."""
+    """The number of distinct n-grams of `size` characters, as a fraction of all n-grams."""
     ngrams = collections.Counter(text[i : i + size] for i in range(len(text) - size + 1))
     return len(ngrams) / ngrams.total() if ngrams else None
 

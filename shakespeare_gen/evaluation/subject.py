@@ -1,160 +1,182 @@
-"""What is evaluated: a run's network, the texts it is scored on, its training text.
+"""The subject of an evaluation: a model, the texts to score, its training text.
 
-Knows where texts come from, and scores nothing.
+Loads and tokenizes the texts. Knows nothing about scores.
 """
 
 import dataclasses
 import functools
+import os
 import pathlib
-from typing import Any
 
 import numpy as np
 from absl import logging
 
-from shakespeare_gen import runs
-from shakespeare_gen.data import corpora
-from shakespeare_gen.data.tokenizers.characters import Vocabulary, prepare_text
+from shakespeare_gen.data import corpora, text_files
+from shakespeare_gen.data.token_store import TokenizedText
+from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.evaluation import ngrams
+from shakespeare_gen.models import LanguageModel
+from shakespeare_gen.options import Options
+from shakespeare_gen.options.groups import (
+    AdaptationOptions,
+    CorpusLocationOptions,
+    CorpusOptions,
+    EvaluationOptions,
+    LoadOptions,
+)
+from shakespeare_gen.runs import Run, resuming
+
+DEFAULT_CONTEXT_TOKENS = 5  # context of the n-grams if there is no validation text
 
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What is evaluated: a network, the texts it is scored on by name, its training text.
+    """A model, the texts to score by name, and its training text.
 
-    `changed` tells by name how many characters of a text were left out or replaced, for the
-    vocabulary lacks them. `train_places` are the places of `train` in the corpus, where some of
-    its characters were left out. `train`, `train_ids` and `validation_ids` are None where the
-    corpus is not here, or has no such text.
+    Attributes:
+      changed: by text name, the number of characters that were left out or replaced because they
+        are not in the vocabulary.
+      train, validation: None if the corpus is not available or the split is empty.
+      train_positions: the positions of the characters of `train` in the corpus; None if no
+        characters were left out.
     """
 
-    network: Any
-    vocabulary: Vocabulary
-    texts: dict[str, str]
-    ids: dict[str, np.ndarray]
+    model: LanguageModel
+    tokenizer: Tokenizer
+    texts: dict[str, TokenizedText]
     changed: dict[str, int]
-    train: str | None
-    train_places: np.ndarray | None
-    train_ids: np.ndarray | None
-    validation_ids: np.ndarray | None
+    train: TokenizedText | None = None
+    validation: TokenizedText | None = None
+    train_positions: np.ndarray | None = None
 
     @property
     def main(self) -> str:
-        """The text that is looked at closely: validation where there is any, for test is only
-        scored."""
+        """The name of the text to examine in detail: validation if there is one, because the test
+        text is only scored."""
         return next(iter(self.texts))
 
     @functools.cached_property
     def ngrams(self) -> ngrams.NGrams:
         """Counts of the training text."""
-        assert self.train_ids is not None
-        return ngrams.NGrams(self.train_ids, self.vocabulary.size, self.vocabulary.start_id)
+        assert self.train is not None
+        return ngrams.NGrams(self.train.ids, self.tokenizer.size, self.tokenizer.start_id)
 
     @functools.cached_property
-    def best_context_chars(self) -> int:
-        """The n-grams' context with the least loss on validation; without it, five characters."""
-        if self.validation_ids is None:
-            return 5
-        return int(self.ngrams.frozen(self.validation_ids).mean(1).argmin())
+    def best_context_tokens(self) -> int:
+        """The context length of the n-grams with the lowest loss on the validation text."""
+        if self.validation is None:
+            return DEFAULT_CONTEXT_TOKENS
+        return int(self.ngrams.frozen(self.validation.ids).mean(1).argmin())
 
     @functools.cached_property
     def adapting_ngrams(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """What n-grams that adapt say of each text, see `NGrams.adapting`."""
-        best = self.best_context_chars
-        return {name: self.ngrams.adapting(ids, best) for name, ids in self.ids.items()}
+        """The losses of adapting n-grams on each text; see `NGrams.adapting`."""
+        best = self.best_context_tokens
+        return {name: self.ngrams.adapting(text.ids, best) for name, text in self.texts.items()}
 
     def describe(self) -> dict[str, dict[str, int]]:
-        """Of each text how many characters are scored, how many of them are the unknown one,
-        and how many were left out or replaced."""
-        unknown = self.vocabulary.unknown_id
+        """The length of each text, its unknown tokens, and the number of changed characters."""
+        unknown = self.tokenizer.unknown_id
         return {
             name: {
-                "characters": len(ids),
-                "unknown": 0 if unknown is None else int((ids == unknown).sum()),
+                "characters": text.num_chars,
+                "tokens": text.num_tokens,
+                "unknown": 0 if unknown is None else int((text.ids == unknown).sum()),
                 "left_out_or_replaced": self.changed[name],
             }
-            for name, ids in self.ids.items()
+            for name, text in self.texts.items()
         }
 
 
-def find(run: runs.Run, network, options: dict) -> Subject:
-    """What `options` (the fields of `config.EvaluationOptions`, and `unknown`) ask for, of a run.
+def find(run: Run, model: LanguageModel, options: Options) -> Subject:
+    """Loads the texts to score and the training text of `run`.
 
     Raises:
-      UserError: there is nothing to score, or the corpus is another one than the run's.
+      UserError: there is nothing to score, or the corpus is not that of the run.
     """
-    vocabulary = run.read_vocabulary()
-    corpus = _corpus(run, needed=not options["text_path"] or options["adapt"])
-    every = {} if corpus is None else {split: getattr(corpus, split) for split in corpora.SPLITS}
-    # As in training: left out, but where the vocabulary has an id for them.
-    policy = "error" if vocabulary.has_unknown_id else "skip"
-    known = {split: prepare_text(text, vocabulary, policy) for split, text in every.items()}
-    changed = {split: len(every[split]) - len(text) for split, text in known.items()}
-    if options["text_path"]:
-        text = _read_text(run, options)
-        name = f"--text_path={options['text_path']}"
-        texts = {"text": prepare_text(text, vocabulary, options["unknown"], name)}
-        changed["text"] = _num_unknown(text, vocabulary) - _num_unknown(texts["text"], vocabulary)
-        if not texts["text"]:
+    evaluation, tokenizer = options[EvaluationOptions], run.spec.tokenizer
+    location = options[CorpusLocationOptions]
+    is_given = bool(location.corpus or location.data_dir)
+    needed = not evaluation.text_path or options[AdaptationOptions].adapt or is_given
+    corpus = _corpus(run, location, needed)
+    raw = {} if corpus is None else {split: getattr(corpus, split) for split in corpora.SPLITS}
+    # As in training: unknown characters are left out, unless there is an id for them.
+    policy = "skip" if tokenizer.unknown_id is None else "error"
+    known = {split: _tokenized(text, tokenizer, policy, split) for split, text in raw.items()}
+    if evaluation.text_path:
+        raw["text"] = _read_text(run, evaluation)
+        name = f"text_path={evaluation.text_path}"
+        texts = {"text": _tokenized(raw["text"], tokenizer, options[LoadOptions].unknown, name)}
+        if not texts["text"].num_tokens:
             raise UserError(f"{name}: expected text, received none")
     else:
-        names = ("validation", "test") if options["include_test"] else ("validation",)
-        texts = {name: known[name] for name in names if known[name]}
+        names = ("validation", "test") if evaluation.include_test else ("validation",)
+        texts = {name: known[name] for name in names if name in known and known[name].num_tokens}
     if not texts:
         raise UserError(
             f"{run.path}: expected validation or test text to score, found none; "
-            "--text_path scores any text"
+            "`text_path` scores any text"
         )
-    for name in {**texts, **known}:
+    found = {**known, **texts}
+    changed = {name: _num_changed(raw[name], text, tokenizer) for name, text in found.items()}
+    for name in found:
         if changed[name]:
-            what = "%s: %d characters are outside the vocabulary and left out or replaced"
+            what = "%s: %d characters are outside the vocabulary and were left out or replaced"
             logging.warning(what, name, changed[name])
-    ids = {name: vocabulary.encode(text) for name, text in {**known, **texts}.items() if text}
     return Subject(
-        network,
-        vocabulary,
+        model,
+        tokenizer,
         texts,
-        {name: ids[name] for name in texts},
         changed,
-        known.get("train"),
-        _places(every["train"], vocabulary) if changed.get("train") else None,
-        ids.get("train"),
-        ids.get("validation"),
+        _unless_empty(known.get("train")),
+        _unless_empty(known.get("validation")),
+        _kept_positions(raw["train"], tokenizer) if changed.get("train") else None,
     )
 
 
-def _num_unknown(text: str, vocabulary: Vocabulary) -> int:
-    return sum(map(len, vocabulary.unknown_characters(text).values()))
+def _tokenized(text: str, tokenizer: Tokenizer, unknown: str, name: str) -> TokenizedText:
+    prepared = tokenizer.prepare(text, unknown, name)
+    return TokenizedText(prepared, tokenizer.encode(prepared))
 
 
-def _places(text: str, vocabulary: Vocabulary) -> np.ndarray:
-    """Where the characters that have an id stand."""
-    known = set(vocabulary.characters)
-    return np.flatnonzero([c in known for c in text])
+def _unless_empty(text: TokenizedText | None) -> TokenizedText | None:
+    return text if text is not None and text.num_tokens else None
 
 
-def _corpus(run: runs.Run, needed: bool) -> corpora.Corpus | None:
-    """The run's corpus, surely the one it was trained on; None where it is not here."""
-    saved = run.read_config()
-    name = saved["data"]["name"]
+def _num_changed(raw: str, text: TokenizedText, tokenizer: Tokenizer) -> int:
+    def num_unknown(string: str) -> int:
+        return sum(map(string.count, tokenizer.unknown_characters(string)))
+
+    return num_unknown(raw) - num_unknown(text.text)
+
+
+def _kept_positions(text: str, tokenizer: Tokenizer) -> np.ndarray:
+    """The positions of the characters that are in the vocabulary."""
+    unknown = tokenizer.unknown_characters(text)
+    return np.flatnonzero([c not in unknown for c in text])
+
+
+def _corpus(run: Run, location: CorpusLocationOptions, needed: bool) -> corpora.Corpus | None:
+    """The corpus that the run was trained on; None if it is not available."""
     try:
-        corpus = corpora.load(**saved["corpus"] | {"corpus": name, "fallback_corpus": ""})
-        if corpus.sha256 != saved["data"]["sha256"]:
-            raise UserError(
-                f"expected the corpus {name} it was trained on, "
-                f"SHA-256 {saved['data']['sha256'][:16]}…, received {corpus.sha256[:16]}…"
-            )
+        options = resuming.corpus_options(run.spec, location.corpus, location.data_dir)
+        corpus = corpora.load(options)
+        resuming.check_corpus(run.spec, corpus)
     except UserError as error:
+        reason = str(error).splitlines()[0].rstrip(".")
         if needed:
-            way = "--text_path=FILE without --adapt needs no corpus"
-            raise type(error)(f"{run.path}: {error}; {way}") from None
-        reason = str(error).splitlines()[0]
-        logging.warning("%s; what needs the training text is left out", reason)
+            raise UserError(
+                f"{reason}; `corpus=PATH` or `data_dir` locate the text of {run.path}, and "
+                "`text_path=FILE` without `adapt` does not need it"
+            ) from None
+        # As the message itself, so that options are spelled as flags.
+        logging.warning(f"{reason}; skipping results that need the training text")
         return None
     return corpus
 
 
-def _read_text(run: runs.Run, options: dict) -> str:
-    place = pathlib.Path(options["text_path"]).expanduser()
-    encoding = options["encoding"] or run.read_config()["corpus"]["encoding"]
-    return corpora.files.read(place, encoding, options["encoding_errors"])
+def _read_text(run: Run, options: EvaluationOptions) -> str:
+    path = pathlib.Path(os.path.expanduser(options.text_path))
+    encoding = options.encoding or run.spec.options[CorpusOptions].encoding
+    return text_files.read(path, encoding, options.encoding_errors)

@@ -1,15 +1,16 @@
-"""The likeliest texts, searched side by side.
+"""Beam search: the most likely texts.
 
-Each step keeps the `num_beams` likeliest continuations of all beams together.
-A text that ends is set aside; texts are compared by their log-probability over
-length ** `length_penalty` (Wu et al. 2016, arXiv 1609.08144, in its simplest
-form): 0 favours short texts, 1 compares the mean of a character. The search ends
-when nothing that goes on can become better than what has ended.
-Shapes: N beams, V vocabulary. Knows no network: it is given a step.
+Each step keeps the `num_beams` most likely continuations of all beams together. A text that ends is
+set aside. Texts are ranked by log-probability / length ** `length_penalty` (Wu et al. 2016, arXiv
+1609.08144, in its simplest form): 0 favours short texts, 1 compares the mean per token. The search
+ends when no continuation can become better than the texts that have ended.
+
+Shapes: N beams, V vocabulary. Knows no model: the step is an argument.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -18,46 +19,47 @@ import numpy as np
 class Beam:
     """A text as ids, with the log-probability of each in nats.
 
-    `total` is the sum of what beams are compared by, which penalties may lower; the
-    first `size` ids are the text, those after it ended it.
+    Attributes:
+      total: the sum of the log-probabilities that beams are ranked by, which penalties may lower.
+      text: what the ids say, without what ended it.
+      finish_reason: why the text ended; None: it did not.
     """
 
     ids: tuple[int, ...] = ()
     nats: tuple[float, ...] = ()
     total: float = 0.0
-    size: int = 0
-    finish_reason: str = "length"
+    text: str = ""
+    finish_reason: str | None = None
 
     def score(self, length_penalty: float) -> float:
-        """What beams are compared by; higher is better."""
+        """What beams are ranked by; higher is better."""
         return self.total / max(len(self.ids), 1) ** length_penalty
 
     def bound(self, length_penalty: float, length: int) -> float:
-        """No continuation of up to `length` ids has a higher score."""
+        """An upper bound of the scores of all continuations of up to `length` ids."""
         return self.total / length**length_penalty
 
 
 def search(
     step: Callable,
     first: tuple[np.ndarray, np.ndarray],
-    state: list,
+    state: Any,
     num_beams: int,
     length: int,
-    find_end: Callable[[tuple[int, ...]], tuple[int, str] | None],
+    describe: Callable[[tuple[int, ...]], tuple[str, str | None]],
     length_penalty: float = 1.0,
 ) -> list[Beam]:
-    """The best `num_beams` texts of at most `length` ids, best first; fewer where there are no
-    more.
+    """The best `num_beams` texts of at most `length` ids, best first; fewer if there are no more.
 
     Args:
-      step: ids [N], state, parents [N] -> (log-probabilities, what beams are compared
-        by) [N, V], state: takes rows `parents` of `state` and reads one id in each.
-      first: the two [1, V] of the first id; -inf where an id must not come.
-      find_end: where a text ends and why, or None; what stands after is dropped.
+      step: ids [N], state, parents [N] -> (log-probabilities, ranking log-probabilities) [N, V],
+        state: takes the rows `parents` of `state` and reads one id in each.
+      first: both [1, V] for the first id; -inf for ids that must not be drawn.
+      describe: `ids -> (text, finish_reason)`; see `Beam`.
     """
     alive, ended, scores = [Beam()], list[Beam](), first
     for number in range(length):
-        alive, parents, done = _extend(alive, *scores, num_beams, find_end)
+        alive, parents, done = _extend(alive, *scores, num_beams, describe)
         ended = _best([*ended, *done], num_beams, length_penalty)
         if not alive or _is_settled(alive, ended, num_beams, length, length_penalty):
             break
@@ -68,41 +70,56 @@ def search(
 
 
 def _extend(
-    alive: list[Beam], log_p: np.ndarray, compared: np.ndarray, num_beams: int, find_end
-) -> tuple:
-    """The likeliest continuations: those that go on, the rows they come from, those that end."""
-    total = (np.array([beam.total for beam in alive])[:, None] + compared).ravel()
+    alive: list[Beam], log_p: np.ndarray, ranking: np.ndarray, num_beams: int, describe: Callable
+) -> tuple[list[Beam], list[int], list[Beam]]:
+    """The most likely continuations: those that continue, their parents, and those that end."""
+    total = (np.array([beam.total for beam in alive])[:, None] + ranking).ravel()
     going: list[Beam] = []
     parents: list[int] = []
     done: list[Beam] = []
-    for place in np.argsort(-total, kind="stable"):
+    for place in _descending(total, 2 * num_beams):
         if len(going) == num_beams or not np.isfinite(total[place]):
             break
-        row, new_id = divmod(int(place), log_p.shape[1])
+        row, new_id = divmod(place, log_p.shape[1])
         parent = alive[row]
         ids, nats = (*parent.ids, new_id), (*parent.nats, float(log_p[row, new_id]))
-        if end := find_end(ids):
-            done.append(Beam(ids, nats, float(total[place]), *end))
+        beam = Beam(ids, nats, float(total[place]), *describe(ids))
+        if beam.finish_reason:
+            done.append(beam)
         else:
-            going.append(Beam(ids, nats, float(total[place]), len(ids)))
+            going.append(beam)
             parents.append(row)
     return going, parents, done
 
 
+def _descending(values: np.ndarray, num_first: int) -> Iterator[int]:
+    """The places of values [K], largest first, of equals the first one first.
+
+    The first ones, at least `num_first`, come without sorting all.
+    """
+    num_given = 0
+    if len(values) > num_first:
+        least = np.partition(values, len(values) - num_first)[len(values) - num_first]
+        first = np.flatnonzero(values >= least)
+        yield from first[np.argsort(-values[first], kind="stable")].tolist()
+        num_given = len(first)
+    yield from np.argsort(-values, kind="stable")[num_given:].tolist()
+
+
 def _best(beams: list[Beam], num_beams: int, length_penalty: float) -> list[Beam]:
-    """The best first; of beams with the same text, which ended in other ways, the best alone."""
-    ordered = sorted(beams, key=lambda b: b.score(length_penalty), reverse=True)
-    by_text: dict[tuple[int, ...], Beam] = {}
+    """The best first; of beams with the same text only the best."""
+    ordered = sorted(beams, key=lambda beam: beam.score(length_penalty), reverse=True)
+    by_text: dict[str, Beam] = {}
     for beam in ordered:
-        by_text.setdefault(beam.ids[: beam.size], beam)
+        by_text.setdefault(beam.text, beam)
     return list(by_text.values())[:num_beams]
 
 
 def _is_settled(
     alive: list[Beam], ended: list[Beam], num_beams: int, length: int, length_penalty: float
 ) -> bool:
-    """Whether enough texts have ended that are better than all that still goes on can become."""
+    """Whether enough texts have ended that no continuation can become better."""
     if len(ended) < num_beams:
         return False
     worst = ended[-1].score(length_penalty)
-    return max(b.bound(length_penalty, length) for b in alive) <= worst
+    return max(beam.bound(length_penalty, length) for beam in alive) <= worst

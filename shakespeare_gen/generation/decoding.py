@@ -1,159 +1,246 @@
-"""The compiled steps: characters drawn from the networks' logits, in chunks, or beams.
+"""The loop over tokens, and beam search: a model and transforms together.
 
-The random numbers of a row depend on its key and the position alone, not on chunks or on
-the rows beside it. Knows ids, no text, no prompts and no ends.
+The random numbers of a row depend only on its key and the position, not on the chunks or on the
+other rows. Knows ids; no text, prompts or ends. A model whose arrays are those of NumPy is computed
+in NumPy, without TensorFlow; `programs` holds what is compiled for the others.
+
+Batches are padded to `ROW_SIZES` rows, and windows to `WINDOW_SIZES` ids. For each of these shapes
+there are two programs, one with all transforms and one with the basic ones alone. Every sampling
+option is an argument of a program, with one value per row.
+
+Shapes: B rows, V vocabulary, W window, T tokens of a chunk.
 """
 
-import functools
-import itertools
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import tensorflow as tf
 
 from shakespeare_gen.generation import beam_search, sampling
-from shakespeare_gen.models.ensemble import Reader
+from shakespeare_gen.generation.sampling import Sampling, Transform, arrays
+from shakespeare_gen.generation.sampling.drawing import BatchOptions, Chain
+from shakespeare_gen.models import LanguageModel, states
 
-CHUNK_CHARS = 256
-# Compiling takes most of a second: the first characters are drawn without, so that a stream
-# starts at once.
-FIRST_CHUNK_CHARS = 16
+CHUNK_TOKENS = 256
+# Compiling takes about a second: the first tokens are drawn in NumPy, so that a stream starts at
+# once.
+FIRST_CHUNK_TOKENS = 16
+ROW_SIZES = (1, 4, 16, 64, 256)
+WINDOW_SIZES = (64, 512, sampling.MAX_REPEAT_WINDOW)
+
+Item = TypeVar("Item")
 
 
-class Drawer:
-    """Draws ids with `reader`'s networks; `barred` [V] is added to every logit."""
+def batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Splits rows into batches that fill more than half of one of `ROW_SIZES`."""
+    while items:
+        padded = _size_at_least(min(len(items), ROW_SIZES[-1]), ROW_SIZES)
+        whole = max(size for size in ROW_SIZES if size <= len(items))
+        size = padded if 2 * len(items) > padded else whole
+        yield items[:size]
+        items = items[size:]
 
-    def __init__(self, reader: Reader, barred: tf.Tensor) -> None:
-        self.reader, self.barred = reader, barred
-        self._compiled: dict[tuple, Callable] = {}
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """A batch of texts that are about to be continued.
+
+    Attributes:
+      samplings: how each row is sampled.
+      state: the state of the model, B rows.
+      logits: float32 [B, V], of the first token.
+      recent: int32 [B, any], the ids before it; -1 before the first one.
+    """
+
+    samplings: Sequence[Sampling]
+    state: Any
+    logits: Any
+    recent: np.ndarray
+
+    def padded(self, num_rows: int) -> "Rows":
+        """The same rows and copies of the last one, `num_rows` together."""
+        index = np.minimum(np.arange(num_rows), len(self.samplings) - 1).astype(np.int32)
+        return Rows(
+            [self.samplings[i] for i in index],
+            states.take(self.state, index),
+            states.take(self.logits, index),
+            self.recent[index],
+        )
+
+    def last(self, num_ids: int) -> np.ndarray:
+        """The last ids, int32 [B, num_ids]."""
+        padded = np.pad(self.recent, [(0, 0), (num_ids, 0)], constant_values=-1)
+        return padded[:, padded.shape[1] - num_ids :]
+
+
+class _Carried(NamedTuple):
+    """What one token leaves for the next one: logits, the model's state, the transforms' memory
+    and the last ids [B, W]."""
+
+    logits: Any
+    state: Any
+    memory: Any
+    recent: np.ndarray
+
+
+class Decoder:
+    """Draws ids with a model; `forbidden_ids` are never drawn."""
+
+    def __init__(self, model: LanguageModel, forbidden_ids: Sequence[int]) -> None:
+        self._model = model
+        self._forbidden = np.zeros(model.vocabulary_size, np.float32)
+        self._forbidden[list(forbidden_ids)] = -np.inf
 
     def chunks(
-        self, logits, tensors: list, recent: np.ndarray, keys: list, length: int, options: dict
-    ) -> Iterator[tuple]:
-        """Ids and log-probabilities, [B, at most CHUNK_CHARS], chunk by chunk.
+        self, rows: Rows, keys: Sequence[tuple[int, int]], num_left: Callable[[], int]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Ids and their log-probabilities, [B, at most CHUNK_TOKENS], chunk by chunk.
+
+        The log-probabilities are those of the model, before any transform.
 
         Args:
-          logits: [B, V], of the first character; `tensors`: the networks' state.
-          recent: int32 [B, W], the ids before it, for penalties.
           keys: (seed, number of the sample) of each row.
-          length: characters in all; -1: without end.
-          options: the fields of `config.SamplingOptions`.
+          num_left: called before each chunk: how many tokens are still needed; 0 ends.
         """
-        recent, values, n = _prepared(recent, sampling.active(**options))
-        carried = (
-            logits,
-            tensors,
-            recent,
-            tf.fill([len(keys)], np.float32(2 * options["mirostat_tau"])),
-        )
-        rows = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
-        draw: Callable = functools.partial(self._draw, n=n)
-        # A function for each set of options: TensorFlow warns of one that is traced many times.
-        compiled = self._compiled.setdefault(
-            (*sorted(values), n, *recent.shape), tf.function(draw, jit_compile=True)
-        )
-        for num_chars in _chunk_sizes(length):
-            uniform = np.stack([row.random(num_chars, np.float32) for row in rows], 1)
-            uniform = np.pad(uniform, [(0, CHUNK_CHARS - num_chars), (0, 0)])
-            ids, log_p, *carried = draw(
-                self.reader.weights, *carried, tf.constant(uniform), tf.constant(num_chars), values
+        num_rows = len(keys)
+        padded = rows.padded(_size_at_least(num_rows, ROW_SIZES))
+        kinds = _kinds(padded.samplings)
+        options, memory, recent = _prepared(padded, kinds)
+        carried = _Carried(padded.logits, padded.state, memory, recent)
+        weights = self._model.step_weights()
+        random = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
+        size, is_compiled = FIRST_CHUNK_TOKENS, False
+        while num_tokens := min(num_left(), size):
+            uniform = np.zeros((num_tokens, len(padded.samplings)), np.float32)
+            uniform[:, :num_rows] = np.stack([r.random(num_tokens, np.float32) for r in random], 1)
+            draw = self._draw_compiled if is_compiled else self._draw
+            ids, nats, carried = draw(kinds, weights, options, carried, uniform)
+            size, is_compiled = CHUNK_TOKENS, not isinstance(carried.logits, np.ndarray)
+            yield ids[:, :num_rows].T, nats[:, :num_rows].T
+
+    def _draw(
+        self, kinds, weights, options: BatchOptions, carried: _Carried, uniform: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, _Carried]:
+        """Ids and log-probabilities [T, B], and what is carried: in NumPy, but for the model."""
+        chain = Chain(kinds, np, _branch)
+        logits, state, memory, recent = carried
+        found = []
+        for places in uniform:
+            ids, nats, received = chain.draw(
+                np.asarray(logits), self._forbidden, places, options, memory, _constant(recent)
             )
-            draw = compiled  # after the first characters
-            yield ids.numpy()[:num_chars].T, log_p.numpy()[:num_chars].T
+            found.append((ids, nats))
+            recent = np.concatenate([recent, ids[:, None]], 1)[:, 1:]
+            memory = chain.update(memory, ids, options, received, _constant(recent))
+            logits, state = self._model.step_function(weights, ids, state)
+        ids, nats = (np.stack(column) for column in zip(*found, strict=True))
+        return ids, nats, _Carried(logits, state, memory, recent)
 
-    def _draw(self, weights, logits, tensors, recent, surprise, uniform, num_chars, values, n):
-        """The compiled loop over `num_chars` characters; `uniform` [CHUNK_CHARS, B]."""
-        options, shape = _options(values, n), uniform.shape
+    def _draw_compiled(self, kinds, weights, options, carried, uniform):
+        """Like `_draw`, with a program."""
+        from shakespeare_gen.generation import programs
 
-        def body(i, ids, log_p, logits, tensors, recent, surprise):
-            drawn, surprise = sampling.sample(
-                logits + self.barred, uniform[i], options, recent, surprise
-            )
-            nats = tf.gather(tf.nn.log_softmax(logits), drawn, batch_dims=1)
-            ids = tf.tensor_scatter_nd_update(ids, [[i]], drawn[None])
-            log_p = tf.tensor_scatter_nd_update(log_p, [[i]], nats[None])
-            logits, tensors = self.reader.step(weights, drawn, list(tensors))
-            if sampling.looks_back(options):
-                recent = tf.concat([recent[:, 1:], drawn[:, None]], 1)
-            return i + 1, ids, log_p, logits, tuple(tensors), recent, surprise
-
-        first = (
-            0,
-            tf.zeros(shape, tf.int32),
-            tf.zeros(shape),
-            logits,
-            tuple(tensors),
-            recent,
-            surprise,
+        *carried, recent = carried
+        num_tokens, num_rows = uniform.shape
+        width = recent.shape[1]
+        shape = programs.LoopShape(kinds, tuple(options.values), CHUNK_TOKENS, num_rows, width)
+        program = programs.loop(self._model.step_function, shape)
+        padded = np.pad(uniform, [(0, CHUNK_TOKENS - num_tokens), (0, 0)])
+        ids, nats, after = program(
+            weights, self._forbidden, options, tuple(carried), recent, padded, np.int32(num_tokens)
         )
-        _, ids, log_p, logits, tensors, recent, surprise = tf.while_loop(
-            lambda i, *_: i < num_chars, body, first
-        )
-        return ids, log_p, logits, list(tensors), recent, surprise
-
-
-class Beams:
-    """Beam search with `reader`'s networks; `barred` [V] is added to every logit."""
-
-    def __init__(self, reader: Reader, barred: tf.Tensor) -> None:
-        self.reader, self.barred = reader, barred
-        self._step = tf.function(self._step_eagerly, reduce_retracing=True)
+        ids, nats = ids.numpy()[:num_tokens], nats.numpy()[:num_tokens]
+        recent = np.concatenate([recent, ids.T], 1)[:, num_tokens:]
+        return ids, nats, _Carried(*after, recent)
 
     def search(
         self,
-        logits,
-        tensors: list,
-        recent: np.ndarray,
+        rows: Rows,
         num_beams: int,
         length: int,
-        find_end: Callable,
+        describe: Callable[[tuple[int, ...]], tuple[str, str | None]],
         length_penalty: float,
-        options: dict,
     ) -> list[beam_search.Beam]:
-        """See `beam_search.search`; the rest is as in `Drawer.chunks`, with one row."""
-        looks_back = {"no_repeat_ngram", "repeat_window", *sampling.PENALTIES}
-        active = sampling.active(**{k: options[k] for k in options.keys() & looks_back})
-        recent, values, n = _prepared(recent, active)
+        """See `beam_search.search`. Of the transforms of `rows`, one row, those that look back
+        count."""
+        chain = Chain(tuple(k for k in sampling.TRANSFORMS if k.looks_back), np, _branch)
+        options, memory, recent = _prepared(rows, chain.kinds)
+        step = self._beam_step(rows, num_beams)
 
-        def step(ids, state, parents):
-            scores, state = self._step(self.reader.weights, ids, state, parents, values, n=n)
-            return tuple(part.numpy() for part in scores), state
+        def scores(logits, memory, recent):
+            logits = np.asarray(logits)
+            changed, _ = chain.apply(logits + self._forbidden, options, memory, _constant(recent))
+            own = arrays.log_softmax(np, logits) + self._forbidden
+            return own, arrays.log_softmax(np, changed)
 
-        scores = tuple(part.numpy() for part in self._scores(logits, recent, values, n))
-        state = [*tensors, recent]
-        return beam_search.search(step, scores, state, num_beams, length, find_end, length_penalty)
+        def read(ids, state, parents):
+            model_state, memory, recent = state
+            logits, model_state = step(ids, model_state, parents)
+            memory, recent = states.take((memory, recent), parents)
+            recent = np.concatenate([recent, ids[:, None]], 1)[:, 1:]
+            # Only a transform that is drawn from needs the logits that it received.
+            received = dict.fromkeys((kind.__name__ for kind in chain.kinds), logits)
+            memory = chain.update(memory, ids, options, received, _constant(recent))
+            return scores(logits, memory, recent), (model_state, memory, recent)
 
-    def _step_eagerly(self, weights, ids, state, parents, values, n):
-        *tensors, recent = (tf.gather(part, parents) for part in state)
-        logits, tensors = self.reader.step(weights, ids, tensors)
-        recent = tf.concat([recent[:, 1:], ids[:, None]], 1)
-        return self._scores(logits, recent, values, n), [*tensors, recent]
+        first = scores(rows.logits, memory, recent)
+        state = (rows.state, memory, recent)
+        return beam_search.search(read, first, state, num_beams, length, describe, length_penalty)
 
-    def _scores(self, logits, recent, values, n) -> tuple:
-        """The networks' own log-probabilities [N, V], and those that penalties leave."""
-        left = sampling.lower_repeats(logits + self.barred, recent, _options(values, n))
-        return tf.nn.log_softmax(logits) + self.barred, tf.nn.log_softmax(left)
+    def _beam_step(self, rows: Rows, num_beams: int) -> Callable:
+        """ids [N], state, parents [N] -> logits [N, V], state."""
+        weights, step = self._model.step_weights(), self._model.step_function
+        if isinstance(rows.logits, np.ndarray):
+            return lambda ids, state, parents: step(weights, ids, states.take(state, parents))
+        from shakespeare_gen.generation import programs
 
+        num_rows = _size_at_least(num_beams, ROW_SIZES)
+        program = programs.beam_step(step, num_rows)
 
-def _prepared(recent: np.ndarray, active: dict) -> tuple:
-    """Ids before [B, W], numbers as tensors, and n of `no_repeat_ngram`, which shapes a graph."""
-    n = active.pop("no_repeat_ngram", 0)
-    window = max(active.pop("repeat_window", 1), n)
-    values = {name: tf.constant(value, tf.float32) for name, value in active.items()}
-    padded = np.pad(recent, [(0, 0), (window, 0)], constant_values=-1)
-    return tf.constant(padded[:, -window:]), values, n
+        def padded_step(ids, state, parents):
+            padding = [(0, num_rows - len(ids))]
+            logits, state = program(weights, np.pad(ids, padding), state, np.pad(parents, padding))
+            return logits[: len(ids)].numpy(), state
 
-
-def _options(values: dict, n: int) -> dict:
-    return {**values, "no_repeat_ngram": n} if n else values
+        return padded_step
 
 
-def _chunk_sizes(length: int) -> Iterator[int]:
-    """A small chunk, then large ones, `length` characters together; -1: without end."""
-    sizes = itertools.chain([FIRST_CHUNK_CHARS], itertools.repeat(CHUNK_CHARS))
-    for size in sizes:
-        if length == 0:
-            return
-        size = size if length < 0 else min(size, length)
-        yield size
-        length -= size if length > 0 else 0
+def _constant(value: np.ndarray) -> Callable[[], np.ndarray]:
+    return lambda: value
+
+
+def _branch(condition, if_true: Callable, if_false: Callable):
+    return if_true() if condition else if_false()
+
+
+def _size_at_least(size: int, sizes: Sequence[int]) -> int:
+    return next(s for s in sizes if s >= size)
+
+
+def _kinds(samplings: Sequence[Sampling]) -> tuple[type[Transform], ...]:
+    """The transforms of a program: all, or those of every program if no row uses another one."""
+    basic = tuple(kind for kind in sampling.TRANSFORMS if kind.is_always_compiled)
+    others = [kind for kind in sampling.TRANSFORMS if kind not in basic]
+    is_basic = not any(s.uses(kind) for s in samplings for kind in others)
+    return basic if is_basic else tuple(sampling.TRANSFORMS)
+
+
+def _prepared(
+    rows: Rows, kinds: Sequence[type[Transform]]
+) -> tuple[BatchOptions, dict[str, Any], np.ndarray]:
+    """The options of `kinds`, their memory, and the ids that they look back on [B, W]."""
+    width = 0
+    if any(kind.looks_back for kind in kinds):
+        largest = max(s.repeat_window for s in rows.samplings)
+        # One more than the window: the transforms ask which id has left it.
+        width = _size_at_least(largest, WINDOW_SIZES) + 1
+    recent = rows.last(width)
+    values = sampling.stacked(rows.samplings)
+    used = {
+        kind.__name__: np.array(any(s.uses(kind) for s in rows.samplings))
+        for kind in kinds
+        if not kind.is_always_compiled
+    }
+    memory = {kind.__name__: kind.start(values, recent, rows.logits.shape[1]) for kind in kinds}
+    return BatchOptions(values, used), memory, recent

@@ -1,285 +1,161 @@
-"""Prompt to text: a stateful one-step generator, compiled, streamed, in batches.
+"""Prompt to text: compiled, streamed, in batches.
 
-    generator = Generator([network], vocabulary)
+    generator = Generator(model, tokenizer)
     generator.generate("ROMEO:", length=200, temperature=0.8, seed=1)[0].text
     for piece in generator.stream("ROMEO:", length=-1): ...
     state = generator.read("ROMEO:")             # read once,
-    generator.generate(start=state, seed=2)      # continued many times
+    generator.generate(start=state, seed=2)      # continue many times
 
-The random numbers of a text depend on (seed, number of the sample, position)
-alone: one seed gives one text, whatever the chunks, the prompts beside it and
-whether it is streamed, but for the last bit of a product that TensorFlow rounds in
-another way for another number of rows. Knows no run folder and no flags.
+What a seed repeats: the random numbers of a text depend only on the seed, the number of the sample
+and the position. On one machine, with the same versions, a text that is generated alone is the same
+each time, streamed or not. In a batch it is the same as alone up to rounding: TensorFlow rounds the
+products of a batch of another size (`decoding.ROW_SIZES`), and of a program with other transforms,
+differently in the last bit. If a random number falls within rounding of the border between two
+tokens, the text continues differently from there. The other texts of a batch of the same size and
+program never matter.
+
+Knows no run folder and no flags.
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from shakespeare_gen.data.tokenizers.characters import Vocabulary, prepare_text
+from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.errors import UsageError
-from shakespeare_gen.generation import beam_search, stopping
-from shakespeare_gen.generation.decoding import Beams, Drawer
-from shakespeare_gen.generation.request import Request
-from shakespeare_gen.models.ensemble import Reader
-from shakespeare_gen.options import groups
-
-READ_CHUNK_CHARS = 256
-# Compiling takes most of a second: a short prompt is read without.
-EAGER_READ_CHARS = 64
+from shakespeare_gen.generation import texts
+from shakespeare_gen.generation.decoding import Decoder
+from shakespeare_gen.generation.reading import Reader, State
+from shakespeare_gen.generation.request import Request, Result
+from shakespeare_gen.models import LanguageModel
 
 
-@dataclasses.dataclass(frozen=True)
-class State:
-    """What was read: a value that can be kept, continued many times and gone back to.
-
-    `tensors` are those of the network [B, U], `logits` [B, V] those of the next
-    character, `recent` the last ids before it, int32 [B, at most W].
-    """
-
-    tensors: list
-    logits: Any
-    recent: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """One generated text, without its prompt.
-
-    `finish_reason` is `length`, `stop` (a stop string) or `end` (the end of a
-    document). `log_probabilities` are the model's own, in nats, before any
-    filter, one a character.
-    """
-
-    text: str
-    finish_reason: str
-    log_probabilities: np.ndarray
-
-
+@dataclasses.dataclass(frozen=True, eq=False)
 class Generator:
-    """Samples text from networks of one vocabulary; `state` is that of the last prompt."""
+    """Generates text with a model and its tokenizer; immutable, and safe to share by threads.
 
-    def __init__(self, networks: list, vocabulary: Vocabulary) -> None:
-        self.reader = Reader(networks)
-        self.vocabulary = vocabulary
-        self.state: State | None = None
-        # What is added to every logit: nobody writes the unknown character.
-        barred = np.zeros(vocabulary.size, np.float32)
-        if vocabulary.unknown_id is not None:
-            barred[vocabulary.unknown_id] = -np.inf
-        self._barred = tf.constant(barred)
-        self._read_chunk = tf.function(self.reader.read, reduce_retracing=True)
-        self._drawer = Drawer(self.reader, self._barred)
-        self._beams = Beams(self.reader, self._barred)
+    Every call computes with the current weights of the model.
+    """
+
+    model: LanguageModel
+    tokenizer: Tokenizer
+
+    @functools.cached_property
+    def _reader(self) -> Reader:
+        return Reader(self.model, self.tokenizer)
+
+    @functools.cached_property
+    def _decoder(self) -> Decoder:
+        return Decoder(self.model, self.tokenizer.forbidden_ids)
 
     def read(
         self,
-        prompt: str,
+        prompt: str = "",
         unknown: str = "error",
         start: State | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> State:
-        """Reads a text, in chunks of constant memory; an empty one reads a line end.
+        """Reads a text in chunks of constant memory; an empty one reads the start token.
 
         Args:
-          unknown: see `vocabulary.prepare_text`.
+          unknown: see `Tokenizer.prepare`.
           start: what was read before; None: nothing.
-          check: called after every chunk; what it raises ends the reading.
+          check: called after every chunk; an exception that it raises ends the reading.
         """
-        self.state = self._state_after(prompt, unknown, start, check)
-        return self.state
-
-    def _state_after(self, prompt: str, unknown: str, start: State | None, check) -> State:
-        state = start
-        for ids, logits, tensors in self._read(prompt, unknown, start):
-            recent = state.recent if state else np.zeros((1, 0), np.int32)
-            recent = np.concatenate([recent, ids[None]], 1)[:, -groups.MAX_REPEAT_WINDOW :]
-            state = State(tensors, logits[:, -1], recent)
-            check()
-        assert state is not None  # without a start even an empty text is read as a line end
-        return state
-
-    def _read(self, text: str, unknown: str, start: State | None) -> Iterator[tuple]:
-        """Chunks of ids with the logits after each of them, and the state after the last."""
-        text = prepare_text(text, self.vocabulary, unknown)
-        tensors = start.tensors if start else self.reader.initial_state(1)
-        if not text and start is None:
-            text = self.vocabulary.decode([self.vocabulary.start_id])
-        for begin in range(0, len(text), READ_CHUNK_CHARS):
-            ids = self.vocabulary.encode(text[begin : begin + READ_CHUNK_CHARS])
-            read = self.reader.read if len(text) <= EAGER_READ_CHARS else self._read_chunk
-            logits, tensors = read(tf.constant(ids[None]), tensors)
-            yield ids, logits, tensors
+        return self._reader.read(prompt, unknown, start, check)
 
     def score(self, text: str, unknown: str = "error", start: State | None = None) -> np.ndarray:
-        """Log-probability of every character in nats, float32 [len(text)].
+        """The log-probability of every token of `text` in nats, float32 [N].
 
-        Without `start`, the first character follows a line end. With another `unknown`
-        than `error` they are those of `vocabulary.prepare_text(text, …)`, which may have
-        more or fewer characters.
+        Without `start`, the first token follows the start token. With another `unknown` than
+        `error`, the tokens are those of `Tokenizer.prepare(text, unknown)`.
         """
-        state = start or self._state_after("", unknown, None, lambda: None)
-        logits, found = state.logits, []
-        for ids, after, _ in self._read(text, unknown, state):
-            before = np.concatenate([np.asarray(logits), np.asarray(after)[0, :-1]])
-            log_p = np.asarray(tf.nn.log_softmax(before))
-            found.append(log_p[np.arange(len(ids)), ids])
-            logits = after[:, -1]
-        return np.concatenate(found) if found else np.zeros(0, np.float32)
+        return self._reader.score(text, unknown, start or self.read())
 
-    def next_characters(self, prompt: str, k: int = 5, unknown: str = "error") -> list[tuple]:
-        """The `k` likeliest next characters with their probabilities, likeliest first.
+    def next_tokens(
+        self, prompt: str = "", k: int = 5, unknown: str = "error", start: State | None = None
+    ) -> list[tuple[str, float]]:
+        """The `k` most likely next tokens with their probabilities, most likely first.
 
-        The unknown character, which is never written, is among them.
+        Tokens that are never generated, such as the unknown one, are included.
         """
         if k < 1:
             raise UsageError(f"k: expected at least 1, received {k}")
-        probabilities = tf.nn.softmax(self.read(prompt, unknown).logits)[0].numpy()
-        likeliest = np.argsort(-probabilities, kind="stable")[:k]
-        return [(self.vocabulary.decode([i]), float(probabilities[i])) for i in likeliest]
+        probabilities = np.exp(self.read(prompt, unknown, start).log_probabilities)
+        first = np.argsort(-probabilities, kind="stable")[:k]
+        return [(self.tokenizer.decode([i]), float(probabilities[i])) for i in first]
 
     def generate(
         self,
         prompts: str | Sequence[str] = "",
-        **options,
+        *,
+        unknown: str = "error",
+        start: State | None = None,
+        **options: Any,
     ) -> list[Result]:
-        """`num_samples` texts for each prompt, in one batch; prompt by prompt.
+        """`num_samples` texts for each prompt, prompt by prompt.
 
         Args:
-          num_samples: texts for each prompt; of beams fewer where there are no more.
-          num_beams: more than 1 searches for the likeliest text instead of
-            sampling one, see `beam_search`; of the sampling options penalties and
-            `no_repeat_ngram` count then.
-          length_penalty: what beams divide by, see `beam_search`.
-          **options: as in `stream`.
-        """
-        asked = Request.from_options(**options)
-        num_samples, num_beams = asked.generation.num_samples, asked.generation.num_beams
-        if asked.generation.length < 0:
-            raise UsageError(
-                f"--length: expected at least 0, received {asked.generation.length}; "
-                "a text without end is one that is streamed, neither samples nor beams"
-            )
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        if not prompts:
-            return []
-        if num_beams > 1:
-            found = (self._search(prompt, asked) for prompt in prompts)
-            return list(itertools.chain.from_iterable(found))
-        texts = [_Text() for _ in range(len(prompts) * num_samples)]
-        for pieces in self._pieces(prompts, asked):
-            for text, piece in zip(texts, pieces, strict=True):
-                text.add(*piece)
-        return [text.result() for text in texts]
+          prompts: the texts to continue; they are not repeated.
+          unknown: see `Tokenizer.prepare`.
+          start: a state to continue from; None: nothing was read.
+          **options: the options of `options.groups.GenerationOptions` and of `sampling`: `length`,
+            `num_samples`, `seed`, `stop`, `temperature`, `top_k` and so on. With `num_beams` the
+            most likely texts are searched instead of sampled; of the sampling options those that
+            depend on previous tokens count then.
 
-    def stream(self, prompt: str = "", **options) -> Iterator[str]:
+        Raises:
+          UsageError: an option is unknown, out of bounds or contradicts another one.
+          UserError: a prompt has characters outside the vocabulary.
+        """
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        requests = [Request.of(p, unknown=unknown, start=start, **options) for p in prompts]
+        return list(itertools.chain.from_iterable(self.generate_batch(requests)))
+
+    def generate_batch(self, requests: Sequence[Request]) -> list[list[Result]]:
+        """The texts of each request; requests may differ in every option."""
+        for request in requests:
+            request.check_is_finite()
+        before = [self._read(request) for request in requests]
+        results: list[list[Result]] = [[] for _ in requests]
+        sampled: list[tuple[int, texts.Text]] = []
+        for number, (request, state) in enumerate(zip(requests, before, strict=True)):
+            if request.generation.num_beams > 1:
+                results[number] = texts.search(request, state, self._decoder, self.tokenizer)
+            else:
+                sampled += [(number, t) for t in texts.begin(request, state, self.tokenizer)]
+        found = texts.sample([text for _, text in sampled], self._decoder)
+        for (number, _), result in zip(sampled, found, strict=True):
+            results[number].append(result)
+        return results
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        unknown: str = "error",
+        start: State | None = None,
+        **options: Any,
+    ) -> Iterator[str]:
         """Yields one text piece by piece, as soon as no stop string can change it.
 
         Args:
           prompt: the text to continue; it is not repeated.
-          length: characters at most; -1: without end, in constant memory.
-          stop: strings that end the text; they are looked for in what is written and
-            not part of it.
-          until_line: end at the end of the first line that holds anything.
-          until_speaker: end at the blank line after a speech, the prompt's or this text's.
-          seed: one seed, one text; at least 0.
-          unknown: see `vocabulary.prepare_text`.
-          start: a `State` to continue from; None: nothing was read.
-          **sampling_options: see `groups.SamplingOptions`.
+          **options: as in `generate`; `length=-1` has no end, in constant memory.
         """
-        asked = Request.from_options(**options)
-        for name in ("num_samples", "num_beams"):
-            if getattr(asked.generation, name) != 1:
-                raise UsageError(f"--{name}: expected 1, for a stream is one text")
-        for [(piece, _, _)] in self._pieces([prompt], asked):
-            yield piece
+        request = Request.of(prompt, unknown=unknown, start=start, **options)
+        return self.stream_request(request)
 
-    def _pieces(self, prompts: Sequence[str], asked: Request) -> Iterator[list[tuple]]:
-        """For every text the next piece, its log-probabilities and why it ended, or None."""
-        seed, num_samples = asked.generation.seed, asked.generation.num_samples
-        states = [self.read(prompt, asked.unknown, asked.start) for prompt in prompts]
-        state = self._batch(states, num_samples)
-        keys = [(seed, i) for _ in prompts for i in range(num_samples)]
-        stoppers = [
-            stopping.Stopper(asked.endings, self.vocabulary, text)
-            for text in (self._text_of(state.recent[0]) for state in states)
-            for _ in range(num_samples)
-        ]
-        read = (state.logits, state.tensors, state.recent)
-        length = asked.generation.length
-        for ids, log_p in self._drawer.chunks(*read, keys, length, asked.sampling):
-            yield [
-                s.feed(*row) for s, row in zip(stoppers, zip(ids, log_p, strict=True), strict=True)
-            ]
-            if all(stopper.finish_reason for stopper in stoppers):
-                return
-        yield [stopper.flush() for stopper in stoppers]
+    def stream_request(self, request: Request) -> Iterator[str]:
+        """`stream` for a request."""
+        request.check_is_single()
+        begun = texts.begin(request, self._read(request), self.tokenizer)
+        for [part] in texts.parts(begun, self._decoder):
+            yield part.text
 
-    def _batch(self, states: list[State], num_samples: int) -> State:
-        """One state whose rows are those of `states`, each `num_samples` times."""
-        width = max(state.recent.shape[1] for state in states)
-        recents = [
-            np.pad(s.recent, [(0, 0), (width - s.recent.shape[1], 0)], constant_values=-1)
-            for s in states
-        ]
-        tensors = zip(*(state.tensors for state in states), strict=True)
-        return State(
-            [tf.repeat(tf.concat(parts, 0), num_samples, 0) for parts in tensors],
-            tf.repeat(tf.concat([state.logits for state in states], 0), num_samples, 0),
-            np.repeat(np.concatenate(recents), num_samples, 0),
-        )
-
-    def _text_of(self, recent: np.ndarray) -> str:
-        return self.vocabulary.decode(recent[recent >= 0])
-
-    def _search(self, prompt: str, asked: Request) -> list[Result]:
-        """The likeliest texts; the seed doesn't matter."""
-        options = asked.generation
-        if options.num_samples > options.num_beams:
-            raise UsageError(
-                f"--num_samples: expected at most --num_beams={options.num_beams}, "
-                f"received {options.num_samples}"
-            )
-        state = self.read(prompt, asked.unknown, asked.start)
-        speech = stopping.unfinished_speech(self._text_of(state.recent[0]))
-
-        def find_end(ids):
-            text = self.vocabulary.decode(ids)
-            return stopping.find_end(text, asked.endings, speech=speech)
-
-        found = self._beams.search(
-            state.logits,
-            state.tensors,
-            state.recent,
-            options.num_beams,
-            options.length,
-            find_end,
-            options.length_penalty,
-            asked.sampling,
-        )
-        return [self._result(beam) for beam in found[: options.num_samples]]
-
-    def _result(self, beam: beam_search.Beam) -> Result:
-        text = self.vocabulary.decode(beam.ids[: beam.size])
-        return Result(text, beam.finish_reason, np.array(beam.nats[: beam.size], np.float32))
-
-
-class _Text:
-    """Puts the pieces of one text together."""
-
-    def __init__(self) -> None:
-        self.pieces: list[str] = []
-        self.nats: list[np.ndarray] = []
-        self.finish_reason = "length"
-
-    def add(self, piece: str, nats: np.ndarray, finish_reason: str | None) -> None:
-        self.pieces.append(piece)
-        self.nats.append(nats)
-        self.finish_reason = finish_reason or self.finish_reason
-
-    def result(self) -> Result:
-        return Result("".join(self.pieces), self.finish_reason, np.concatenate(self.nats))
+    def _read(self, request: Request) -> State:
+        return self.read(request.prompt, request.unknown, request.start)

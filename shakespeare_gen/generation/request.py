@@ -1,7 +1,4 @@
-"""What a text is asked to be: options by name, checked as the flags are.
-
-Knows no network and no state.
-"""
+"""What is asked for a text, and what comes back. Knows no model."""
 
 import dataclasses
 from typing import Any
@@ -9,37 +6,98 @@ from typing import Any
 import numpy as np
 
 from shakespeare_gen.errors import UsageError
-from shakespeare_gen.generation import stopping
-from shakespeare_gen.options import groups
+from shakespeare_gen.generation import sampling, stopping
+from shakespeare_gen.generation.sampling import Sampling
+from shakespeare_gen.options import Options
+from shakespeare_gen.options.groups import GenerationOptions, LoadOptions
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a text was asked to be, its bounds checked."""
+    """A prompt, or a state to continue from, and how the text is generated.
 
-    generation: groups.GenerationOptions
-    sampling: dict[str, Any]
-    endings: list[stopping.Ending]
-    unknown: str
-    start: Any
+    Attributes:
+      unknown: what to do with characters of the prompt outside the vocabulary; see
+        `Tokenizer.prepare`.
+      start: the `State` that the prompt continues; None: nothing was read before it.
+
+    Raises:
+      UsageError: an option is out of bounds.
+    """
+
+    prompt: str
+    generation: GenerationOptions
+    sampling: Sampling
+    unknown: str = "error"
+    start: Any = None
+
+    def __post_init__(self) -> None:
+        LoadOptions(unknown=self.unknown)
+        if self.generation.seed < 0:
+            raise UsageError(f"seed: expected at least 0, received {self.generation.seed}")
+        if self.generation.num_samples > self.generation.num_beams > 1:
+            raise UsageError(
+                f"num_samples: expected at most `num_beams={self.generation.num_beams}`, "
+                f"received {self.generation.num_samples}"
+            )
 
     @classmethod
-    def from_options(cls, unknown: str = "error", start: Any = None, **options) -> "Request":
-        """`options`: fields of `groups.GenerationOptions` and `groups.SamplingOptions`."""
-        options = {k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()}
-        stop = options.get("stop", ())
-        options["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
-        options.setdefault("seed", 0)
-        groups.LoadOptions(unknown=unknown)
-        fields = {field.name for field in dataclasses.fields(groups.GenerationOptions)}
-        generation = groups.GenerationOptions(**{k: options[k] for k in options.keys() & fields})
-        if generation.seed < 0:
-            raise UsageError(f"--seed: expected at least 0, received {generation.seed}")
-        sampling_options = {k: options[k] for k in options.keys() - fields}
-        return cls(
-            generation,
-            dataclasses.asdict(groups.SamplingOptions(**sampling_options)),
-            stopping.endings(generation.stop, generation.until_line, generation.until_speaker),
-            unknown,
-            start,
-        )
+    def of(
+        cls, prompt: str = "", *, unknown: str = "error", start: Any = None, **options: Any
+    ) -> "Request":
+        """A request with options by name: those of `GenerationOptions` and of `sampling`.
+
+        `seed` is 0 by default.
+
+        Raises:
+          UsageError: an option is unknown, out of bounds or contradicts another one.
+        """
+        parsed = Options.parse((*sampling.groups(), GenerationOptions), {"seed": 0, **options})
+        return cls.from_options(parsed, prompt, unknown, start)
+
+    @classmethod
+    def from_options(
+        cls, options: Options, prompt: str = "", unknown: str = "error", start: Any = None
+    ) -> "Request":
+        """A request with the options of a command."""
+        chosen = Sampling(options.only(sampling.groups()))
+        return cls(prompt, options[GenerationOptions], chosen, unknown, start)
+
+    def check_is_finite(self) -> None:
+        """Raises `UsageError` if the text has no end."""
+        if self.generation.length < 0:
+            raise UsageError(
+                f"length: expected at least 0, received {self.generation.length}; "
+                "a text without end can only be streamed"
+            )
+
+    def check_is_single(self) -> None:
+        """Raises `UsageError` if several texts are asked for, or a search."""
+        for name in ("num_samples", "num_beams"):
+            value = getattr(self.generation, name)
+            if value != 1:
+                raise UsageError(
+                    f"{name}: expected 1, because a stream is one text, received {value}"
+                )
+
+    @property
+    def endings(self) -> list[stopping.Ending]:
+        """The strings that end the text."""
+        options = self.generation
+        return stopping.endings(options.stop, options.until_line, options.until_speaker)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One generated text, without its prompt.
+
+    Attributes:
+      finish_reason: `length`, `stop` (a stop string) or `end` (the end of a document).
+      log_probabilities: of each token in nats, float32 [N], in the model, before any transform.
+      pieces: the text that each of these tokens contributes; joined, they are `text`.
+    """
+
+    text: str
+    finish_reason: str
+    log_probabilities: np.ndarray
+    pieces: tuple[str, ...]

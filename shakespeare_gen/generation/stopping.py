@@ -1,7 +1,10 @@
 """Where a text ends: stop strings, the end of a line, a speech or a document.
 
-A `Stopper` is fed a text as it is made and hands on what is surely part of it:
-the end is held back while it could still become a stop string. Knows no model.
+A `Stopper` is fed tokens as they are generated and returns those that are certainly part of the
+text: the end is held back as long as it could still become a stop string. Stop strings are searched
+for in the text, so they may begin and end inside a token. Knows no model.
+
+Shapes: N tokens.
 """
 
 import dataclasses
@@ -9,22 +12,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shakespeare_gen.data.corpora import END_CHARACTER
-from shakespeare_gen.data.tokenizers.characters import Vocabulary
+from shakespeare_gen.data.tokenizers import Tokenizer
 
 SPEECH_END = "\n\n"
-Piece = tuple[str, np.ndarray, str | None]
+MAX_TOKENS = 2**31 - 1  # of a text without a length
 
 
 @dataclasses.dataclass(frozen=True)
 class Ending:
     """A string before which a text ends.
 
-    `after_text`: once something but line ends came; `joins_prompt`: the prompt counts.
+    Attributes:
+      after_text: the string counts only after a character that is not a line end.
+      joins_prompt: the last speech of the prompt counts as part of the text.
     """
 
     string: str
-    finish_reason: str = "stop"
     after_text: bool = False
     joins_prompt: bool = False
 
@@ -32,23 +35,23 @@ class Ending:
 def endings(
     stop: Sequence[str] = (), until_line: bool = False, until_speaker: bool = False
 ) -> list[Ending]:
-    """Every string that ends a text; the end of a document always does."""
-    found = [Ending(END_CHARACTER, "end"), *(Ending(string) for string in stop if string)]
+    """Every string that ends a text."""
+    found = [Ending(string) for string in stop if string]
     if until_line:
         found.append(Ending("\n", after_text=True))
-    if until_speaker:  # a blank line, after which the next speech begins
+    if until_speaker:  # the blank line before the next speech
         found.append(Ending(SPEECH_END, after_text=True, joins_prompt=True))
     return found
 
 
 def find_end(
-    text: str, every: list[Ending], has_text: bool = False, speech: str = ""
-) -> tuple[int, str] | None:
-    """Where `text` ends, and why: the ending that is complete first, read letter by letter.
+    text: str, every: Sequence[Ending], has_text: bool = False, speech: str = ""
+) -> int | None:
+    """The length of `text` before the ending that is complete first; None: it does not end.
 
     Args:
-      has_text: something but line ends was written before `text`.
-      speech: what the prompt has of a speech, see `unfinished_speech`.
+      has_text: a character other than a line end came before `text`.
+      speech: the unfinished speech of the prompt, see `unfinished_speech`.
     """
     found = []
     for ending in every:
@@ -58,53 +61,131 @@ def find_end(
         at = whole.find(ending.string, 0 if has_text else skipped)
         if at >= 0:
             complete = at + len(ending.string) - len(head)
-            found.append((complete, max(at - len(head), 0), ending.finish_reason))
-    return min(found)[1:] if found else None
+            found.append((complete, max(at - len(head), 0)))
+    return min(found)[1] if found else None
 
 
 def unfinished_speech(prompt: str) -> str:
-    """What stands after the last blank line of a prompt."""
+    """The text of a prompt after its last blank line."""
     return prompt.rpartition(SPEECH_END)[2]
 
 
+def cut(pieces: Sequence[str], num_chars: int) -> list[str]:
+    """The pieces of the first `num_chars` characters, the last one shortened if necessary.
+
+    A token that only begins a character counts if the character is complete within them.
+    """
+    kept: list[str] = []
+    left = num_chars
+    for piece in pieces:
+        if left <= 0:
+            break
+        kept.append(piece[:left])
+        left -= len(piece)
+    return kept
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Tokens of a text, in order.
+
+    Attributes:
+      pieces: the text of each token; the last one of a text may be cut.
+      nats: float32 [N], their log-probabilities.
+      finish_reason: why the text ends here; None: it continues.
+    """
+
+    pieces: list[str]
+    nats: np.ndarray
+    finish_reason: str | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
 class Stopper:
-    """Ends one text and holds back what may turn out not to be part of it."""
+    """Ends one text, and holds back tokens that may not be part of it.
 
-    def __init__(self, every: list[Ending], vocabulary: Vocabulary, prompt: str = "") -> None:
+    Args:
+      length: tokens at most; -1: no limit.
+      prompt: the text before, for an unfinished speech.
+    """
+
+    def __init__(
+        self, every: Sequence[Ending], tokenizer: Tokenizer, length: int = -1, prompt: str = ""
+    ) -> None:
         self.finish_reason: str | None = None
-        self._endings, self._vocabulary = every, vocabulary
-        self._held, self._nats = "", np.zeros(0, np.float32)
+        self._endings, self._decoder, self._end_id = every, tokenizer.decoder(), tokenizer.end_id
+        self._num_left = length if length >= 0 else None
+        self._pieces: list[str] = []
+        self._nats = np.zeros(0, np.float32)
         self._has_text, self._speech = False, unfinished_speech(prompt)
+        if length == 0:
+            self.finish_reason = "length"
 
-    def feed(self, ids: np.ndarray, nats: np.ndarray) -> Piece:
-        """Takes the next characters and their log-probabilities.
+    @property
+    def num_left(self) -> int:
+        """How many tokens the text can still take; 0 after its end."""
+        if self.finish_reason:
+            return 0
+        return MAX_TOKENS if self._num_left is None else self._num_left
 
-        Returns:
-          The text that is now sure, its log-probabilities, and why the text
-          ended or None. After the end: "".
+    def feed(self, ids: np.ndarray, nats: np.ndarray) -> Part:
+        """Takes the next tokens and their log-probabilities; returns what is certain.
+
+        After the end it returns nothing.
         """
         if self.finish_reason:
             return self._take(0)
-        self._held += self._vocabulary.decode(ids)
-        self._nats = np.concatenate([self._nats, nats])
-        if end := find_end(self._held, self._endings, self._has_text, self._speech):
-            self.finish_reason = end[1]
-            piece = self._take(end[0])
-            self._held, self._nats = "", self._nats[:0]
-            return piece
-        return self._take(len(self._held) - max(map(self._partial, self._endings)))
+        num_taken, reason = self._limit(ids)
+        self._pieces += self._decoder.feed(ids[:num_taken].tolist())
+        self._nats = np.concatenate([self._nats, nats[:num_taken]])
+        if reason and self._pieces:  # the rest of an incomplete character
+            self._pieces[-1] += self._decoder.flush()
+        held = "".join(self._pieces)
+        end = find_end(held, self._endings, self._has_text, self._speech)
+        if end is not None:
+            return self._finish("stop", end)
+        if reason:
+            return self._finish(reason, len(held))
+        partial = max((_partial(held, ending.string) for ending in self._endings), default=0)
+        return self._take(self._num_before(partial))
 
-    def flush(self) -> Piece:
-        """What was held back, now that the text ends for another reason."""
-        return self._take(len(self._held))
+    def _limit(self, ids: np.ndarray) -> tuple[int, str | None]:
+        """How many of `ids` are taken, and why the text ends after them or None."""
+        num_taken, reason = len(ids), None
+        if self._num_left is not None:
+            if num_taken >= self._num_left:
+                num_taken, reason = self._num_left, "length"
+            self._num_left -= num_taken
+        ends = np.flatnonzero(ids[:num_taken] == self._end_id)  # none if there is no such id
+        return (int(ends[0]), "end") if len(ends) else (num_taken, reason)
 
-    def _take(self, size: int) -> Piece:
-        text, self._held = self._held[:size], self._held[size:]
-        nats, self._nats = self._nats[:size], self._nats[size:]
-        self._has_text = self._has_text or bool(text.strip("\n"))
-        return text, nats, self.finish_reason
+    def _finish(self, reason: str, num_chars: int) -> Part:
+        """The tokens up to `num_chars` characters; the rest is dropped."""
+        self.finish_reason = reason
+        self._pieces = cut(self._pieces, num_chars)
+        part = self._take(len(self._pieces))
+        self._nats = self._nats[:0]
+        return part
 
-    def _partial(self, ending: Ending) -> int:
-        """How much of the end of what is held could begin `ending`."""
-        sizes = range(min(len(ending.string) - 1, len(self._held)), 0, -1)
-        return next((n for n in sizes if self._held.endswith(ending.string[:n])), 0)
+    def _take(self, num_tokens: int) -> Part:
+        pieces, self._pieces = self._pieces[:num_tokens], self._pieces[num_tokens:]
+        nats, self._nats = self._nats[:num_tokens], self._nats[num_tokens:]
+        self._has_text = self._has_text or any(piece.strip("\n") for piece in pieces)
+        return Part(pieces, nats, self.finish_reason)
+
+    def _num_before(self, num_chars: int) -> int:
+        """How many tokens come before the last `num_chars` characters, all of them complete."""
+        num_tokens, num_after = len(self._pieces), 0
+        while num_tokens and (num_after < num_chars or not self._pieces[num_tokens - 1]):
+            num_tokens -= 1
+            num_after += len(self._pieces[num_tokens])
+        return num_tokens
+
+
+def _partial(held: str, string: str) -> int:
+    """How many characters at the end of `held` could begin `string`."""
+    sizes = range(min(len(string) - 1, len(held)), 0, -1)
+    return next((n for n in sizes if held.endswith(string[:n])), 0)

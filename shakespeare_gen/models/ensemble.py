@@ -1,95 +1,134 @@
-"""One character at a time: a network, or several that vote, as a pure step.
+"""An ensemble of models with the same vocabulary: the mean of their probabilities.
 
-    reader = Reader([network])
-    logits, state = reader.step(reader.weights, ids, state)      # [B]    -> [B, V]
-    logits, state = reader.read(ids, state)                      # [B, T] -> [B, T, V]
-
-The first layer's product with the embedding is a table that is looked up; all
-weights are laid out once as the step wants them, and are given to it, so that a
-compiled step has no constants. The logits of several networks are those of
-their mean probability, on the networks' own mean scale: several times the same
-network is that network. Knows no text and no sampling.
+The logits of the ensemble are those of the mean probability, on the mean scale of the models' own
+logits: a repetition penalty divides logits, and an ensemble of identical models must behave like
+that model. A state is a tuple of the models' states.
 """
 
+import dataclasses
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import keras
-import tensorflow as tf
-
-from shakespeare_gen.models import recurrent
+from shakespeare_gen.models.language_model import LanguageModel
 
 
-class Reader:
-    """Networks of one vocabulary, stepped together; a state is a flat list of [B, U]."""
+@dataclasses.dataclass(frozen=True)
+class EnsembleStep:
+    """The step of an ensemble; see `LanguageModel.step_function`."""
 
-    def __init__(self, networks: list[keras.Model]) -> None:
-        self.networks = networks
-        self._sizes = [len(network.inputs) - 1 for network in networks]
-        self.weights: list = []
-        self.refresh()
+    parts: tuple[Callable, ...]
+    xp: Any
 
-    def refresh(self) -> None:
-        """Takes the networks' weights as they are now."""
-        self.weights = [_stepping_weights(network) for network in self.networks]
-
-    def initial_state(self, batch_size: int) -> list:
-        """A state that has read nothing."""
-        return [
-            s for network in self.networks for s in recurrent.initial_state(network, batch_size)
+    def __call__(self, weights, ids, state) -> tuple[Any, tuple]:
+        found = [
+            step(own, ids, part) for step, own, part in zip(self.parts, weights, state, strict=True)
         ]
-
-    def step(self, weights: list, ids, state: list) -> tuple:
-        """Reads one character: ids [B], state -> logits [B, V], state."""
-        parts = zip(self.networks, weights, self._split(state), strict=True)
-        return self._join([_step(network, w, ids, part) for network, w, part in parts])
-
-    def read(self, ids, state: list) -> tuple:
-        """Reads a text: ids [B, T], state -> logits [B, T, V] after each character, state."""
-        parts = zip(self.networks, self._split(state), strict=True)
-        found = [network([ids, *part], training=False) for network, part in parts]
-        return self._join([(logits, rest) for logits, *rest in found])
-
-    def _split(self, state: list) -> list[list]:
-        rest = iter(state)
-        return [[next(rest) for _ in range(size)] for size in self._sizes]
-
-    def _join(self, found: list[tuple]) -> tuple:
-        state = [s for _, part in found for s in part]
-        if len(found) == 1:
-            return found[0][0], state
-        every = tf.stack([logits for logits, _ in found])
-        scales = tf.reduce_logsumexp(every, axis=-1, keepdims=True)
-        total = tf.reduce_logsumexp(every - scales, axis=0)
-        return total - math.log(len(found)) + tf.reduce_mean(scales, axis=0), state
+        return mean_logits(self.xp, [logits for logits, _ in found]), tuple(s for _, s in found)
 
 
-def _stepping_weights(network: keras.Model) -> list:
-    first, *others = layers = recurrent.recurrent_layers(network)
-    table = tf.matmul(network.get_layer("embedding").embeddings, first.cell.kernel)
-    logits = network.get_layer("logits")
-    return [
-        table + first.input_bias(),
-        [[tf.transpose(layer.cell.kernel), tf.identity(layer.input_bias())] for layer in others],
-        [layer.stepping_weights() for layer in layers],
-        [tf.transpose(logits.kernel), tf.identity(logits.bias)],
-    ]
+@dataclasses.dataclass(frozen=True)
+class EnsembleRead:
+    """`read_function` of an ensemble."""
+
+    parts: tuple[Callable, ...]
+    xp: Any
+
+    def __call__(self, weights, ids, state) -> tuple[Any, tuple]:
+        found = _call_each(self.parts, weights, ids, state)
+        return mean_logits(self.xp, [logits for logits, _ in found]), tuple(s for _, s in found)
 
 
-def _step(network: keras.Model, weights: list, ids, state: list) -> tuple:
-    table, inputs, matrices, logits = weights
-    names = {layer.name for layer in network.layers}
-    # A network that is trained in bfloat16 carries its state so; a step computes in float32.
-    rest, x = [tf.cast(s, tf.float32) for s in state], None
-    new_state: list = []
-    for i, layer in enumerate(recurrent.recurrent_layers(network)):
-        num_parts = len(layer.state_size) if isinstance(layer.state_size, (list, tuple)) else 1
-        projected = tf.gather(table, ids) if i == 0 else _product(x, *inputs[i - 1])
-        y, part = layer.advance(projected, rest[:num_parts], matrices[i])
-        rest, new_state = rest[num_parts:], new_state + part
-        x = x + y if f"residual_{i + 1}" in names else y
-    kept = [tf.cast(new, old.dtype) for new, old in zip(new_state, state, strict=True)]
-    return _product(x, *logits), kept
+@dataclasses.dataclass(frozen=True)
+class EnsembleHidden:
+    """`hidden_function` of an ensemble."""
+
+    parts: tuple[Callable, ...]
+    xp: Any
+
+    def __call__(self, weights, ids, state) -> tuple[Any, tuple]:
+        found = _call_each(self.parts, weights, ids, state)
+        activations = self.xp.concatenate([activations for activations, _ in found], -1)
+        return activations, tuple(part for _, part in found)
 
 
-def _product(x, transposed, bias):
-    return tf.matmul(x, transposed, transpose_b=True) + bias
+def _call_each(parts: Sequence[Callable], weights: dict[str, Any], ids, state) -> list[tuple]:
+    """Calls each part with its own weights, whose names start with its index."""
+    own: list[dict[str, Any]] = [{} for _ in parts]
+    for name, weight in weights.items():
+        number, _, rest = name.partition("/")
+        own[int(number)][rest] = weight
+    return [part(w, ids, s) for part, w, s in zip(parts, own, state, strict=True)]
+
+
+class Ensemble(LanguageModel):
+    """The mean probability of `models`; `xp` is their array namespace."""
+
+    def __init__(self, models: Sequence[LanguageModel], xp: Any) -> None:
+        self.models, self._xp = tuple(models), xp
+
+    @property
+    def vocabulary_size(self) -> int:
+        return self.models[0].vocabulary_size
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        return self._joined([model.weights for model in self.models])
+
+    def weight_arrays(self) -> dict[str, Any]:
+        return self._joined([model.weight_arrays() for model in self.models])
+
+    @staticmethod
+    def _joined(weights: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            f"{i}/{name}": weight for i, own in enumerate(weights) for name, weight in own.items()
+        }
+
+    @property
+    def read_function(self) -> EnsembleRead:
+        return EnsembleRead(tuple(model.read_function for model in self.models), self._xp)
+
+    @property
+    def hidden_function(self) -> EnsembleHidden:
+        return EnsembleHidden(tuple(model.hidden_function for model in self.models), self._xp)
+
+    def initial_state(self, batch_size):
+        return tuple(model.initial_state(batch_size) for model in self.models)
+
+    def read(self, ids, state, training=False):
+        found = [
+            model.read(ids, part, training) for model, part in zip(self.models, state, strict=True)
+        ]
+        logits = mean_logits(self._xp, [logits for logits, _ in found])
+        return logits, tuple(part for _, part in found)
+
+    @property
+    def step_function(self) -> EnsembleStep:
+        return EnsembleStep(tuple(model.step_function for model in self.models), self._xp)
+
+    def step_weights(self):
+        return tuple(model.step_weights() for model in self.models)
+
+    def hidden(self, ids, state):
+        found = [model.hidden(ids, part) for model, part in zip(self.models, state, strict=True)]
+        activations = self._xp.concatenate([activations for activations, _ in found], -1)
+        return activations, tuple(part for _, part in found)
+
+    def facts(self) -> dict[str, str]:
+        return {"models": str(len(self.models)), **self.models[0].facts()}
+
+
+def mean_logits(xp, logits: Sequence):
+    """Logits [..., V] of the mean probability of several models."""
+    if len(logits) == 1:
+        return logits[0]
+    every = xp.stack(logits)
+    scales = _log_sum_exp(xp, every, -1, keepdims=True)
+    total = _log_sum_exp(xp, every - scales, 0)
+    return total - math.log(len(logits)) + xp.mean(scales, axis=0)
+
+
+def _log_sum_exp(xp, x, axis: int, keepdims: bool = False):
+    largest = xp.max(x, axis=axis, keepdims=True)
+    total = xp.log(xp.sum(xp.exp(x - largest), axis=axis, keepdims=True)) + largest
+    return total if keepdims else xp.squeeze(total, axis)

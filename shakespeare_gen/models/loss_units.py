@@ -1,14 +1,14 @@
 """Units of loss: nats, bits per character, perplexity.
 
-A loss is the mean negative log-probability of a character, in nats, as Keras
-reports it. Knows no model.
+A loss is the mean negative log-probability of a character in nats, as Keras reports it. Knows
+nothing about models.
 """
 
 import math
 
 
 def bits_per_character(nats: float) -> float:
-    """Nats per character as bits per character."""
+    """Converts nats per character to bits per character."""
     return nats / math.log(2)
 
 
@@ -18,5 +18,5 @@ def perplexity(nats: float) -> float:
 
 
 def describe(nats: float) -> str:
-    """A loss for a reader: `1.512 nats, 2.181 bits/char`."""
+    """A loss as text: `1.512 nats, 2.181 bits/char`."""
     return f"{nats:.3f} nats, {bits_per_character(nats):.3f} bits/char"

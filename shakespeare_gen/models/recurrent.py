@@ -1,137 +1,193 @@
-"""The network: Embedding, recurrent layers, Dense; its state is explicit.
+"""The recurrent family: Embedding, recurrent layers, Dense.
 
-Shapes: B batch, T time, D features, V vocabulary size. A state is a flat list
-of tensors [B, units]: h (and c for LSTM) of the first layer, then the second.
+Topology, shapes and the arithmetic of one step. The topology is defined once, in `run_layers`,
+which the Keras network (`recurrent_network`) and the step share. A state is a tuple with one tuple
+of float32 arrays [B, U] per layer: h, and c for an LSTM.
 
-    network = build(vocabulary_size=65, units=256)
-    logits, *state = network([ids, *initial_state(network, B)])   # [B, T] -> [B, T, V]
-    model = TrainingModel(network)                                # for compile and fit
-
-Knows nothing of text, files or sampling.
+In a step, the product of the embedding and the first kernel is precomputed as a lookup table.
 """
 
-import keras
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from shakespeare_gen.models import layers
+import numpy as np
 
-_LAYERS = {
-    "lstm": layers.LSTM,
-    "gru": layers.GRU,
-    "simple_rnn": layers.SimpleRNN,
-    "min_gru": layers.MinGRU,
-    "min_lstm": layers.MinLSTM,
-}
-_STATE_PARTS = {"lstm": ("h", "c")}  # the other cells have h alone
+from shakespeare_gen.models.cells import CELLS, Cell, product
+from shakespeare_gen.models.language_model import LanguageModel, StepwiseModel
+from shakespeare_gen.models.specs import Spec
+from shakespeare_gen.options import OptionGroup, option
 
-
-def build(
-    vocabulary_size: int,
-    cell: str = "lstm",
-    units: int = 256,
-    num_layers: int = 1,
-    embedding_size: int = 64,
-    dropout: float = 0.0,
-    residual: bool = False,
-    kernel: str = "auto",
-    precision: str = "float32",
-) -> keras.Model:
-    """A functional model: [ids [B, T], *state] -> [logits [B, T, V], *state].
-
-    Dropout takes one mask a window for each recurrent layer's output, the same
-    at every time step (Gal and Ghahramani 2016, arXiv 1512.05287). With
-    `precision="bfloat16"` products are of bfloat16; weights, logits, gates and the state within
-    a window stay float32, and a state that is carried to the next window is rounded.
-    """
-    dtype = "mixed_bfloat16" if precision == "bfloat16" else "float32"
-    state_dtype = keras.DTypePolicy(dtype).compute_dtype
-    ids = keras.Input((None,), dtype="int32", name="ids")
-    x = keras.layers.Embedding(vocabulary_size, embedding_size, dtype=dtype, name="embedding")(ids)
-    first_state, last_state = [], []
-    for i in range(1, num_layers + 1):
-        name = f"{cell}_{i}"
-        state = [
-            keras.Input((units,), dtype=state_dtype, name=f"{name}_{part}")
-            for part in _STATE_PARTS.get(cell, ("h",))
-        ]
-        layer = _LAYERS[cell](
-            units, return_sequences=True, return_state=True, kernel=kernel, dtype=dtype, name=name
-        )
-        y, *new_state = layer(x, initial_state=state)
-        if dropout:
-            y = keras.layers.SpatialDropout1D(dropout, dtype=dtype, name=f"dropout_{i}")(y)
-        x = keras.layers.Add(dtype=dtype, name=f"residual_{i}")([x, y]) if residual and i > 1 else y
-        first_state += state
-        last_state += new_state
-    logits = keras.layers.Dense(vocabulary_size, dtype="float32", name="logits")(x)
-    return keras.Model([ids, *first_state], [logits, *last_state], name="network")
+MAX_UNITS = 16384
 
 
-def initial_state(network: keras.Model, batch_size) -> list:
-    """Zeros: a state that has read nothing. `batch_size` may be a tensor."""
-    return [keras.ops.zeros((batch_size, s.shape[-1]), s.dtype) for s in network.inputs[1:]]
+class RecurrentOptions(OptionGroup):
+    """The network: Embedding, recurrent layers, Dense."""
+
+    TITLE = "Model"
+
+    cell: str = option("lstm", "recurrent cell", choices=CELLS)
+    units: int = option(256, "units per recurrent layer", minimum=1, maximum=MAX_UNITS)
+    num_layers: int = option(1, "number of recurrent layers", minimum=1, maximum=64)
+    embedding_size: int = option(64, "width of the embedding", minimum=1, maximum=MAX_UNITS)
+    dropout: float = option(
+        0.0,
+        "dropout rate on the outputs of each recurrent layer, with one mask per window",
+        minimum=0,
+        below=1,
+    )
+    residual: bool = option(
+        False, "add the input of each recurrent layer except the first to its output"
+    )
 
 
-def first_log_probabilities(network: keras.Model):
-    """What follows id 0 at the start of a text: log-probabilities [1, V]."""
-    logits = network([keras.ops.zeros((1, 1), "int32"), *initial_state(network, 1)])[0]
-    return keras.ops.log_softmax(logits[:, 0])
+@dataclasses.dataclass(frozen=True)
+class LayerSpec:
+    """One recurrent layer."""
+
+    name: str
+    cell: str
+    input_size: int
+    units: int
+    is_residual: bool
+
+    @property
+    def definition(self) -> Cell:
+        """The cell of the layer."""
+        return CELLS[self.cell]
+
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every weight of the layer."""
+        return self.definition.weight_shapes(self.input_size, self.units)
 
 
-def chosen_kernel(network: keras.Model) -> str:
-    """`fused` or `keras`: the time loop that runs on this machine's devices."""
-    return recurrent_layers(network)[0].chosen_kernel()
+@dataclasses.dataclass(frozen=True)
+class RecurrentSpec(Spec):
+    """The spec of Embedding, recurrent layers and Dense with the given options."""
 
+    family = "recurrent"
+    size_options = ("units", "num_layers", "embedding_size")
 
-def recurrent_layers(network: keras.Model) -> list:
-    """The recurrent layers, from the first."""
-    return [layer for layer in network.layers if isinstance(layer, keras.layers.RNN)]
+    vocabulary_size: int
+    options: RecurrentOptions
 
-
-class TrainingModel(keras.Model):
-    """The network as `fit` wants it: ids [B, T] -> logits [B, T, V].
-
-    With `carry_batch_size`, the last state of a training batch is the first of
-    the next one, until `reset_state`; else every window starts from zeros.
-    """
-
-    def __init__(self, network: keras.Model, carry_batch_size: int | None = None) -> None:
-        super().__init__(name="training_model")
-        self.network = network
-        self.carried = [
-            self.add_weight(
-                shape=(carry_batch_size, s.shape[-1]),
-                dtype=s.dtype,
-                initializer="zeros",
-                trainable=False,
-                name=f"carried_{s.name}",
+    @property
+    def layers(self) -> tuple[LayerSpec, ...]:
+        """The recurrent layers, first to last."""
+        o = self.options
+        return tuple(
+            LayerSpec(
+                f"{o.cell}_{i}",
+                o.cell,
+                o.embedding_size if i == 1 else o.units,
+                o.units,
+                o.residual and i > 1,
             )
-            for s in (network.inputs[1:] if carry_batch_size else [])
-        ]
+            for i in range(1, o.num_layers + 1)
+        )
 
-    def call(self, ids, training=False):
-        state = self.carried or initial_state(self.network, keras.ops.shape(ids)[0])
-        logits, *state = self.network([ids, *state], training=training)
-        for variable, value in zip(self.carried, state, strict=False):
-            variable.assign(value)
-        return logits
-
-    def training_state(self) -> dict:
-        """What a compiled and built model needs besides weights to go on, by name: the
-        optimizer's variables, dropout seeds, carried state."""
-        known = [*weights_of(self.network).values(), *self.metrics_variables]
-        known_ids = {id(variable) for variable in known}
-        others = [v for v in self.variables if id(v) not in known_ids]
+    def weight_shapes(self):
         return {
-            **{f"optimizer/{i:04d}": v for i, v in enumerate(self.optimizer.variables)},
-            **{f"model/{i:04d}": v for i, v in enumerate(others)},
+            "embedding/embeddings": (self.vocabulary_size, self.options.embedding_size),
+            **{
+                f"{layer.name}/{name}": shape
+                for layer in self.layers
+                for name, shape in layer.weight_shapes().items()
+            },
+            "logits/kernel": (self.options.units, self.vocabulary_size),
+            "logits/bias": (self.vocabulary_size,),
         }
 
-    def reset_state(self) -> None:
-        """Makes the carried state zero again."""
-        for variable in self.carried:
-            variable.assign(keras.ops.zeros_like(variable))
+    def state_shapes(self, batch_size):
+        return [
+            (batch_size, layer.units) for layer in self.layers for _ in layer.definition.state_parts
+        ]
+
+    def initial_state(self, xp, batch_size) -> tuple:
+        """The state before any id is read: zeros."""
+        return tuple(
+            tuple(
+                xp.zeros([batch_size, layer.units], xp.float32)
+                for _ in layer.definition.state_parts
+            )
+            for layer in self.layers
+        )
 
 
-def weights_of(network: keras.Model) -> dict:
-    """Every weight by a name that doesn't change: `lstm_1/kernel`."""
-    return {f"{layer.name}/{w.name}": w for layer in network.layers for w in layer.weights}
+def make_spec(vocabulary_size: int, options: RecurrentOptions) -> RecurrentSpec:
+    """The spec for a vocabulary size and options."""
+    return RecurrentSpec(vocabulary_size, options)
+
+
+def run_layers(
+    layers: Sequence[LayerSpec], x, state: Sequence, run: Callable[[LayerSpec, Any, Any], tuple]
+) -> tuple[Any, tuple]:
+    """Runs a stack of layers: x, state -> y, state.
+
+    Args:
+      run: one layer, `(layer, x, its state) -> y, its state`.
+    """
+    new_state = []
+    for layer, part in zip(layers, state, strict=True):
+        y, new_part = run(layer, x, part)
+        x = x + y if layer.is_residual else y
+        new_state.append(new_part)
+    return x, tuple(new_state)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecurrentStep:
+    """The step of a recurrent model; see `LanguageModel.step_function`."""
+
+    spec: RecurrentSpec
+    xp: Any
+
+    def weights(self, weights: Mapping[str, Any]) -> dict[str, Any]:
+        """The weights by name, laid out for the step."""
+        xp = self.xp
+        layers: dict[str, dict[str, Any]] = {}
+        for layer in self.spec.layers:
+            own = {name: weights[f"{layer.name}/{name}"] for name in layer.weight_shapes()}
+            bias = layer.definition.input_bias(own)
+            kernel = own["kernel"]
+            if not layers:
+                table = xp.matmul(weights["embedding/embeddings"], kernel) + bias
+                layers[layer.name] = {"table": table}
+            else:
+                layers[layer.name] = {"kernel": xp.transpose(kernel), "bias": bias}
+            layers[layer.name]["cell"] = layer.definition.step_weights(xp, own)
+        logits = {"kernel": xp.transpose(weights["logits/kernel"]), "bias": weights["logits/bias"]}
+        return {"layers": layers, "logits": logits}
+
+    def __call__(self, weights, ids, state) -> tuple[Any, tuple]:
+        xp = self.xp
+
+        def run(layer, x, part):
+            own = weights["layers"][layer.name]
+            if "table" in own:  # the first layer reads ids
+                projected = xp.take(own["table"], x, axis=0)
+            else:
+                projected = product(xp, x, own["kernel"]) + own["bias"]
+            return layer.definition.step(xp, projected, part, own["cell"])
+
+        y, state = run_layers(self.spec.layers, ids, state, run)
+        return product(xp, y, weights["logits"]["kernel"]) + weights["logits"]["bias"], state
+
+
+def build(spec: RecurrentSpec, precision: str = "float32", kernel: str = "auto") -> LanguageModel:
+    """A TensorFlow model with newly initialized weights."""
+    from shakespeare_gen.models import recurrent_network
+
+    return recurrent_network.RecurrentModel(spec, precision, kernel)
+
+
+def from_arrays(spec: RecurrentSpec, weights: Mapping[str, np.ndarray]) -> LanguageModel:
+    """A NumPy model with the given weights."""
+    step = RecurrentStep(spec, np)
+    return StepwiseModel(
+        step,
+        dict(weights),
+        step.weights(weights),
+        lambda batch_size: spec.initial_state(np, batch_size),
+        np,
+    )

@@ -1,52 +1,54 @@
-"""The shapes of a network's weights, from its options alone.
+"""The names and shapes of a model's weights, derived from its options.
 
-A checkpoint is checked against these before anything is built or read.
-`model.build` makes the same weights; a test holds the two together. Standard
-library only.
+A checkpoint is verified against a spec before a model is built. Does not use TensorFlow; each
+family has its own spec.
 """
 
+import abc
 import math
+from typing import ClassVar
 
 from shakespeare_gen.errors import UserError
 
-MAX_PARAMETERS = 10**9  # 4 GB of weights: far more than characters need, read in seconds
-
-_GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1, "min_gru": 2, "min_lstm": 3}
-_WITHOUT_RECURRENT_KERNEL = ("min_gru", "min_lstm")
+MAX_PARAMETERS = 10**9  # 4 GB of float32 weights
 
 
-def weight_shapes(
-    vocabulary_size: int,
-    cell: str,
-    units: int,
-    num_layers: int,
-    embedding_size: int,
-    **_,
-) -> dict[str, tuple[int, ...]]:
-    """Shape of every weight by its name, `lstm_1/kernel`; takes `config.ModelOptions`'s options.
+class Spec(abc.ABC):
+    """A frozen, hashable description of a model.
 
-    Raises:
-      UserError: they are more than `MAX_PARAMETERS`.
+    Attributes:
+      family: the name of the family in `models.FAMILIES`.
+      vocabulary_size: number of ids, V.
+      size_options: the options that determine the size of the model, for messages.
     """
-    shapes: dict[str, tuple[int, ...]] = {"embedding/embeddings": (vocabulary_size, embedding_size)}
-    features, width = embedding_size, _GATES[cell] * units
-    for i in range(1, num_layers + 1):
-        shapes[f"{cell}_{i}/kernel"] = (features, width)
-        if cell not in _WITHOUT_RECURRENT_KERNEL:
-            shapes[f"{cell}_{i}/recurrent_kernel"] = (units, width)
-        # Keras's GRU has a bias for the inputs and one for the state.
-        shapes[f"{cell}_{i}/bias"] = (2, width) if cell == "gru" else (width,)
-        features = units
-    shapes["logits/kernel"] = (units, vocabulary_size)
-    shapes["logits/bias"] = (vocabulary_size,)
-    if num_parameters(shapes) > MAX_PARAMETERS:
-        raise UserError(
-            f"model: expected at most {MAX_PARAMETERS:,} parameters, received "
-            f"{num_parameters(shapes):,}; --units and --num_layers decide"
-        )
-    return shapes
 
+    family: ClassVar[str]
+    size_options: ClassVar[tuple[str, ...]] = ()
+    vocabulary_size: int
 
-def num_parameters(shapes: dict[str, tuple[int, ...]]) -> int:
-    """How many numbers the weights are."""
-    return sum(math.prod(shape) for shape in shapes.values())
+    @abc.abstractmethod
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every weight by name; all weights are float32."""
+
+    @abc.abstractmethod
+    def state_shapes(self, batch_size: int) -> list[tuple[int, ...]]:
+        """The shapes of the float32 arrays of a state, in the order of `states.flatten`."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights."""
+        return sum(math.prod(shape) for shape in self.weight_shapes().values())
+
+    def checked(self) -> "Spec":
+        """Returns the spec itself after a check of its size.
+
+        Raises:
+          UserError: it has more than `MAX_PARAMETERS` parameters.
+        """
+        if self.num_parameters > MAX_PARAMETERS:
+            hint = " and ".join(f"`{name}`" for name in self.size_options)
+            raise UserError(
+                f"model: expected at most {MAX_PARAMETERS:,} parameters, received "
+                f"{self.num_parameters:,}" + (f"; reduce {hint}" if hint else "")
+            )
+        return self

@@ -1,33 +1,195 @@
-"""What an option is: a dataclass field with help text and bounds, checked on construction.
+"""Definition of an option: a dataclass field with help text and bounds, checked on construction.
 
-Knows no option in particular (those are in `config`), no flags library and no TensorFlow.
+Knows no particular option and no flags library. An option has the same name everywhere: as a
+field, a keyword argument in Python, a flag and a key in JSON.
+
+    class WindowOptions(OptionGroup):
+        batch_size: int = option(64, "windows per batch", minimum=1)
+
+    WindowOptions(batch_size=0)   # UsageError: batch_size: expected at least 1, received 0
+    options = Options.parse([WindowOptions, ...], {"batch_size": 32})
+    options[WindowOptions].batch_size
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
 
 from shakespeare_gen.errors import UsageError
+
+MAX_INTEGER = 2**31 - 1  # the largest integer that TensorFlow's int32 holds
+
+# Python decodes command-line bytes that are not UTF-8 as lone surrogates.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def option(
     default: Any,
     help_text: str,
     *,
-    choices: tuple[str, ...] = (),
+    choices: Collection[str] = (),
     minimum: float | None = None,
     maximum: float | None = None,
     above: float | None = None,
     below: float | None = None,
 ) -> Any:
-    """A dataclass field with its help text and bounds (`above`/`below` exclude)."""
+    """A dataclass field with its help text and bounds.
+
+    Args:
+      choices: the allowed values; a registry (a dict) may grow later.
+      minimum, maximum: inclusive bounds.
+      above, below: exclusive bounds.
+    """
     bounds = {"minimum": minimum, "maximum": maximum, "above": above, "below": below}
     metadata = {"help": help_text, "choices": choices, **bounds}
     return dataclasses.field(default=default, metadata=metadata)
 
 
-MAX_INTEGER = 2**31 - 1  # what TensorFlow counts with
+class OptionGroup:
+    """Base class of the option groups: a frozen dataclass that checks every field."""
+
+    TITLE: ClassVar[str] = ""
+
+    if TYPE_CHECKING:  # type checkers do not see the dataclass created by `__init_subclass__`
+
+        def __init__(self, **values: Any) -> None: ...
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        hints = get_type_hints(cls)
+        for field in fields_of(cls):  # the module may use postponed annotations
+            field.type = hints[field.name]
+
+    def __post_init__(self) -> None:
+        for field in fields_of(type(self)):
+            value = _plain(getattr(self, field.name), field.type)
+            object.__setattr__(self, field.name, value)
+            if expected := _violation(value, field):
+                raise UsageError(f"{field.name}: expected {expected}, received {value!r}")
+        self.check_combinations()
+
+    def check_combinations(self) -> None:
+        """Raises `UsageError` if two options of the group contradict each other."""
+
+
+G = TypeVar("G", bound=OptionGroup)
+
+
+def fields_of(group: type[OptionGroup]) -> tuple[dataclasses.Field, ...]:
+    """The options of a group, in order."""
+    return dataclasses.fields(group)  # type: ignore[arg-type]
+
+
+class Options:
+    """The options of one command or run: immutable, one object per group.
+
+    `given` holds the names of the options that were set explicitly; the others have their
+    defaults.
+    """
+
+    def __init__(self, groups: Iterable[OptionGroup], given: Iterable[str] = ()) -> None:
+        self._groups = {type(group): group for group in groups}
+        self.given = frozenset(given)
+
+    @classmethod
+    def parse(
+        cls, types: Sequence[type[OptionGroup]], values: Mapping[str, Any] | None = None
+    ) -> "Options":
+        """Builds one group of each type from `values`.
+
+        Raises:
+          UsageError: a name is unknown, or a value is invalid.
+        """
+        values = dict(values or {})
+        names = {field.name for group in types for field in fields_of(group)}
+        if unknown := sorted(values.keys() - names):
+            raise UsageError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(names))}")
+        return cls(
+            (
+                group(**{f.name: values[f.name] for f in fields_of(group) if f.name in values})
+                for group in types
+            ),
+            values,
+        )
+
+    def __getitem__(self, group: type[G]) -> G:
+        return self._groups[group]  # type: ignore[return-value]
+
+    def __iter__(self):
+        return iter(self._groups.values())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Options) and self._groups == other._groups
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._groups.values()))
+
+    def replaced(self, **values: Any) -> "Options":
+        """A copy with other values, which count as given."""
+        replaced = Options.parse(list(self._groups), {**self.by_name(), **values})
+        return Options(replaced, self.given | values.keys())
+
+    def only(self, types: Collection[type[OptionGroup]]) -> "Options":
+        """Only the groups of the given types."""
+        kept = [group for kind, group in self._groups.items() if kind in types]
+        names = {field.name for group in kept for field in fields_of(type(group))}
+        return Options(kept, self.given & names)
+
+    def by_name(self) -> dict[str, Any]:
+        """All values by name."""
+        return {
+            field.name: getattr(group, field.name)
+            for group in self
+            for field in fields_of(type(group))
+        }
+
+    def non_defaults(self) -> dict[str, Any]:
+        """The values that differ from their defaults, by name."""
+        return {
+            field.name: value
+            for group in self
+            for field in fields_of(type(group))
+            if (value := getattr(group, field.name)) != field.default
+        }
+
+
+def _plain(value: Any, expected: Any) -> Any:
+    """Converts NumPy scalars, paths and lists of strings to the plain types that options hold."""
+    if hasattr(value, "dtype") and hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if expected is str and isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if expected == tuple[str, ...]:
+        value = (value,) if isinstance(value, str) else value
+        value = tuple(value) if isinstance(value, list) else value
+    return value
+
+
+def _violation(value: Any, field: dataclasses.Field) -> str | None:
+    """What was expected instead of an invalid value; None if the value is valid."""
+    expected = _wrong_type(value, field.type)
+    choices = field.metadata["choices"]
+    if expected is None and choices and value not in choices:
+        expected = "one of " + ", ".join(choices)
+    if expected is None and isinstance(value, int | float):
+        expected = _broken_bound(value, field.metadata)
+    if expected is None and isinstance(value, str | tuple) and _SURROGATE.search("".join(value)):
+        expected = "utf-8"
+    return expected
+
+
+def _wrong_type(value: Any, expected: Any) -> str | None:
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+        return None
+    if expected == tuple[str, ...]:
+        is_tuple = isinstance(value, tuple) and all(isinstance(x, str) for x in value)
+        return None if is_tuple else "a tuple of strings"
+    is_right = isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
+    return None if is_right else f"a value of type {expected.__name__}"
 
 
 def _broken_bound(value: float, bounds: Mapping[str, Any]) -> str | None:
@@ -44,59 +206,3 @@ def _broken_bound(value: float, bounds: Mapping[str, Any]) -> str | None:
     if bounds["below"] is not None and value >= bounds["below"]:
         return f"less than {bounds['below']}"
     return None
-
-
-def _wrong_type(value: Any, expected: Any) -> str | None:
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        return None
-    if expected == tuple[str, ...]:
-        good = isinstance(value, tuple) and all(isinstance(x, str) for x in value)
-        return None if good else "a tuple of strings"
-    good = isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
-    return None if good else f"a value of type {expected.__name__}"
-
-
-class OptionGroup:
-    """Base of the option groups: checks every field on construction."""
-
-    TITLE: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            self._check_field(field)
-        self.check_combinations()
-
-    def _check_field(self, field: dataclasses.Field) -> None:
-        value, metadata = getattr(self, field.name), field.metadata
-        expected = _wrong_type(value, field.type)
-        if expected is None and metadata["choices"] and value not in metadata["choices"]:
-            expected = "one of " + ", ".join(metadata["choices"])
-        if expected is None and isinstance(value, (int, float)):
-            expected = _broken_bound(value, metadata)
-        if expected:
-            raise UsageError(f"--{field.name}: expected {expected}, received {value!r}")
-
-    def check_combinations(self) -> None:
-        """Raises `UsageError` where two options of the group contradict each other."""
-
-
-def from_options(groups: tuple[type[OptionGroup], ...], options: dict[str, Any]) -> list[Any]:
-    """Builds one config of each group out of `options`; every name must be known."""
-    names = {field.name for group in groups for field in dataclasses.fields(group)}  # type: ignore
-    unknown = sorted(set(options) - names)
-    if unknown:
-        raise UsageError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(names))}")
-    return [
-        group(**{f.name: options[f.name] for f in dataclasses.fields(group) if f.name in options})  # type: ignore
-        for group in groups
-    ]
-
-
-def non_defaults(*configs: OptionGroup) -> dict[str, Any]:
-    """The options whose value differs from the default, by name."""
-    pairs = [
-        (field, getattr(config, field.name))
-        for config in configs
-        for field in dataclasses.fields(config)  # type: ignore[arg-type]
-    ]
-    return {field.name: value for field, value in pairs if value != field.default}

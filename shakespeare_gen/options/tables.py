@@ -1,50 +1,30 @@
-"""The README's tables of flags, made from `config`.
+"""Markdown tables of options, between `<!-- flags: VERB -->` and `<!-- end -->`."""
 
-    python -m shakespeare_gen.options.tables README.md    # writes them in place
-
-A table stands between `<!-- flags: NAME -->` and `<!-- end -->`.
-"""
-
-import dataclasses
-import pathlib
 import re
-import sys
+from collections.abc import Mapping, Sequence
 
-from shakespeare_gen.options import fields, groups
+from shakespeare_gen.options.fields import OptionGroup, fields_of
+from shakespeare_gen.options.help_pages import shown
 
-TABLES = {
-    "train": groups.TRAIN_GROUPS,
-    "generate": groups.GENERATE_GROUPS,
-    "evaluate": groups.EVALUATE_GROUPS,
-    "plot": groups.PLOT_GROUPS,
-    "inspect": groups.INSPECT_GROUPS,
-}
 _BLOCK = re.compile(r"(<!-- flags: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+Groups = Sequence[type[OptionGroup]]
 
 
-def table(groups: tuple[type[fields.OptionGroup], ...]) -> str:
-    """The options of `groups` as one Markdown table, a heading row a group."""
-    lines = ["| flag | default | |", "|---|---|---|"]
+def table(groups: Groups) -> str:
+    """The options of `groups` as a Markdown table, with one heading row per title."""
+    lines, title = ["| flag | default | |", "|---|---|---|"], None
     for group in groups:
-        lines.append(f"| **{group.TITLE}** | | |")
-        for field in dataclasses.fields(group):  # type: ignore[arg-type]
+        if title != group.TITLE:
+            title = group.TITLE
+            lines.append(f"| **{title}** | | |")
+        for field in fields_of(group):
             choices = ", ".join(f"`{c}`" for c in field.metadata["choices"])
             text = field.metadata["help"] + (f" ({choices})" if choices else "")
-            lines.append(f"| `--{field.name}` | {_shown(field.default)} | {text} |")
+            default = f"`{shown(field.default)}`" if shown(field.default) else ""
+            lines.append(f"| `--{field.name}` | {default} | {text} |")
     return "\n".join(lines)
 
 
-def updated(text: str) -> str:
-    """`text` with every table made anew."""
-    return _BLOCK.sub(lambda m: m.group(1) + table(TABLES[m.group(2)]) + "\n" + m.group(3), text)
-
-
-def _shown(default: object) -> str:
-    if default in ("", ()):
-        return ""
-    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
-
-
-if __name__ == "__main__":
-    readme = pathlib.Path(sys.argv[1])
-    readme.write_text(updated(readme.read_text("utf-8")), "utf-8")
+def updated(text: str, commands: Mapping[str, Groups]) -> str:
+    """`text` with all its flag tables regenerated."""
+    return _BLOCK.sub(lambda m: m.group(1) + table(commands[m.group(2)]) + "\n" + m.group(3), text)

@@ -1,4 +1,7 @@
-"""Figures for a reader: `tables` in a terminal, `page` in a browser.
+"""Presentation of results.
 
-Knows the values that `assessment` makes and nothing of how they came about.
+- `tables`: tables for the terminal; `page`: an HTML page; `plots`: figures;
+- `comparison`: several runs side by side.
+
+Knows the values that `evaluation` returns, but not how they were computed.
 """

@@ -1,31 +1,46 @@
-"""Several runs side by side: what they differ in, and what came of it.
+"""Comparison of runs: the options in which they differ, and their results.
 
-Reads run folders; knows no network and draws nothing.
+Knows nothing about tables and flags.
 """
 
+import dataclasses
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
-from shakespeare_gen import runs
 from shakespeare_gen.errors import UsageError, UserError
-from shakespeare_gen.models import specs
+from shakespeare_gen.runs import Run
 from shakespeare_gen.system import storage
 
 MAX_CARD_BYTES = 8 << 20
-SAVED_LOSSES = ("validation", "test", "both")
+SPLITS = ("validation", "test", "both")
 
 
-def names(every: list[runs.Run]) -> list[str]:
-    """Of each run the last folders of its path, as many as tell them apart.
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """One run of a comparison.
+
+    Attributes:
+      options: the options that differ between the runs, by name; None: not an option of this run.
+      figures: by title; None: unknown.
+    """
+
+    options: dict[str, Any]
+    figures: dict[str, int | float | None]
+
+
+def names(runs: Sequence[Run]) -> list[str]:
+    """One name per run: the shortest end of its path that distinguishes the runs.
 
     Raises:
-      UsageError: one run is named twice.
+      UsageError: a run occurs twice.
     """
-    parts = [run.path.resolve().parts for run in every]
+    parts = [run.path.resolve().parts for run in runs]
     if len(set(parts)) < len(parts):
         raise UsageError(
-            f"--run_dir: expected different runs, received {[str(run.path) for run in every]}"
+            f"run_dir: expected different runs, received {', '.join(str(r.path) for r in runs)}"
         )
+    found: list[str] = []
     for size in range(1, max(map(len, parts)) + 1):
         found = ["/".join(part[-size:]) for part in parts]
         if len(set(found)) == len(found):
@@ -33,45 +48,42 @@ def names(every: list[runs.Run]) -> list[str]:
     return found
 
 
-def compare(every: list[runs.Run]) -> dict[str, dict[str, Any]]:
-    """For each run by its name: its options that differ, and its figures; None: not known.
+def compare(runs: Sequence[Run]) -> dict[str, Summary]:
+    """A summary of each run, by name.
 
     Raises:
-      UsageError: one run is named twice.
+      UsageError: a run occurs twice.
     """
-    options = [_options(run) for run in every]
-    differing = [key for key in options[0] if len({str(o[key]) for o in options}) > 1]
+    options = [_options(run) for run in runs]
+    every_name = dict.fromkeys(name for own in options for name in own)
+    differing = [n for n in every_name if len({repr(own.get(n)) for own in options}) > 1]
     return {
-        name: {**{f"--{key}": own[key] for key in differing}, **_figures(run)}
-        for name, own, run in zip(names(every), options, every, strict=True)
+        name: Summary({key: own.get(key) for key in differing}, _figures(run))
+        for name, own, run in zip(names(runs), options, runs, strict=True)
     }
 
 
-def _options(run: runs.Run) -> dict[str, Any]:
-    saved = run.read_config()
-    options = {k: v for name in runs.SAVED_GROUPS for k, v in saved[name].items()}
-    return options | {"corpus": saved["data"]["name"]}
+def _options(run: Run) -> dict[str, Any]:
+    return run.spec.options.by_name() | {"corpus": run.spec.corpus.name}
 
 
-def _figures(run: runs.Run) -> dict[str, Any]:
+def _figures(run: Run) -> dict[str, int | float | None]:
     rows = run.metrics()
-    saved = run.read_config()
-    shapes = specs.weight_shapes(run.read_vocabulary().size, **saved["model"])
     losses = _losses(run)
     return {
-        "parameters": specs.num_parameters(shapes),
+        "parameters": run.spec.model_spec.num_parameters,
         "epochs": len(rows),
         "minutes": sum(row.get("seconds", 0) for row in rows) / 60,
         "characters/s": statistics.median([r["characters_per_second"] for r in rows] or [0]),
         "training, last epoch, nats": rows[-1]["loss"] if rows else None,
-        **{f"{split}, frozen, nats": losses.get(split) for split in SAVED_LOSSES},
+        **{f"{split}, frozen, nats": losses.get(split) for split in SPLITS},
     }
 
 
-def _losses(run: runs.Run) -> dict[str, float]:
-    """Those of the run card; empty while the run is trained."""
+def _losses(run: Run) -> dict[str, float]:
+    """The losses on the run card; empty while the run is being trained."""
     try:
-        losses = storage.read_json(run.card_path, MAX_CARD_BYTES).get("losses")
+        losses = storage.read_json(run.folder.card_path, MAX_CARD_BYTES).get("losses")
     except UserError:
         return {}
     if not isinstance(losses, dict):

@@ -1,14 +1,14 @@
 "use strict";
-// The heatmap: a span a character, coloured by its bits; the likeliest alternatives on hover.
+// The heatmap: one span per token, coloured by its bits; the most likely tokens on hover.
 const data = JSON.parse(document.getElementById("heatmap-data").textContent);
 const box = document.getElementById("heatmap");
 const tip = document.getElementById("tip");
-const shown = (c) => (c === "\n" ? "⏎" : c === " " ? "␣" : c);
+const shown = (token) => token.replaceAll("\n", "⏎").replaceAll(" ", "␣");
 const spans = document.createDocumentFragment();
-data.characters.forEach((character, i) => {
+data.tokens.forEach((token, i) => {
   const span = document.createElement("span");
-  span.textContent = character;
-  if (character === "\n") span.className = "end";
+  span.textContent = token;
+  if (token === "\n") span.className = "end";
   span.dataset.i = i;
   span.style.setProperty("--a", Math.min(data.tenthsOfBits[i] / 80, 1) * 0.85);
   spans.append(span);
@@ -17,7 +17,7 @@ box.append(spans);
 
 function describe(i) {
   const bits = (data.tenthsOfBits[i] / 10).toFixed(1);
-  const lines = [`${shown(data.characters[i])}  ${bits} bits`];
+  const lines = [`${shown(data.tokens[i])}  ${bits} bits`];
   for (let k = 0; k < data.numCandidates; k++) {
     const at = i * data.numCandidates + k;
     const percent = (data.thousandths[at] / 10).toFixed(1).padStart(5);

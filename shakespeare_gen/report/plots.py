@@ -1,19 +1,21 @@
-"""Pictures of losses; knows rows of `metrics.jsonl` and lists of figures, nothing of models."""
+"""Plots of losses, drawn with matplotlib.
+
+Knows rows of `metrics.jsonl` and lists of numbers, but nothing about models.
+"""
 
 import io
-import logging
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from shakespeare_gen.models.loss_units import bits_per_character
 
-# Stands for the reader's own text colour in a picture that is part of a page.
+# In a plot of a page, this colour is replaced by the text colour of the page.
 _INK = "#010203"
 
 
 def learning_curves(runs: dict[str, list[dict]], formats: Sequence[str] = ("png",)) -> list[bytes]:
-    """Training and validation loss over the epochs, of one run or several by name."""
+    """Plots training and validation loss by epoch for one or more runs, once per format."""
     figure, axes = _figure((7, 4))
     for number, (name, rows) in enumerate(runs.items()):
         for key, label, style in (
@@ -22,7 +24,7 @@ def learning_curves(runs: dict[str, list[dict]], formats: Sequence[str] = ("png"
         ):
             points = [(row["epoch"], row[key]) for row in rows if key in row]
             if points:
-                # Dollars are formulas to matplotlib.
+                # matplotlib reads text between dollar signs as a formula.
                 shown = name.replace("$", r"\$")
                 label = label if len(runs) == 1 else f"{label}, {shown}"
                 colour = f"C{number}" if len(runs) > 1 else None
@@ -35,28 +37,27 @@ def learning_curves(runs: dict[str, list[dict]], formats: Sequence[str] = ("png"
 
 
 def loss_by_position(nats: Sequence[float]) -> str:
-    """Loss of the first, second, … character after a reset, as SVG in the page's colours."""
+    """Plots the loss of the first, second, ... token after a state reset, as SVG for the page."""
     figure, axes = _figure((7, 3), _INK)
     axes.semilogx(range(1, len(nats) + 1), nats, color="C0", linewidth=0.7, alpha=0.6)
     axes.semilogx(*_smoothed(nats), color="C0", marker=".")
-    axes.set(xlabel="character after the reset", ylabel="nats per character")
+    axes.set(xlabel="token after the reset", ylabel="nats per token")
     axes.xaxis.set_major_formatter("{x:.0f}")
-    _add_bits(axes)
+    _add_bits(axes, "bits per token")
     return _in_ink(_saved(figure, "svg"))
 
 
 def calibration(rows: Sequence[dict]) -> str:
-    """Frequency against probability, as SVG in the page's colours."""
+    """Plots observed frequency against predicted probability, as SVG for the page."""
     figure, axes = _figure((4, 4), _INK)
     axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, alpha=0.5)
     axes.plot([r["probability"] for r in rows], [r["frequency"] for r in rows], marker="o")
-    axes.set(xlabel="probability given", ylabel="how often it came", xlim=(0, 1), ylim=(0, 1))
+    axes.set(xlabel="predicted probability", ylabel="observed frequency", xlim=(0, 1), ylim=(0, 1))
     axes.set_aspect("equal")
     return _in_ink(_saved(figure, "svg"))
 
 
 def _figure(size: tuple[float, float], ink: str = "black") -> tuple[Any, Any]:
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells of its font cache
     import matplotlib.figure
 
     figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
@@ -78,15 +79,15 @@ def _whole_numbers(axis) -> None:
     axis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
 
 
-def _add_bits(axes) -> None:
+def _add_bits(axes, label: str = "bits per character") -> None:
     to_bits: Any = bits_per_character
     right = axes.secondary_yaxis("right", functions=(to_bits, lambda bits: bits / to_bits(1)))
-    right.set_ylabel("bits per character")
+    right.set_ylabel(label)
     _paint(right, axes.yaxis.label.get_color())
 
 
 def _smoothed(nats: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Means over 1, 1, 2, 4, … positions, each at the middle of its positions."""
+    """Means over 1, 2, 4, ... positions, each placed at the middle of its positions."""
     xs, ys, begin, size = [], [], 0, 1
     while begin < len(nats):
         part = nats[begin : begin + size]
@@ -100,7 +101,7 @@ def _saved(figure, kind: str) -> bytes:
     import matplotlib
 
     picture = io.BytesIO()
-    # Text stays text, and the same figure is the same file.
+    # Text is stored as text, and equal figures give equal files.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "shakespeare_gen"}):
         metadata = {"Date": None} if kind == "svg" else None
         is_page = kind == "svg"
@@ -109,6 +110,6 @@ def _saved(figure, kind: str) -> bytes:
 
 
 def _in_ink(svg: bytes) -> str:
-    """The picture alone, without XML declaration, in the reader's text colour."""
+    """The SVG element without XML declaration, in the text colour of the page."""
     text = re.sub(r"^.*?(?=<svg)", "", svg.decode("utf-8"), flags=re.DOTALL)
     return text.replace(_INK, "currentColor")

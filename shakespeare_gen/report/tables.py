@@ -1,4 +1,4 @@
-"""Tables in a terminal, drawn by `rich`."""
+"""Tables for the terminal, drawn with `rich`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,10 +7,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-MIN_WIDTH = 120  # where the output is no terminal
+from shakespeare_gen.system import terminal
+
+MIN_WIDTH = 120  # if the output is not a terminal
 
 
-# What the table of scores leaves out, from the end, where a terminal is narrow.
+# On a narrow terminal, columns at the end of the table of scores are dropped.
 FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {
     "±": lambda found: error(found),
     "bits/char": lambda found: f"{found['bits_per_character']:.3f}",
@@ -29,7 +31,7 @@ def show(*tables: Table) -> None:
 
 
 def _console() -> Console:
-    # What a text or a name contains is no markup.
+    # Markup is off: texts and names must be shown literally.
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = max(console.width, MIN_WIDTH)
@@ -37,9 +39,9 @@ def _console() -> Console:
 
 
 def scores(figures: dict[str, Any], width: int = 0) -> Table:
-    """A row for each model and protocol; nats of every text, the rest of the last one.
+    """One row per model and protocol: the loss on every text, other figures for the last one.
 
-    As many figures as `width` has room for; 0: as standard output has.
+    Shows as many columns as fit into `width`; 0: the width of standard output.
     """
     console = _console()
     width = width or console.width
@@ -55,8 +57,8 @@ def _scores(figures: dict[str, Any], names: list[str]) -> Table:
     last = splits[-1]
     sizes = "; ".join(f"{name}: {size(text)}" for name, text in figures["texts"].items())
     table = Table(
-        title=f"{figures['run']} ({figures['checkpoint']}) on {figures['text']}",
-        caption=f"{sizes}. Nats per character by text; ± and what follows for {last}",
+        title=_line(f"{figures['run']} ({figures['checkpoint']}) on {figures['text']}"),
+        caption=f"{sizes}. Nats per character by text; ± and the following columns for {last}",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
@@ -76,25 +78,25 @@ def _scores(figures: dict[str, Any], names: list[str]) -> Table:
 
 
 def copying(figures: dict[str, Any]) -> Table:
-    """What stands in the training text already, of generated and human text."""
-    table = Table(box=box.SIMPLE_HEAD, title="Found in the training text")
+    """Spans copied from the training text, in generated and in human text."""
+    table = Table(box=box.SIMPLE_HEAD, title="Copied from the training text")
     kinds = list(figures["copying"])
     table.add_column("")
     for kind in kinds:
         table.add_column(kind, justify="right")
     found = figures["copying"].values()
     for size in next(iter(found))["novel_ngrams"]:
-        table.add_row(f"new {size}-grams", *(percent(c["novel_ngrams"][size]) for c in found))
-    table.add_row("longest shared span, characters", *(str(c["longest_span_chars"]) for c in found))
+        table.add_row(f"novel {size}-grams", *(percent(c["novel_ngrams"][size]) for c in found))
+    table.add_row("longest copied span, characters", *(str(c["longest_span_chars"]) for c in found))
     table.add_row(
-        "which begins, of the training text, at", *(str(c["training_position"]) for c in found)
+        "its position in the training text", *(str(c["training_position"]) for c in found)
     )
     return table
 
 
 def style(figures: dict[str, Any]) -> Table:
-    """Loops and drift, beside human text."""
-    table = Table(box=box.SIMPLE_HEAD, title="Loops and drift")
+    """Repetition and drift, compared with human text."""
+    table = Table(box=box.SIMPLE_HEAD, title="Repetition and drift")
     table.add_column("")
     for kind in figures["style"]:
         table.add_column(kind, justify="right")
@@ -105,7 +107,7 @@ def style(figures: dict[str, Any]) -> Table:
 
 
 def size(text: dict[str, int]) -> str:
-    """How long a text is, and what of it the vocabulary lacks."""
+    """The length of a text, and the number of its unknown and changed characters."""
     notes = [f", {text['unknown']:,} of them unknown"] * bool(text["unknown"])
     changed = text["left_out_or_replaced"]
     notes += [f", {changed:,} left out or replaced"] * bool(changed)
@@ -113,75 +115,100 @@ def size(text: dict[str, int]) -> str:
 
 
 def nats(found: dict[str, Any]) -> str:
-    """A loss with its standard error, where it has one."""
+    """A loss with its standard error, if there is one."""
     shown = error(found)
     return f"{found['nats_per_character']:.4f}" + (f" ± {shown}" if shown else "")
 
 
 def error(found: dict[str, Any]) -> str:
-    """A standard error; empty where there is none to speak of."""
+    """A standard error; empty if there is none or if it is negligible."""
     value = found["standard_error_nats"]
     return f"{value:.3f}" if value and value >= 0.0005 else ""
 
 
 def percent(share: float | None) -> str:
-    """A share as a percentage; empty where there is none."""
+    """A share as a percentage; empty for None."""
     return "" if share is None else f"{100 * share:.1f} %"
 
 
 def perplexity(value: float | None) -> str:
-    """A perplexity; short where a text of a few characters cost a compressor many bytes."""
+    """A perplexity; in scientific notation if it is very large."""
     if value is None:
         return ""
     return f"{value:.2f}" if value < 10_000 else f"{value:.0e}"
 
 
 def number(name: str, value: float | None) -> str:
-    """A figure of style: a mean for what counts characters or lines, else a percentage."""
+    """A figure of style: a mean of characters or lines, or a percentage."""
     if value is None:
         return ""
     return f"{value:.1f}" if name in ("line_chars", "speech_lines") else percent(value)
 
 
 def comparison(compared: dict[str, dict[str, Any]]) -> Table:
-    """A column for each run."""
+    """One column per run."""
     table = Table(box=box.SIMPLE_HEAD, title="Runs")
     table.add_column("")
     for name in compared:
-        table.add_column(name, justify="right")
+        table.add_column(_line(name), justify="right")
     for key in next(iter(compared.values())):
         table.add_row(key, *(_cell(row[key]) for row in compared.values()))
     return table
 
 
-def inspection(found: dict[str, Any]) -> list[Table]:
-    """What a text is like, before a model is trained on it."""
-    texts = Table(box=box.SIMPLE_HEAD, title=f"Corpus {found['corpus']}")
-    texts.add_column("split")
+def description(found: dict[str, Any]) -> list[Table]:
+    """The figures of `corpus_statistics.describe`."""
+    return [_splits(found), _facts(found["facts"]), _entropy(found)]
+
+
+def _splits(found: dict[str, Any]) -> Table:
+    name = terminal.visible(found["corpus"], keep="")
+    table = Table(box=box.SIMPLE_HEAD, title=f"Corpus {name}")
+    table.add_column("split")
     shared = ("shared with training", "shared with validation")
     for name in ("characters", "bytes", "lines", "not ASCII", *shared):
-        texts.add_column(name, justify="right")
+        table.add_column(name, justify="right")
     for split, row in found["splits"].items():
-        texts.add_row(
+        table.add_row(
             split,
             *(_cell(row[key]) for key in ("characters", "bytes", "lines")),
             percent(row["not_ascii"]),
             percent(row.get("shared_with_train")),
             percent(row.get("shared_with_validation")),
         )
-    facts = Table(box=box.SIMPLE_HEAD, title="Facts")
-    facts.add_column("")
-    facts.add_column("", overflow="fold")
-    for name, value in found["facts"].items():
-        facts.add_row(name, _cell(value))
-    entropy = Table(box=box.SIMPLE_HEAD, title="Entropy, bits per character")
+    return table
+
+
+def _facts(facts: dict[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title="Facts")
+    table.add_column("")
+    table.add_column("", overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, terminal.visible(_cell(value), keep=""))
+    return table
+
+
+def _entropy(found: dict[str, Any]) -> Table:
+    samples = [
+        f"{num_chars:,} characters of {split}"
+        for split, num_chars in found["ngram_chars"].items()
+        if num_chars < found["splits"].get(split, {}).get("characters", 0)
+    ]
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title="Entropy, bits per character",
+        caption=f"Computed on a sample: {', '.join(samples)}" if samples else None,
+    )
     for name in ("n-gram", "of the training text", "of validation, by Kneser-Ney"):
-        entropy.add_column(name, justify="right")
+        table.add_column(name, justify="right")
     for row in found["entropy"]:
-        entropy.add_row(
-            str(row["order"]), _cell(row["training_bits"]), _cell(row["validation_bits"])
-        )
-    return [texts, facts, entropy]
+        table.add_row(str(row["order"]), _cell(row["training_bits"]), _cell(row["validation_bits"]))
+    return table
+
+
+def _line(text: str) -> str:
+    """Untrusted text, such as a folder name, on one line without control characters."""
+    return terminal.visible(text, keep="")
 
 
 def _cell(value: Any) -> str:
@@ -189,4 +216,8 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return (
+        f"{value:,}"
+        if isinstance(value, int) and not isinstance(value, bool)
+        else _line(str(value))
+    )

@@ -1,31 +1,49 @@
 """The run card: `run.json` for programs and `README.md` for people.
 
-What was run, on what, on which text, with which result, and how to use it.
+Records the command, the machine, the corpus, the result, and how to use the model. Knows nothing
+about training.
+
+    with Card(run, model.facts()) as card:
+        ...
+        card.write(best_checkpoint="step-00000440-epoch-0022", losses={"validation": 1.42})
 """
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import platform
-import shlex
+from collections.abc import Mapping
+from typing import Any
 
-from shakespeare_gen.system import devices
-from shakespeare_gen.models import loss_units
-from shakespeare_gen.system import storage
 from shakespeare_gen.errors import UserError
+from shakespeare_gen.models import loss_units
+from shakespeare_gen.options import spelling
+from shakespeare_gen.options.groups import EngineOptions
+from shakespeare_gen.runs.run import Run
+from shakespeare_gen.system import devices, storage
 
 PACKAGES = ("shakespeare_gen", "tensorflow", "keras", "numpy", "tensorflow-datasets")
 
 
-class Card:
-    """The card of a run while it is trained; as a context manager it tells how that ended.
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """Facts on a card beyond the spec and the metrics of the run.
 
-    `facts`: `corpus` (name, requested, sha256, lengths), `options` that differ
-    from their defaults, `num_parameters`, `precision`, `kernel`, `resumed`, and once they
-    are known `best_checkpoint` and `losses`.
+    Attributes:
+      model: how this machine computes the model; see `LanguageModel.facts`.
+      losses: nats per character of the best checkpoint, by split.
     """
 
-    def __init__(self, run, facts: dict) -> None:
-        self.run, self.facts = run, facts
+    model: Mapping[str, str]
+    best_checkpoint: str | None = None
+    losses: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+class Card:
+    """The card of a run in training; as a context manager, it records how training ended."""
+
+    def __init__(self, run: Run, model_facts: Mapping[str, str]) -> None:
+        self.run, self.facts = run, Facts(model_facts)
         self.status = "running"
         self._made_with = {
             "versions": {"python": platform.python_version(), **_versions()},
@@ -44,22 +62,33 @@ class Card:
         self.status = f"stopped: {kind.__name__}"
         if isinstance(error, KeyboardInterrupt):
             self.status = "interrupted"
-        with contextlib.suppress(UserError):  # the error that is on its way says more
+        with contextlib.suppress(UserError):  # the error that ended training is more important
             self.write()
 
-    def write(self, **facts) -> None:
-        """Writes both forms, with `facts` that are new."""
-        self.facts |= facts
-        options = self.facts["options"]
-        card = {
+    def write(self, **facts: Any) -> None:
+        """Writes both files; `facts` are new values for fields of `Facts`."""
+        self.facts = dataclasses.replace(self.facts, **facts)
+        card = self._json()
+        storage.write(self.run.folder.card_path, storage.to_json(card))
+        storage.write(self.run.folder.readme_path, _markdown(self.run, self.facts, card).encode())
+
+    def _json(self) -> dict[str, Any]:
+        spec = self.run.spec
+        options = {**spec.options.non_defaults(), "run_dir": str(self.run.path)}
+        results = {"best_checkpoint": self.facts.best_checkpoint, "losses": self.facts.losses}
+        return {
             "status": self.status,
-            "command": " ".join(["python -m shakespeare_gen.train", *_flags(options)]),
+            "command": spelling.command_line("train", options),
             **self._made_with,
-            **self.facts,
+            "corpus": dataclasses.asdict(spec.corpus),
+            "options": options,
+            "resumed": [resumption.to_json() for resumption in spec.resumed],
+            "num_parameters": spec.model_spec.num_parameters,
+            "precision": spec.options[EngineOptions].precision,
+            "model": dict(self.facts.model),
+            **{name: value for name, value in results.items() if value},
             "epochs": self.run.metrics(),
         }
-        storage.write(self.run.card_path, storage.to_json(card))
-        storage.write(self.run.readme_path, _markdown(self.run, card).encode())
 
 
 def _versions() -> dict[str, str]:
@@ -72,62 +101,61 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _flags(options: dict) -> list[str]:
-    def flag(name, value):
-        if isinstance(value, bool):
-            return f"--{name}" if value else f"--no{name}"
-        return shlex.quote(f"--{name}={value}")
-
-    return [flag(name, value) for name, value in options.items()]
-
-
-def _markdown(run, card: dict) -> str:
-    corpus, losses = card["corpus"], card.get("losses", {})
+def _markdown(run: Run, facts: Facts, card: Mapping[str, Any]) -> str:
     lines = [f"# {run.path.name}", "", f"Status: {card['status']}.", ""]
-    if corpus["name"] != corpus["requested"]:
-        lines += [
-            f"**Fallback corpus.** `{corpus['requested']}` could not be fetched; "
-            f"this model was trained on `{corpus['name']}`.",
-            "",
-        ]
-    lines += [
-        "```",
-        card["command"],
-        "```",
+    lines += _fallback(run)
+    lines += ["```", card["command"], "```", ""]
+    lines += _what_was_run(run, facts, card)
+    generate = spelling.command_line("generate", {"run_dir": str(run.path)})
+    lines += ["", "Generate:", "", "```", generate, "```", ""]
+    return "\n".join([*lines, *_metrics(card["epochs"])]) + "\n"
+
+
+def _fallback(run: Run) -> list[str]:
+    corpus = run.spec.corpus
+    if corpus.name == corpus.requested:
+        return []
+    return [
+        f"**Fallback corpus.** `{corpus.requested}` could not be downloaded; "
+        f"this model was trained on `{corpus.name}`.",
         "",
-        f"- corpus: {corpus['name']}, {corpus['train_chars']:,} training characters, "
-        f"SHA-256 `{corpus['sha256']}`",
-        f"- parameters: {card['num_parameters']:,}, computed in {card['precision']} by the "
-        f"{card['kernel']} kernel",
-        f"- processor: {card['hardware']['processor']}, {card['hardware']['threads']} threads"
-        + "".join(f", {gpu}" for gpu in card["hardware"]["gpus"]),
+    ]
+
+
+def _what_was_run(run: Run, facts: Facts, card: Mapping[str, Any]) -> list[str]:
+    corpus, hardware = run.spec.corpus, card["hardware"]
+    return [
+        f"- corpus: {corpus.name}, {corpus.train_chars:,} training characters, "
+        f"SHA-256 `{corpus.sha256}`",
+        f"- parameters: {card['num_parameters']:,}, computed in {card['precision']}"
+        + "".join(f", {name} {value}" for name, value in facts.model.items()),
+        f"- processor: {hardware['processor']}, {hardware['threads']} threads"
+        + "".join(f", {gpu}" for gpu in hardware["gpus"]),
         "- versions: " + ", ".join(f"{k} {v}" for k, v in card["versions"].items()),
+        *(
+            f"- resumed from {resumption.from_checkpoint}"
+            + "".join(f", {name} {old} → {new}" for name, (old, new) in resumption.changed.items())
+            for resumption in run.spec.resumed
+        ),
+        *([f"- best checkpoint: {facts.best_checkpoint}"] if facts.best_checkpoint else []),
+        *(f"- {split} loss: {loss_units.describe(loss)}" for split, loss in facts.losses.items()),
     ]
-    lines += [
-        f"- resumed from {resumed['from']}"
-        + "".join(f", {k} {old} → {new}" for k, (old, new) in resumed["changed"].items())
-        for resumed in card["resumed"]
-    ]
-    lines += [f"- best checkpoint: {card['best_checkpoint']}"] if "best_checkpoint" in card else []
-    lines += [f"- {split} loss: {loss_units.describe(loss)}" for split, loss in losses.items()]
-    lines += [
-        "",
-        "Generate:",
-        "",
-        "```",
-        f"python -m shakespeare_gen.generate {shlex.quote(f'--run_dir={run.path}')}",
-        "```",
-        "",
-    ]
-    if card["epochs"]:
-        lines += ["| epoch | training | validation | characters/s |", "|---|---|---|---|"]
-        lines += [
+
+
+def _metrics(rows: list[dict[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    return [
+        "| epoch | training | validation | characters/s |",
+        "|---|---|---|---|",
+        *(
             f"| {row['epoch']} | {row['loss']:.4f} | {_cell(row.get('validation_loss'))} "
             f"| {row['characters_per_second']:,} |"
-            for row in card["epochs"]
-        ]
-        lines += ["", "Losses in nats per character, of the best checkpoint where one is named."]
-    return "\n".join(lines) + "\n"
+            for row in rows
+        ),
+        "",
+        "Losses are in nats per character; the losses by split are those of the best checkpoint.",
+    ]
 
 
 def _cell(loss: float | None) -> str:

@@ -1,66 +1,84 @@
-"""Checkpoints of a run: weights, what training needs to go on, and where it stands.
+"""Checkpoints of a run: the weights, the state needed to resume training, and the progress.
 
-    weights.safetensors    the network's weights
-    training.safetensors   optimizer, dropout seeds, carried state
-    state.json             `Progress`, the model's options, the vocabulary's hash
+    weights.safetensors    the model's weights
+    training.safetensors   optimizer variables, dropout seeds, carried state
+    state.json             `Progress`, the options of the model, the tokenizer's hash
 
-Options and vocabulary are read first; they imply the name, type, shape and
-place of every tensor, and nothing else is read. Knows how a network is stored;
-`atomic` knows how a folder is.
+The spec of the run determines the name, type, shape and offset of every tensor, and nothing else is
+read. Knows nothing about layers; `store` writes the folders.
+
+    checkpoint = read(run, "best")             # without TensorFlow
+    model = load_model(run, checkpoint)
 """
 
 import dataclasses
-import hashlib
+import math
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from absl import logging
 
-from shakespeare_gen.models import specs
-from shakespeare_gen.runs import store
-from shakespeare_gen.system import storage
-from shakespeare_gen.runs import tensors
-from shakespeare_gen.errors import NotFiniteError
-from shakespeare_gen.errors import UserError
+from shakespeare_gen import models
+from shakespeare_gen.errors import NotFiniteError, UsageError, UserError
+from shakespeare_gen.models import LanguageModel
+from shakespeare_gen.options import Options
+from shakespeare_gen.options.groups import WindowOptions
+from shakespeare_gen.runs import format_1, store, tensors
 from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.runs.run import Run
-from shakespeare_gen.runs.run import checked_options
+from shakespeare_gen.runs.spec import model_options
+from shakespeare_gen.runs.spec_files import checked_model_options
+from shakespeare_gen.system import storage
 
 WEIGHTS, TRAINING, STATE = "weights.safetensors", "training.safetensors", "state.json"
+CHOICES = ("best", "last")
 MAX_STATE_BYTES = 1 << 16
-MAX_TRIED = 100  # checkpoints that are looked at before a folder is given up
+MAX_TRIED = 100  # maximum number of damaged checkpoints to skip
+
+
+class TrainingModel(Protocol):
+    """A model that can be saved and restored; see `training.model.TrainingModel`."""
+
+    @property
+    def language_model(self) -> LanguageModel:
+        """The model in training."""
+
+    def training_state(self) -> dict[str, Any]:
+        """Variables other than the weights that are needed to resume training, by name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was verified; `weights` by name."""
+    """A verified checkpoint: its folder, its progress and its weights by name."""
 
     place: pathlib.Path
     progress: Progress
     weights: dict[str, np.ndarray]
 
 
-def save(run: Run, training_model, progress: Progress, steps_per_epoch: int, num_kept: int) -> None:
-    """Saves a compiled model; keeps the newest `num_kept` checkpoints and the best.
+def save(
+    run: Run, training_model: TrainingModel, progress: Progress, steps_per_epoch: int, num_kept: int
+) -> None:
+    """Saves a model; keeps the `num_kept` most recent checkpoints and the best one.
 
     Raises:
-      NotFiniteError: a weight or what it computes is NaN or infinite; nothing is saved.
-      UserError: it can't be written; older checkpoints are untouched.
+      NotFiniteError: a weight or an output of the model is NaN or infinite; nothing is saved.
+      UserError: the files cannot be written; older checkpoints are not affected.
     """
-    from shakespeare_gen.models import recurrent
-
-    weights = _arrays(recurrent.weights_of(training_model.network))
+    weights = _arrays(training_model.language_model.weights)
     training = _arrays(training_model.training_state())
-    # The loss of a step is that of the weights before it; these are the weights after it.
-    computed = {"the loss": recurrent.first_log_probabilities(training_model.network)}
-    for name, array in (*weights.items(), *training.items(), *computed.items()):
+    # The loss of a step is computed before its update, so the updated weights are checked here.
+    outputs = {"the loss": _log_probabilities(training_model.language_model, run)}
+    for name, array in (*weights.items(), *training.items(), *outputs.items()):
         if not np.isfinite(array).all():
             raise NotFiniteError(f"{name} became NaN or infinite in step {progress.step}")
     state = {
         "progress": dataclasses.asdict(progress),
-        "model": run.read_config()["model"],
-        "vocabulary_sha256": _vocabulary_sha256(run),
+        "model": model_options(run.spec.options).by_name(),
+        "tokenizer_sha256": run.spec.tokenizer_sha256,
     }
     files = {
         WEIGHTS: tensors.encode(weights),
@@ -68,119 +86,147 @@ def save(run: Run, training_model, progress: Progress, steps_per_epoch: int, num
         STATE: storage.to_json(state),
     }
     name = progress.checkpoint_name(steps_per_epoch)
-    store.save(run.checkpoints, name, files)
-    newest = store.names(run.checkpoints)[-num_kept:]
-    store.prune(run.checkpoints, {*newest, name, progress.best_checkpoint or name})
+    checkpoints = run.folder.checkpoints
+    store.save(checkpoints, name, files)
+    newest = store.names(checkpoints)[-num_kept:]
+    store.prune(checkpoints, {*newest, name, progress.best_checkpoint or name})
 
 
-def read(run: Run, which: str = "best") -> Checkpoint:
-    """The best checkpoint or the last one; the newest that is whole where that one is damaged.
+def read(run: Run, which: str = "best", verify_training: bool = False) -> Checkpoint:
+    """Reads the best or the last checkpoint; skips damaged ones.
+
+    Args:
+      which: `best` or `last`. Without an intact best checkpoint, the last intact one is read.
+      verify_training: also verify the training state, which is used only to resume training.
 
     Raises:
-      UserError: there is none, or it does not fit the run.
+      UserError: there is no intact checkpoint, it does not belong to the run, or a weight is NaN
+        or infinite.
     """
-    return _read(run, which, unread=(TRAINING,))
-
-
-def _read(run: Run, which: str, unread: tuple[str, ...] = ()) -> Checkpoint:
-    options = run.read_config()
-    shapes = specs.weight_shapes(run.read_vocabulary().size, **options["model"])
+    if which not in CHOICES:
+        raise UsageError(f"checkpoint: expected one of {', '.join(CHOICES)}, received {which!r}")
+    shapes = run.spec.model_spec.weight_shapes()
     kinds: tensors.Kinds = {name: ("float32", shape) for name, shape in shapes.items()}
-    limits = _size_limits(tensors.max_bytes(kinds), options)
-    place = _newest(run, limits, unread)
+    unread = () if verify_training else (TRAINING,)
+    search = _Search(run, _size_limits(run, tensors.max_bytes(kinds)), unread)
+    place = search.newest()
     progress = _read_progress(run, place)
-    best = run.checkpoints / (progress.best_checkpoint or place.name)
-    if which == "best" and best != place and _is_whole(best, limits, unread):
+    best = run.folder.checkpoints / (progress.best_checkpoint or place.name)
+    if which == "best" and best != place and search.is_intact(best):
         place, progress = best, _read_progress(run, best)
-    path = place / WEIGHTS
-    weights = tensors.decode(storage.read_bytes(path, limits[WEIGHTS]), kinds, str(path))
-    return Checkpoint(place, progress, weights)
+    return Checkpoint(place, progress, _decoded(place / WEIGHTS, kinds))
 
 
-def _size_limits(weights_size: int, options: dict) -> dict[str, int]:
-    """The largest size of each file; an optimizer keeps two numbers a weight at most."""
-    network = options["model"]
-    carried = 2 * 4 * options["windows"]["batch_size"] * network["units"] * network["num_layers"]
-    return {WEIGHTS: weights_size, TRAINING: 3 * weights_size + carried, STATE: MAX_STATE_BYTES}
+def load_model(run: Run, checkpoint: Checkpoint) -> LanguageModel:
+    """The model of a run with the weights of `checkpoint`."""
+    model = models.build(run.spec.model_spec)
+    _assign(model.weights, checkpoint.weights)
+    return model
 
 
-def load_network(run: Run, checkpoint: Checkpoint):
-    """Builds the run's network with the weights of `checkpoint`."""
-    from shakespeare_gen.models import recurrent
-
-    network = recurrent.build(run.read_vocabulary().size, **run.read_config()["model"])
-    _assign(recurrent.weights_of(network), checkpoint.weights)
-    return network
-
-
-def restore(run: Run, training_model) -> Checkpoint:
-    """Loads the last checkpoint into a compiled model."""
-    from shakespeare_gen.models import recurrent
-
-    checkpoint = _read(run, "last")
-    training_model.optimizer.build(training_model.trainable_variables)
+def restore(run: Run, training_model: TrainingModel) -> Checkpoint:
+    """Loads the last checkpoint into a compiled and built model."""
+    checkpoint = read(run, "last", verify_training=True)
     variables = training_model.training_state()
     kinds = {n: (_stored_dtype(v.dtype), tuple(v.shape)) for n, v in variables.items()}
-    path = checkpoint.place / TRAINING
-    data = storage.read_bytes(path, tensors.max_bytes(kinds))
-    training = tensors.decode(data, kinds, str(path))
-    _assign(recurrent.weights_of(training_model.network), checkpoint.weights)
+    training = _decoded(checkpoint.place / TRAINING, kinds)
+    _assign(training_model.language_model.weights, checkpoint.weights)
     _assign(variables, training)
     return checkpoint
 
 
-def _newest(run: Run, limits: dict[str, int], unread: tuple[str, ...]) -> pathlib.Path:
-    # A trainer may delete the ones that were listed: list again as long as that happens.
-    while listed := store.names(run.checkpoints):
-        for name in listed[: -MAX_TRIED - 1 : -1]:
-            if _is_whole(run.checkpoints / name, limits, unread):
-                return run.checkpoints / name
-        if listed == store.names(run.checkpoints):
-            break
-    raise UserError(f"{run.path}: expected a run with a checkpoint, found none that is whole")
+@dataclasses.dataclass(frozen=True)
+class _Search:
+    """Searches for intact checkpoints of a run."""
+
+    run: Run
+    max_bytes: Mapping[str, int]
+    unread: tuple[str, ...]
+
+    def newest(self) -> pathlib.Path:
+        folder = self.run.folder.checkpoints
+        # A training process may delete checkpoints after they are listed; list again if so.
+        while listed := store.names(folder):
+            for name in listed[: -MAX_TRIED - 1 : -1]:
+                if self.is_intact(folder / name):
+                    return folder / name
+            if listed == store.names(folder):
+                break
+        raise UserError(f"{self.run.path}: expected a run with an intact checkpoint, found none")
+
+    def is_intact(self, place: pathlib.Path) -> bool:
+        damage = store.find_damage(place, self.max_bytes, self.unread)
+        if damage and os.path.lexists(place):
+            logging.warning("skipping damaged checkpoint %s: %s", place, damage)
+        return damage is None
 
 
-def _is_whole(place: pathlib.Path, limits: dict[str, int], unread: tuple[str, ...]) -> bool:
-    damage = store.find_damage(place, limits, unread)
-    if damage and os.path.lexists(place):
-        logging.warning("%s is damaged and passed over: %s", place, damage)
-    return damage is None
+def _size_limits(run: Run, weights_size: int) -> dict[str, int]:
+    """The maximum size of each file; an optimizer keeps at most two numbers per weight."""
+    batch_size = run.spec.options[WindowOptions].batch_size
+    state_shapes = run.spec.model_spec.state_shapes(batch_size)
+    carried_size = sum(4 * math.prod(shape) for shape in state_shapes)
+    return {
+        WEIGHTS: weights_size,
+        TRAINING: 3 * weights_size + carried_size,
+        STATE: MAX_STATE_BYTES,
+    }
 
 
 def _read_progress(run: Run, place: pathlib.Path) -> Progress:
-    """The progress of a checkpoint; refuses one of another model or vocabulary."""
-    path = place / STATE
+    """The progress of a checkpoint; checks that its model and tokenizer are those of the run."""
+    path, spec = place / STATE, run.spec
     state = storage.read_json(path, MAX_STATE_BYTES)
-    storage.check_keys(state, ("progress", "model", "vocabulary_sha256"), path)
-    trained, found = checked_options("model", state["model"], path), run.read_config()["model"]
-    for name, value in found.items():
-        if trained[name] != value:
-            raise UserError(
-                f"{run.config_path}: expected {name} {trained[name]!r}, as {place.name} was "
-                f"trained, found {value!r}"
-            )
-    expected, hashed = state["vocabulary_sha256"], _vocabulary_sha256(run)
-    if expected != hashed:
+    state = format_1.upgraded_state(state, spec.tokenizer, spec.tokenizer_sha256)
+    storage.check_keys(state, ("progress", "model", "tokenizer_sha256"), path)
+    trained, found = checked_model_options(state["model"], path), model_options(spec.options)
+    _check_model(run, place, trained, found)
+    if state["tokenizer_sha256"] != spec.tokenizer_sha256:
         raise UserError(
-            f"{run.vocabulary_path}: expected the vocabulary that {place.name} was trained with "
-            f"(SHA-256 {str(expected)[:16]!r}…), found another ({hashed[:16]!r}…)"
+            f"{run.folder.tokenizer_path}: expected the tokenizer that {place.name} was trained "
+            f"with (SHA-256 {str(state['tokenizer_sha256'])[:16]!r}…), found another "
+            f"({spec.tokenizer_sha256[:16]!r}…)"
         )
-    return Progress.from_json(state["progress"])
+    try:
+        return Progress.from_json(state["progress"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
-def _vocabulary_sha256(run: Run) -> str:
-    return hashlib.sha256(storage.to_json(run.read_vocabulary().to_json())).hexdigest()
+def _check_model(run: Run, place: pathlib.Path, trained: Options, found: Options) -> None:
+    expected = trained.by_name()
+    for name, value in found.by_name().items():
+        if expected.get(name) != value:
+            raise UserError(
+                f"{run.folder.config_path}: expected {name} {expected.get(name)!r}, as in "
+                f"{place.name}, found {value!r}"
+            )
 
 
-def _stored_dtype(dtype: str) -> str:
-    # safetensors and NumPy disagree on bfloat16; float32 holds it without loss.
-    return "float32" if dtype == "bfloat16" else dtype
+def _decoded(path: pathlib.Path, kinds: tensors.Kinds) -> dict[str, np.ndarray]:
+    data = storage.read_bytes(path, tensors.max_bytes(kinds))
+    return tensors.decode(data, kinds, str(path))
 
 
-def _arrays(variables: dict) -> dict[str, np.ndarray]:
+def _log_probabilities(model: LanguageModel, run: Run) -> np.ndarray:
+    """Log-probabilities of the first token of a text: [V]."""
+    ids = np.array([[run.spec.tokenizer.start_id]], np.int32)
+    logits = np.asarray(model.read(ids, model.initial_state(1))[0])[0, 0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        shifted = logits - logits.max()
+        return shifted - np.log(np.exp(shifted).sum())
+
+
+def _stored_dtype(dtype: Any) -> str:
+    # NumPy has no bfloat16; float32 represents it exactly.
+    name = getattr(dtype, "name", dtype)
+    return "float32" if name == "bfloat16" else name
+
+
+def _arrays(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {n: np.asarray(v).astype(_stored_dtype(v.dtype)) for n, v in variables.items()}
 
 
-def _assign(variables: dict, arrays: dict[str, np.ndarray]) -> None:
+def _assign(variables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     for name, variable in variables.items():
         variable.assign(arrays[name])

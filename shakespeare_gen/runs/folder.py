@@ -1,7 +1,12 @@
-"""The folder of a run: where its parts are, who may train in it, when it may be emptied.
+"""The folder of a run: the paths of its parts, its lock, and its deletion.
 
-Only what a run leaves behind is ever deleted, and only where it is surely a
-run's. Knows no options and no checkpoint's contents.
+Deletes only files that are written by a run, and only in a folder that is known to be a run's.
+Knows nothing about options, tokenizers or the contents of a checkpoint.
+
+    folder = RunFolder("runs/quick")
+    folder.make()
+    with folder.locked():
+        folder.empty(overwrite=False)
 """
 
 import contextlib
@@ -11,24 +16,36 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from absl import logging
 
-from shakespeare_gen.runs import store
-from shakespeare_gen.system import storage
 from shakespeare_gen.errors import UserError
+from shakespeare_gen.runs import history, store
+from shakespeare_gen.system import storage
 
 MAX_TRAINER_BYTES = 1 << 12
+MAX_SPEC_BYTES = (
+    5 << 20
+)  # limit for config.json and the tokenizer; large enough for all code points
 
 
 class RunFolder:
-    """The paths of a run's parts, and its lock."""
+    """The paths of a run's parts, its lock, and its records per epoch.
 
-    def __init__(self, path: str | pathlib.Path) -> None:
-        self.path = pathlib.Path(path).expanduser()
+    If `path` is a symbolic link to a folder, it is resolved once, here. Links inside a run folder
+    are rejected.
+
+    Raises:
+      UserError: `path` is not a valid path.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = _resolved(path)
         self.checkpoints = self.path / "checkpoints"
         self.config_path = self.path / "config.json"
-        self.vocabulary_path = self.path / "vocabulary.json"
+        self.tokenizer_path = self.path / "tokenizer.json"
+        self.vocabulary_path = self.path / "vocabulary.json"  # format 1
         self.metrics_path = self.path / "metrics.jsonl"
         self.samples_path = self.path / "samples.txt"
         self.loss_curve_path = self.path / "loss.png"
@@ -39,59 +56,60 @@ class RunFolder:
         self._lock_path = self.path / ".lock"
         self._trainer_path = self.path / ".trainer.json"
 
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
     def has_checkpoint(self) -> bool:
-        """Whether there is anything to resume or generate from."""
+        """Whether there is a checkpoint, possibly a damaged one."""
         return bool(store.names(self.checkpoints))
 
     def is_a_run(self) -> bool:
-        """Whether what is here was written by us; a name alone says little."""
-        raise NotImplementedError
+        """Whether a run wrote this folder; file names alone are not sufficient evidence."""
+        sealed = (self.config_path, self.tokenizer_path, self.vocabulary_path)
+        return self.has_checkpoint() or any(_is_sealed(path) for path in sealed)
 
     def make(self) -> None:
-        """Makes the folder, or takes one that is empty or a run's.
+        """Creates the folder; accepts an existing one if it is empty or a run's.
 
         Raises:
-          UserError: something else is there.
+          UserError: the folder contains anything else, or cannot be created.
         """
         if stranger := self._stranger():
             raise UserError(
-                f"--run_dir={self.path}: expected a run, an empty folder or nothing, "
+                f"run_dir={self.path}: expected a run, an empty folder or nothing, "
                 f"found {stranger!r}"
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
-                f"--run_dir={self.path}: can't be made: {storage.reason(error)}"
+                f"run_dir={self.path}: cannot be created: {storage.reason(error)}"
             ) from None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the run for one trainer.
+        """Reserves the run for one training process.
 
         Raises:
-          UserError: another process holds it, and the message names that one; or
-            a part of it is a link to somewhere else.
+          UserError: another process is training the run (the message names it), or a part of the
+            run is a symbolic link.
         """
         import filelock
 
-        for part in (*self._parts(), self._lock_path, self._trainer_path):
-            if os.path.islink(part):
-                raise UserError(f"{part}: expected a part of a run, found a symbolic link")
-        for folder in (self.tensorboard_dir, self.evaluation_dir):
-            if os.path.isfile(folder):
-                raise UserError(f"{folder}: expected a folder, found a file")
+        self._check_parts()
         lock = filelock.FileLock(self._lock_path)
         try:
             lock.acquire(blocking=False)
         except filelock.Timeout:
             raise UserError(
-                f"{self.path}: expected a run that nobody trains, found {self._trainer()}"
+                f"{self.path}: expected a run that no process is training, found {self._trainer()}"
             ) from None
         except NotImplementedError:
-            logging.warning("%s: this file system has no locks; train here only once", self.path)
+            logging.warning(
+                "%s: this file system has no locks; do not train here in two processes", self.path
+            )
         except OSError as error:
-            raise UserError(f"{self.path}: can't be written: {storage.reason(error)}") from None
+            raise UserError(f"{self.path}: cannot be written: {storage.reason(error)}") from None
         try:
             trainer = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()}
             storage.write(self._trainer_path, storage.to_json(trainer))
@@ -102,32 +120,55 @@ class RunFolder:
             lock.release()
 
     def empty(self, overwrite: bool) -> None:
-        """Empties the folder for a new run; the lock stays.
-
-        A run that was stopped before its first checkpoint holds nothing and may
-        be started again.
+        """Deletes all parts of the run except the lock, for a new run.
 
         Raises:
-          UserError: there is a checkpoint, and `overwrite` is off.
+          UserError: there is a checkpoint, and `overwrite` is false.
         """
         if self.has_checkpoint() and not overwrite:
             raise UserError(
-                f"{self.path}: expected no run here, found one; continue it with --resume, "
-                "start again with --overwrite, or take another --run_dir"
+                f"{self.path}: expected no run, found one; continue it with `resume`, "
+                "replace it with `overwrite`, or choose another `run_dir`"
             )
         try:
             for part in self._parts():
                 shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(
-                f"--run_dir={self.path}: can't be written: {storage.reason(error)}"
+                f"run_dir={self.path}: cannot be written: {storage.reason(error)}"
             ) from None
 
+    # Records per epoch
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The metrics so far, one row per epoch."""
+        return history.read_rows(self.metrics_path)
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Appends the row of an epoch."""
+        storage.append(self.metrics_path, history.metrics_record(row))
+
+    def append_sample(self, epoch: int, text: str) -> None:
+        """Appends the text that was generated after an epoch."""
+        storage.append(self.samples_path, history.sample_record(epoch, text))
+
+    def drop_after(self, epoch: int) -> None:
+        """Removes the rows and samples of later epochs, which a resumed run repeats."""
+        kept = [row for row in self.metrics() if row["epoch"] <= epoch]
+        storage.write(self.metrics_path, "".join(map(history.metrics_record, kept)).encode())
+        if not os.path.lexists(self.samples_path):
+            return
+        samples = storage.read_bytes(self.samples_path, history.MAX_SAMPLES_BYTES)
+        size = history.size_of_samples(samples, epoch)
+        if size < len(samples):
+            storage.write(self.samples_path, samples[:size])
+
     def _parts(self) -> list[pathlib.Path]:
-        # The configuration last: it is what says that the rest is ours.
+        # config.json is last, because it identifies the other files as a run's.
         return [
             self.checkpoints,
             self.vocabulary_path,
+            self.tokenizer_path,
             self.metrics_path,
             self.samples_path,
             self.loss_curve_path,
@@ -138,8 +179,16 @@ class RunFolder:
             self.config_path,
         ]
 
+    def _check_parts(self) -> None:
+        for part in (*self._parts(), self._lock_path, self._trainer_path):
+            if os.path.islink(part):
+                raise UserError(f"{part}: expected a part of a run, found a symbolic link")
+        for folder in (self.tensorboard_dir, self.evaluation_dir):
+            if os.path.isfile(folder):
+                raise UserError(f"{folder}: expected a folder, found a file")
+
     def _stranger(self) -> str | None:
-        """What in the folder is not a run's; None where all of it is, or nothing is there."""
+        """An entry of the folder that does not belong to a run; None if there is none."""
         if not os.path.isdir(self.path):
             return str(self.path) if os.path.lexists(self.path) else None
         ours = {part.name for part in (*self._parts(), self._lock_path, self._trainer_path)}
@@ -158,3 +207,27 @@ class RunFolder:
             pid, host, since = (str(trainer.get(k))[:80] for k in ("pid", "host", "since"))
             return f"process {pid} on {host}, since {since}"
         return "another process"
+
+
+def _resolved(path: str | os.PathLike[str]) -> pathlib.Path:
+    text = os.fspath(path)
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise UserError(f"run_dir: expected a path in UTF-8, received {text!r}")
+    try:
+        found = pathlib.Path(text).expanduser()
+    except RuntimeError:
+        raise UserError(f"run_dir={text}: expected a known user, found none") from None
+    if not os.path.islink(found):
+        return found
+    target = pathlib.Path(os.path.realpath(found))
+    if os.path.islink(target):
+        raise UserError(f"run_dir={text}: expected a folder, found a loop of symbolic links")
+    return target
+
+
+def _is_sealed(path: pathlib.Path) -> bool:
+    try:
+        storage.read_sealed(path, MAX_SPEC_BYTES, lambda value: None)
+    except UserError:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""Where a run stands; the callbacks share one and every checkpoint stores it."""
+"""The progress of a run: shared by the training callbacks and stored in every checkpoint."""
 
 import dataclasses
 import math
@@ -14,7 +14,8 @@ _NAME = re.compile(r"step-\d{8,12}-epoch-\d{4,9}")
 class Progress:
     """Finished epochs, steps of all epochs, and the best validation loss so far.
 
-    An epoch is finished once it is validated: `step` may be ahead of `epoch`.
+    An epoch is finished once it is validated; `step` may be ahead of `epoch`. The sums are those of
+    Keras's mean loss in the unfinished epoch.
     """
 
     epoch: int = 0
@@ -22,20 +23,20 @@ class Progress:
     best_checkpoint: str | None = None
     best_validation_loss: float | None = None
     epochs_without_improvement: int = 0
-    loss_sum: float = 0.0  # of the epoch that is not finished, as Keras adds it up
+    loss_sum: float = 0.0
     loss_count: float = 0.0
 
     def checkpoint_name(self, steps_per_epoch: int) -> str:
         """`step-00000490-epoch-0001` at the end of an epoch, `step-00000123` within one.
 
-        The end of an epoch has a name of its own before and after its validation, so
-        that no checkpoint ever takes the place of another one.
+        The name at the end of an epoch differs before and after validation, so that checkpoints
+        never replace each other.
         """
         at_end = self.epoch and self.step == self.epoch * steps_per_epoch
         return f"step-{self.step:08d}" + (f"-epoch-{self.epoch:04d}" if at_end else "")
 
     def finish_epoch(self, loss: float | None, steps_per_epoch: int) -> None:
-        """Counts an epoch; `loss` is its validation loss, None where there is no such text."""
+        """Counts an epoch; `loss` is its validation loss, or None without validation text."""
         self.epoch += 1
         self.loss_sum = self.loss_count = 0.0
         best = self.best_validation_loss
@@ -53,7 +54,7 @@ class Progress:
           UserError: a field is missing, unknown or out of bounds.
         """
         if not isinstance(value, dict) or set(value) != {f.name for f in dataclasses.fields(cls)}:
-            raise UserError("progress: expected the fields of a run's progress, found others")
+            raise UserError("progress: expected the fields of `Progress`, found others")
         for name in ("epoch", "step", "epochs_without_improvement"):
             if type(value[name]) is not int or not 0 <= value[name] < 2**53:
                 raise UserError(f"progress: expected {name} to be a count, found {value[name]!r}")

@@ -1,9 +1,9 @@
-"""Checkpoint folders: files that are written whole or not at all.
+"""Checkpoint folders, written atomically.
 
-A folder is written aside, each file synced, a manifest with sizes and
-SHA-256 last; then the folder is renamed and its parent synced. A folder whose
-manifest doesn't verify is damaged. A whole one is never replaced. Knows the names
-and sizes of files, not what they hold.
+The files of a checkpoint are written and synced in a folder with a temporary name, followed by a
+manifest with sizes and SHA-256; then the folder is renamed and its parent synced. A folder that
+does not match its manifest is damaged. An intact one is never replaced. Knows the names and sizes
+of files but nothing about their contents.
 
     step-00001200/
       weights.safetensors  training.safetensors  state.json  manifest.json
@@ -17,8 +17,8 @@ import re
 import shutil
 from collections.abc import Collection, Mapping
 
-from shakespeare_gen.system import storage
 from shakespeare_gen.errors import UserError
+from shakespeare_gen.system import storage
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 16
@@ -28,11 +28,11 @@ _LEFTOVER = re.compile(r"\.step-.*\.(partial|deleted)")
 
 
 def save(folder: pathlib.Path, name: str, files: Mapping[str, bytes]) -> pathlib.Path:
-    """Writes the checkpoint `name` below `folder`; one that is there and whole stays.
+    """Writes the checkpoint `name` to `folder`, unless an intact one with that name exists.
 
     Raises:
-      UserError: the disk is full or the folder can't be written; nothing
-        temporary stays and older checkpoints are untouched.
+      UserError: the disk is full or the folder cannot be written; temporary files are deleted and
+        older checkpoints are not affected.
     """
     final, partial = folder / name, folder / f".{name}.partial"
     if (
@@ -57,14 +57,14 @@ def save(folder: pathlib.Path, name: str, files: Mapping[str, bytes]) -> pathlib
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise UserError(
-            f"{folder}: the checkpoint can't be written: {storage.reason(error)}; "
-            "earlier ones are untouched"
+            f"{folder}: the checkpoint cannot be written: {storage.reason(error)}; "
+            "earlier ones are not affected"
         ) from None
     return final
 
 
 def names(folder: pathlib.Path) -> list[str]:
-    """The checkpoints here, oldest first; damaged ones too."""
+    """The names of all checkpoints, including damaged ones, oldest first."""
     return sorted(filter(_NAME.fullmatch, storage.listed(folder)), key=_numbers)
 
 
@@ -73,13 +73,13 @@ def _numbers(name: str) -> list[int]:
 
 
 def strangers(folder: pathlib.Path) -> list[str]:
-    """What is here beside checkpoints and what an interrupted save left."""
+    """Entries that are neither checkpoints nor remains of an interrupted save."""
     found = storage.listed(folder)
     return [n for n in found if not (_NAME.fullmatch(n) or _LEFTOVER.fullmatch(n))]
 
 
 def prune(folder: pathlib.Path, keep: set[str]) -> None:
-    """Deletes every checkpoint but those of `keep`; what can't be deleted stays."""
+    """Deletes all checkpoints except those in `keep`; ignores those that cannot be deleted."""
     with contextlib.suppress(OSError):
         remove_leftovers(folder)
         for name in set(names(folder)) - keep:
@@ -87,7 +87,7 @@ def prune(folder: pathlib.Path, keep: set[str]) -> None:
 
 
 def remove_leftovers(folder: pathlib.Path) -> None:
-    """Deletes what an interrupted save or deletion left."""
+    """Deletes the remains of an interrupted save or deletion."""
     for name in os.listdir(folder):
         if _LEFTOVER.fullmatch(name):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -96,18 +96,18 @@ def remove_leftovers(folder: pathlib.Path) -> None:
 def find_damage(
     place: pathlib.Path, max_bytes: Mapping[str, int], unread: Collection[str] = ()
 ) -> str | None:
-    """What is wrong with a checkpoint folder, or None.
+    """Describes the damage of a checkpoint folder; None if it is intact.
 
     Args:
-      max_bytes: the files that must be there, each with its largest size.
-      unread: those of them that nobody will read now, and that are not looked at.
+      max_bytes: the expected files, each with its maximum size.
+      unread: files that will not be read; their contents are not verified.
     """
     try:
         if place.is_symlink():
             return "expected a folder, found a symbolic link"
         data = storage.read_bytes(place / MANIFEST, MAX_MANIFEST_BYTES)
         manifest = storage.parse_json(data)
-        # A manifest is compared as it is written, so that not one bit of it is free.
+        # Compared as bytes: every bit of a manifest counts.
         if storage.to_json(manifest) != data or set(manifest) != {"files"}:
             return f"{MANIFEST}: expected a manifest, found something else"
         if set(manifest["files"]) != set(max_bytes):
@@ -121,7 +121,7 @@ def find_damage(
                 "sha256": storage.sha256(place / file, limit),
             }
             if found != manifest["files"][file]:
-                return f"{file} is not the one that was saved"
+                return f"{file} differs from what was saved"
     except OSError as error:
         return f"{error.filename}: {error.strerror}"
     except (UserError, ValueError, TypeError, RecursionError) as error:
@@ -139,7 +139,7 @@ def _manifest(files: Mapping[str, bytes]) -> dict:
 
 
 def _discard(place: pathlib.Path) -> None:
-    """Deletes a checkpoint; out of sight first, so that no half of one is ever seen."""
+    """Deletes a checkpoint; renames it first, so that a partial one is never visible."""
     deleted = place.with_name(f".{place.name}.deleted")
     place.rename(deleted)
     shutil.rmtree(deleted, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Named arrays as safetensors bytes, checked before any of them is read.
+"""Named arrays as safetensors bytes, verified before use.
 
-The header of a file must name exactly the tensors that are expected, with their
-types, shapes and places, and the data must fill the file. Knows no model.
+The header of a file must list exactly the expected tensors, with their types, shapes and offsets;
+the data must fill the file and be finite. Knows nothing about models.
 
     data = encode({"logits/bias": bias})
     decode(data, {"logits/bias": ("float32", (65,))}, "weights.safetensors")
@@ -13,8 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 import safetensors.numpy
 
-from shakespeare_gen.system import storage
 from shakespeare_gen.errors import UserError
+from shakespeare_gen.system import storage
 
 _CODES = {"float32": "F32", "int32": "I32", "int64": "I64", "uint32": "U32"}
 _HEADER_BYTES_PER_TENSOR = 512
@@ -28,7 +28,7 @@ def encode(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def max_bytes(kinds: Kinds) -> int:
-    """The largest file that tensors of these types and shapes can make."""
+    """The maximum size of a file with tensors of these types and shapes."""
     data = sum(_num_bytes(kind) for kind in kinds.values())
     return 8 + _HEADER_BYTES_PER_TENSOR * (len(kinds) + 1) + data
 
@@ -37,11 +37,11 @@ def decode(data: bytes, kinds: Kinds, name: str) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file.
 
     Args:
-      kinds: type and shape of every tensor that must be there, by name.
+      kinds: type and shape of every expected tensor, by name.
       name: the file, for messages.
 
     Raises:
-      UserError: it holds anything else.
+      UserError: the file contains anything else, or a number that is NaN or infinite.
     """
     header_size = int.from_bytes(data[:8], "little")
     limit = _HEADER_BYTES_PER_TENSOR * (len(kinds) + 1)
@@ -55,14 +55,18 @@ def decode(data: bytes, kinds: Kinds, name: str) -> dict[str, np.ndarray]:
         raise UserError(f"{name}: expected a safetensors header, found {error}") from None
     _check_header(header, kinds, len(data) - 8 - header_size, name)
     try:
-        return safetensors.numpy.load(data)
+        arrays = safetensors.numpy.load(data)
     except safetensors.SafetensorError as error:
         raise UserError(f"{name}: expected a safetensors file, found {error}") from None
+    for tensor, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise UserError(f"{name}: expected finite numbers, found NaN or infinity in {tensor}")
+    return arrays
 
 
 def _check_header(header: dict, kinds: Kinds, data_size: int, name: str) -> None:
     if different := sorted(set(header) ^ set(kinds)):
-        found = "missing" if different[0] in kinds else "there"
+        found = "missing" if different[0] in kinds else "unexpected"
         raise UserError(
             f"{name}: expected {len(kinds)} tensors, found {len(header)}; "
             f"{different[0][:80]!r} is {found}"
@@ -72,7 +76,7 @@ def _check_header(header: dict, kinds: Kinds, data_size: int, name: str) -> None
         expected = {"dtype": _CODES[dtype], "shape": list(shape)}
         entry = header[tensor] if isinstance(header[tensor], dict) else {}
         rest = {key: value for key, value in sorted(entry.items()) if key != "data_offsets"}
-        # As text, for in Python 31.0 and 31, or True and 1, are equal.
+        # Compared as text, because in Python 31.0 == 31 and True == 1.
         if repr(rest) != repr(expected):
             raise UserError(
                 f"{name}: expected tensor {tensor} to be {expected}, "
@@ -84,7 +88,7 @@ def _check_header(header: dict, kinds: Kinds, data_size: int, name: str) -> None
 
 
 def _fill(places: list, data_size: int) -> bool:
-    """Whether the tensors lie side by side, each of its size, from 0 to `data_size`."""
+    """Whether the tensors fill the bytes from 0 to `data_size` without gaps or overlaps."""
     for place, _ in places:
         if not (isinstance(place, list) and list(map(type, place)) == [int, int]):
             return False

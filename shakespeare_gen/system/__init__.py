@@ -1,1 +1,8 @@
-"""TODO."""
+"""Access to the operating system and the hardware.
+
+- `terminal`: standard input and output, escaping of control characters;
+- `storage`: bounded reads and atomic writes of files;
+- `signals`: Ctrl-C and SIGTERM;
+- `devices`: TensorFlow startup, description of the hardware;
+- `extras`: optional packages.
+"""

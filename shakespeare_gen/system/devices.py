@@ -1,8 +1,7 @@
-"""Starts TensorFlow quietly and says what it runs on.
+"""Starts TensorFlow without its usual messages, and describes the hardware it runs on.
 
-TensorFlow's C++ side writes to standard error before its own log level is
-set, several lines about GPU libraries on a machine that has no GPU. Those
-lines are dropped; everything else it says is passed on.
+TensorFlow's C++ code writes to standard error before its log level is applied: several lines about
+GPU libraries on a machine without a GPU. Those lines are dropped; all others are kept.
 """
 
 import contextlib
@@ -16,40 +15,68 @@ import tempfile
 
 from absl import logging
 
+from shakespeare_gen.errors import UserError
+
 _NOISE = re.compile(
     r"WARNING: All log messages before absl::InitializeLog|To enable the following instructions"
     r"|I0000 |.*(cuda_\w+\.cc|cudart_stub\.cc|computation_placer\.cc|cpu_feature_guard\.cc)"
 )
 
-
-# Below so many bytes XLA compiles a loop into one function, instead of calling one for each
-# operation. For a single stream of a small network that is half as fast again; with many streams
-# it loses the fast matrix products and is many times slower.
+# XLA compiles a loop whose data is smaller than this number of bytes into one function, instead of
+# one function per operation. For a single stream of a small network this is 1.5 times faster; for
+# many streams it disables the fast matrix products and is many times slower.
 _SINGLE_STREAM_FLAG = "xla_cpu_small_while_loop_byte_threshold=2000000"
+
+_started_in: int | None = None  # the id of the process that started TensorFlow
 
 
 def start(single_stream: bool = False) -> None:
-    """Imports TensorFlow and finds its devices, without the usual noise.
+    """Imports TensorFlow and initializes its devices, without the usual messages.
 
     Args:
-      single_stream: this process will generate one text at a time, and nothing else.
+      single_stream: optimize for a process that only generates one text at a time.
+
+    Raises:
+      UserError: see `check_not_forked`.
     """
+    global _started_in
+    check_not_forked()
+    _started_in = os.getpid()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if single_stream:
         os.environ.setdefault("XLA_FLAGS", f"--xla_backend_extra_options={_SINGLE_STREAM_FLAG}")
-    without = _left_out("matplotlib") if single_stream else contextlib.nullcontext()
-    with _filtered_stderr(), without, _no_garbage():
+    without = _hidden_package("matplotlib") if single_stream else contextlib.nullcontext()
+    with _filtered_stderr(), without, _paused_garbage_collection():
         import tensorflow as tf
 
         if not tf.config.list_physical_devices("GPU"):
-            # A recurrent network is one long chain: handing each operation to another thread
-            # costs a tenth of a training step of 256 units. Products still use every core.
+            # A recurrent network is a chain of sequential operations: handing each one to another
+            # thread takes a tenth of a training step with 256 units. Matrix products still use
+            # every core.
             with contextlib.suppress(RuntimeError):  # too late: the caller has used TensorFlow
                 tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.list_logical_devices()
 
 
+def check_not_forked() -> None:
+    """Checks that this process was not forked after TensorFlow was started.
+
+    TensorFlow's threads do not exist in a forked child, and its first operation there waits for
+    them forever. The check costs less than a microsecond.
+
+    Raises:
+      UserError: `start` was called in a parent of this process.
+    """
+    if _started_in not in (None, os.getpid()):
+        raise UserError(
+            "expected the process that started TensorFlow, found a fork of it, in which TensorFlow "
+            "waits forever; use the multiprocessing start method spawn, or load the model only in "
+            "the child process"
+        )
+
+
 def hardware() -> dict:
-    """Processor, threads and GPUs that TensorFlow uses, as JSON values."""
+    """The processor, threads and GPUs that TensorFlow uses, as JSON values."""
     import tensorflow as tf
 
     gpus = [
@@ -61,22 +88,22 @@ def hardware() -> dict:
 
 
 def choose_precision(requested: str) -> str:
-    """`float32` or `bfloat16`; `auto` takes bfloat16 where the processor multiplies in it.
+    """Resolves `auto` to `bfloat16` if the processor has bfloat16 products, else to `float32`.
 
-    On a GPU `auto` stays with float32: cuDNN's bfloat16 path has not been measured here.
+    On a GPU `auto` is float32: the bfloat16 path of cuDNN has not been measured here.
     """
     import tensorflow as tf
 
-    fast = {"amx_bf16", "avx512_bf16"} & set(_cpu_info("flags").split())
+    has_products = bool({"amx_bf16", "avx512_bf16"} & set(_cpu_info("flags").split()))
     has_gpu = bool(tf.config.list_physical_devices("GPU"))
-    if requested == "bfloat16" and not (fast or has_gpu):
+    if requested == "bfloat16" and not (has_products or has_gpu):
         logging.warning(
-            "--precision=bfloat16: this processor has no bfloat16 products; made from float32 "
-            "ones, they take two to three times as long as those."
+            "precision=bfloat16: this processor has no bfloat16 products; emulating them in "
+            "float32 takes two to three times as long as float32 products"
         )
     if requested != "auto":
         return requested
-    return "bfloat16" if fast and not has_gpu else "float32"
+    return "bfloat16" if has_products and not has_gpu else "float32"
 
 
 def _processor() -> str:
@@ -90,8 +117,11 @@ def _cpu_info(key: str) -> str:
 
 
 @contextlib.contextmanager
-def _left_out(package: str):
-    """Keras imports matplotlib where it is installed: half a second before the first character."""
+def _hidden_package(package: str):
+    """Makes an installed package appear missing.
+
+    Keras imports matplotlib if it is installed, which delays the first character by 0.5 s.
+    """
     if package in sys.modules:
         yield
         return
@@ -103,11 +133,11 @@ def _left_out(package: str):
 
 
 @contextlib.contextmanager
-def _no_garbage():
-    """Importing TensorFlow makes half a million objects that all stay.
+def _paused_garbage_collection():
+    """Pauses the garbage collector and freezes the objects that are created meanwhile.
 
-    Looking among them for garbage, again and again, is a quarter of the import; frozen, they
-    aren't looked at later either.
+    Importing TensorFlow creates half a million permanent objects. Repeated collections take a
+    quarter of the import time; frozen objects are not examined later either.
     """
     if not gc.isenabled() or "tensorflow" in sys.modules:
         yield
@@ -123,17 +153,25 @@ def _no_garbage():
 
 @contextlib.contextmanager
 def _filtered_stderr():
-    sys.stderr.flush()
+    if sys.stderr is None:  # it is closed
+        yield
+        return
+    _flush_stderr()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as caught:
         os.dup2(caught.fileno(), 2)
         try:
             yield
         finally:
-            sys.stderr.flush()
+            _flush_stderr()
             os.dup2(saved, 2)
             os.close(saved)
             caught.seek(0)
-            for line in caught.read().decode("utf-8", "replace").splitlines():
-                if not _NOISE.match(line):
-                    print(line, file=sys.stderr)
+            lines = caught.read().decode("utf-8", "replace").splitlines(keepends=True)
+            with contextlib.suppress(OSError):
+                sys.stderr.writelines(line for line in lines if not _NOISE.match(line))
+
+
+def _flush_stderr() -> None:
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Packages that not every user needs: the extras of `setup.py`, and what to do without them."""
+"""Optional packages: the extras of `setup.py`, and the error for a missing one."""
 
 import importlib.util
 
@@ -10,15 +10,15 @@ PACKAGES = {
 }
 
 
-def require(extra: str, what: str) -> None:
-    """Refuses `what` where a package of `extra` is missing.
+def require(extra: str, feature: str) -> None:
+    """Checks that the packages that `feature` needs are installed.
 
     Raises:
-      UsageError: names the packages, and the command that installs them.
+      UsageError: packages are missing; names them and the command that installs them.
     """
     missing = [name for name in PACKAGES[extra] if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
-            f"{what}: expected the packages of the extra {extra}, found no {', '.join(missing)}; "
-            f"install it with: pip install 'shakespeare_gen[{extra}]'"
+            f"{feature}: expected the packages of the extra {extra}, found no "
+            f"{', '.join(missing)}; install them with: pip install 'shakespeare_gen[{extra}]'"
         )

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as an orderly end: at once, or at the next safe place.
+"""Ends a command cleanly on Ctrl-C or SIGTERM: immediately, or at the next safe point.
 
     with Interruption() as interruption:
         ...                              # a signal raises `Interrupted` here
@@ -6,9 +6,8 @@
             step()                       # not here,
             interruption.check()         # but here
 
-A second signal ends the process without another word, even within a step that
-Python waits for: a thread sees the signals as they come. Outside the main
-thread signals are left alone.
+A second signal ends the process immediately, even during a long operation: a thread receives the
+signals as they arrive. Signals are handled only if the context is entered in the main thread.
 """
 
 import contextlib
@@ -21,14 +20,18 @@ from collections.abc import Iterator
 from shakespeare_gen.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SAVING = "\nFinishing the step and saving; once more stops at once.\n"
+SAVING = "\nFinishing the step and saving; a second signal stops immediately.\n"
 
 
 class Interruption:
-    """Takes the place of Python's own answer to the two signals while it is entered."""
+    """A context that replaces Python's handlers of the two signals.
+
+    Args:
+      notice: text to write to standard error when a signal is deferred.
+    """
 
     def __init__(self, notice: str = "") -> None:
-        self._notice = notice.encode()  # what is said while a signal waits
+        self._notice = notice.encode()
         self._received: int | None = None
         self._is_deferred = False
         self._undo = contextlib.ExitStack()
@@ -39,7 +42,7 @@ class Interruption:
                 self._undo.callback(signal.signal, number, signal.signal(number, self._receive))
             reader, writer = socket.socketpair()
             writer.setblocking(False)
-            self._undo.callback(writer.close)  # which ends the thread
+            self._undo.callback(writer.close)  # ends the thread
             before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
             self._undo.callback(signal.set_wakeup_fd, before)
             threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
@@ -49,7 +52,7 @@ class Interruption:
         self._undo.close()
 
     def _watch(self, reader: socket.socket) -> None:
-        """Reads each signal's number as soon as it comes."""
+        """Receives the number of each signal as soon as it arrives."""
         num_signals = 0
         with reader:
             while data := reader.recv(64):
@@ -58,11 +61,13 @@ class Interruption:
                     if num_signals > 1:
                         os._exit(128 + number)
                     if self._is_deferred:
-                        os.write(2, self._notice)
+                        # If standard error fails, a second signal must still end the process.
+                        with contextlib.suppress(OSError):
+                            os.write(2, self._notice)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Where a signal waits for the next `check`, or for the end."""
+        """A context in which a signal takes effect at the next `check` or at the end."""
         self._is_deferred = True
         try:
             yield
@@ -71,7 +76,7 @@ class Interruption:
         self.check()
 
     def check(self) -> None:
-        """Raises `Interrupted` if a signal came."""
+        """Raises `Interrupted` if a signal has arrived."""
         if self._received is not None:
             raise Interrupted(self._received)
 

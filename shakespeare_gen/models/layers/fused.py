@@ -1,9 +1,8 @@
-"""Where a Keras recurrent layer picks its time loop, ours is offered first.
+"""Shared parts of the fused kernels: their applicability, the time loop, the recorded history.
 
-A kernel is a function of plain tensors with a hand-written gradient. What all
-of them share is here: when a kernel may be used, the loop over time, and the
-history that the gradient reads. Knows no cell's arithmetic. The history is of
-lists that TensorFlow keeps: a jacobian of it needs a `tf.function` around both.
+A kernel is a function of plain tensors with a hand-written gradient, which replaces the time loop
+of a Keras layer. Knows nothing about the arithmetic of the cells. The history is stored in
+TensorArrays: to compute a Jacobian through a kernel, wrap both in a `tf.function`.
 """
 
 from typing import Any
@@ -12,8 +11,8 @@ import keras
 import tensorflow as tf
 
 KERNELS = ("auto", "keras", "fused")
-# Columns of zeros that a row of gates ends in. Without them the rows of 256 or 512 units begin
-# multiples of 4,096 bytes apart, in the same few sets of a cache: the weights' gradient of an LSTM
+# Columns of zeros at the end of each row of gates. Without them, rows of 256 or 512 units start at
+# multiples of 4,096 bytes and compete for the same few cache sets: the weight gradient of an LSTM
 # of 256 units took 1.8 times as long.
 PADDING = 16
 _TANH = (keras.activations.tanh, keras.ops.tanh, tf.tanh)
@@ -21,14 +20,14 @@ _SIGMOID = (keras.activations.sigmoid, keras.ops.sigmoid, tf.sigmoid)
 
 
 class FusedRNN:
-    """Mixin before a Keras RNN layer; the subclass gives `run_kernel` and `covers`.
+    """Mixin for a Keras RNN layer; the subclass provides `run_kernel` and `covers`.
 
     Args:
-      kernel: `fused` takes our loop, `keras` Keras's own, `auto` ours on a CPU
-        and Keras's (cuDNN) where TensorFlow sees a GPU.
+      kernel: `fused` is the loop of this package, `keras` that of Keras; `auto` is `fused` on a CPU
+        and `keras` (cuDNN) if TensorFlow sees a GPU.
     """
 
-    # What the Keras layer after this one in the order of classes has:
+    # Attributes of the Keras layer that is next in the method resolution order.
     name: str
     dropout: float
     recurrent_dropout: float
@@ -43,44 +42,33 @@ class FusedRNN:
         self.kernel = kernel
 
     def get_config(self) -> dict:
-        """Keras's own, and `kernel` where it was chosen: `auto` moves to Keras's layers."""
+        """The configuration of the Keras layer, with `kernel` unless it is `auto`, so that a
+        default configuration also loads into the Keras layer."""
         chosen = {} if self.kernel == "auto" else {"kernel": self.kernel}
         return {**super().get_config(), **chosen}  # type: ignore[misc]
 
     def covers(self) -> bool:
-        """Whether the kernel computes what this layer is configured to."""
+        """Whether the kernel supports the configuration of this layer."""
         raise NotImplementedError
 
     def run_kernel(self, sequences, initial_state):
         """[B, T, D], state -> outputs [B, T, U], then each part of the last state."""
         raise NotImplementedError
 
-    def input_bias(self):
-        """The bias that joins the input's product, as `advance` takes it: [G U]."""
-        raise NotImplementedError
-
-    def stepping_weights(self) -> list:
-        """What `advance` needs besides the input's product; transposed, the faster form."""
-        return [tf.transpose(self.cell.recurrent_kernel)]
-
-    def advance(self, projected, state: list, weights: list) -> tuple:
-        """One time step: the input's product [B, G U], state -> output [B, U], state."""
-        raise NotImplementedError
-
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        """Keras's seam: [B, T, D], state -> last output, outputs, state."""
+        """Overrides the time loop of Keras: [B, T, D], state -> last output, outputs, state."""
         if self.chosen_kernel(mask) == "keras":
             return super().inner_loop(  # type: ignore[misc]
                 sequences, initial_state, mask=mask, training=training
             )
         if training and self.dropout:
-            # One mask for all time steps, as Keras does on its cuDNN path.
+            # One mask for all time steps, as on the cuDNN path of Keras.
             sequences *= self.cell.get_dropout_mask(sequences[:, 0, :])[:, None]
         outputs, *state = self.run_kernel(sequences, initial_state)
         return state[0], outputs, state
 
     def chosen_kernel(self, mask=None) -> str:
-        """`fused` or `keras`: which loop runs on this machine's devices."""
+        """The loop that runs on the devices of this machine: `fused` or `keras`."""
         if self.kernel == "keras":
             return "keras"
         covered = self.covers() and self._has_default_options() and not has_mask(mask)
@@ -95,9 +83,9 @@ class FusedRNN:
     def _has_default_options(self) -> bool:
         if self.unroll or self.go_backwards or self.recurrent_dropout:
             return False
-        if getattr(self, "use_cudnn", "auto") is True:  # Keras then refuses a CPU
+        if getattr(self, "use_cudnn", "auto") is True:  # Keras does not run this on a CPU
             return False
-        return self.dropout < 1  # of 1 Keras's cells make two things
+        return self.dropout < 1  # the cells of Keras differ in their handling of dropout=1
 
 
 def has_gpu() -> bool:
@@ -106,21 +94,21 @@ def has_gpu() -> bool:
 
 
 def has_mask(mask) -> bool:
-    """Whether a mask, or any of several, is one."""
+    """Whether any of the masks is not None."""
     return any(m is not None for m in tf.nest.flatten(mask))
 
 
 def has_default_activations(layer) -> bool:
-    """Whether a layer's activations are tanh and sigmoid themselves, not by name alone."""
+    """Whether a layer's activations are tanh and sigmoid, compared by identity."""
     recurrent = getattr(layer, "recurrent_activation", keras.activations.sigmoid)
     return any(layer.activation is f for f in _TANH) and any(recurrent is f for f in _SIGMOID)
 
 
 def wide_type(dtype):
-    """The type of states and gates: float32 where products are narrower.
+    """The data type of states and gates: at least float32.
 
-    A gate near 0 or 1 has no digits left in bfloat16, and a state that moves by little stands
-    still.
+    In bfloat16 a gate near 0 or 1 would lose its significant digits, and small updates of a state
+    would be rounded away.
     """
     return tf.float32 if dtype.size < 4 else dtype
 
@@ -136,7 +124,7 @@ def weights(cell) -> list:
 
 
 def with_ones(x):
-    """[..., D] -> [..., D + 1]: a bias then is one more row of the weights."""
+    """[..., D] -> [..., D + 1]: a column of ones, for a bias in the last row of the weights."""
     return tf.concat([x, tf.ones_like(x[..., :1])], axis=-1)
 
 
@@ -157,7 +145,7 @@ def time_major(x):
 
 
 def history(num_steps, like, width: int, dtype=None):
-    """A list of `num_steps` tensors [B, width], kept without a copy; of `like`'s type and B."""
+    """A TensorArray of `num_steps` tensors [B, width], with the batch size and type of `like`."""
     dtype, shape = dtype or like.dtype, [like.shape[0], width]
     return tf.TensorArray(dtype, size=num_steps, element_shape=shape, clear_after_read=False)
 
@@ -181,7 +169,7 @@ def _loop(goes_on, stride: int, first, body, state: tuple):
     def advance(t, *state):
         new_state = body(t, *state)
         for new, old in zip(new_state, state, strict=True):
-            if isinstance(new, tf.Tensor):  # products may have lost what is known of the batch
+            if isinstance(new, tf.Tensor):  # a product may lose the static batch size
                 new.set_shape(old.shape)
         return t + stride, *new_state
 

@@ -1,10 +1,9 @@
 """GRU (Cho et al. 2014, arXiv 1406.1078) with a fused kernel for the CPU.
 
-Keras's default form, `reset_after=True`. The reset gate multiplies the
-recurrent part of the candidate alone, so the inputs' products are one large
-product before the loop. Gates, h and their gradients are float32 where products
-are narrower. B batch, T time, D features, U units; the gates'
-order is Keras's: update, reset, candidate.
+Keras's default, `reset_after=True`: the reset gate multiplies only the recurrent part of the
+candidate, so that one large product before the loop computes the input projections of all time
+steps. Gates, h and their gradients are at least float32. B batch, T time, D features, U units; gate
+order as in Keras: update, reset, candidate.
 """
 
 import keras
@@ -23,29 +22,14 @@ class GRU(fused.FusedRNN, keras.layers.GRU):
     def run_kernel(self, sequences, initial_state):
         return gru(sequences, *fused.tensors(initial_state), *fused.weights(self.cell))
 
-    def input_bias(self):
-        return self.cell.bias[0]
-
-    def stepping_weights(self):
-        return [*super().stepping_weights(), tf.identity(self.cell.bias[1])]
-
-    def advance(self, projected, state, weights):
-        [h] = state
-        recurrent = tf.matmul(h, weights[0], transpose_b=True) + weights[1]
-        x_z, x_r, x_candidate = tf.split(projected, 3, 1)
-        h_z, h_r, h_candidate = tf.split(recurrent, 3, 1)
-        z = tf.sigmoid(x_z + h_z)
-        candidate = tf.tanh(x_candidate + tf.sigmoid(x_r + h_r) * h_candidate)
-        h = candidate + z * (h - candidate)
-        return h, [h]
-
 
 @tf.custom_gradient
 def gru(x, h, kernel, recurrent_kernel, bias):
     """x [B, T, D], h [B, U] -> outputs [B, T, U], h; weights as in Keras, bias [2, 3 U]."""
     units, features = recurrent_kernel.shape[0], kernel.shape[0]
     num_steps, dtype, wide = tf.shape(x)[1], x.dtype, fused.wide_type(x.dtype)
-    # The recurrent bias of update and reset joins the inputs'; the candidate's must not.
+    # The recurrent biases of update and reset are added to the input biases; that of the candidate
+    # stays separate, because the reset gate multiplies it.
     joined_bias = bias[0] + tf.concat([bias[1, : 2 * units], tf.zeros_like(bias[1, :units])], 0)
     input_weights = tf.concat([kernel, joined_bias[None]], 0)
     x = tf.reshape(fused.time_major(fused.with_ones(x)), [-1, features + 1])
@@ -115,7 +99,7 @@ def _forward(projected, recurrent, candidate_bias):
 
 
 def _backward(gate, recurrent_candidate, h, d_h):
-    """Gradient of h -> of the inputs' and the recurrent product [B, 3 U], of the h before."""
+    """Gradient of h -> those of the input and recurrent products [B, 3 U] and the previous h."""
     z, r, candidate = tf.split(gate, 3, 1)
     d_candidate = d_h * (1 - z) * (1 - candidate * candidate)
     d_z = d_h * (h - candidate) * z * (1 - z)

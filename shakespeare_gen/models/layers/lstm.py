@@ -1,15 +1,15 @@
 """LSTM (Hochreiter and Schmidhuber 1997) with a fused kernel for the CPU.
 
-Shapes: B batch, T time, D features, U units; the gates' order is Keras's,
-input, forget, candidate, output.
+Shapes: B batch, T time, D features, U units; gate order as in Keras: input, forget, candidate,
+output.
 
-- One product a step: the input, a one for the bias and h stand side by side.
+- One product per step: the input, a one for the bias and h are concatenated.
 - sigmoid(x) = (1 + tanh(x / 2)) / 2, with the half moved into the weights, so
-  that one tanh serves all four gates. Gates, c and their gradients are float32
-  where products are narrower.
-- The loop backwards keeps only dz; the weights' gradient is one product of
-  [D + 1 + U, T B] with [T B, 4 U] after it.
-- A row of gates ends in a few zeros, `fused.PADDING`, so that rows don't share cache sets.
+  that one tanh serves all four gates. Gates, c and their gradients are at least
+  float32.
+- The backward loop records only dz; the weight gradient is one product of
+  [D + 1 + U, T B] with [T B, 4 U] after the loop.
+- Each row of gates ends in a few zeros, `fused.PADDING`, so that rows do not share cache sets.
 """
 
 import keras
@@ -28,30 +28,19 @@ class LSTM(fused.FusedRNN, keras.layers.LSTM):
     def run_kernel(self, sequences, initial_state):
         return lstm(sequences, *fused.tensors(initial_state), *fused.weights(self.cell))
 
-    def input_bias(self):
-        return self.cell.bias
-
-    def advance(self, projected, state, weights):
-        h, c = state
-        gates = projected + tf.matmul(h, weights[0], transpose_b=True)
-        i, f, g, o = tf.split(gates, 4, 1)
-        c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
-        h = tf.sigmoid(o) * tf.tanh(c)
-        return h, [h, c]
-
 
 @tf.custom_gradient
 def lstm(x, h, c, kernel, recurrent_kernel, bias):
     """x [B, T, D], h and c [B, U] -> outputs [B, T, U], h, c; weights as in Keras.
 
-    Matrix products take the type of `x`.
+    Matrix products are computed in the type of `x`.
     """
     units, features = recurrent_kernel.shape[0], kernel.shape[0]
     num_steps = tf.shape(x)[1]
     dtype, c_dtype, wide = x.dtype, c.dtype, fused.wide_type(x.dtype)
     halves = tf.cast(tf.repeat([0.5, 0.5, 1.0, 0.5], units), dtype)
     weights = fused.padded(tf.concat([kernel, bias[None], recurrent_kernel], 0) * halves)
-    # The product with a transposed right side is the faster one; transposed once a batch.
+    # A product with a transposed right-hand side is faster; transposed once per batch.
     weights_transposed = tf.transpose(weights)
     x = fused.time_major(fused.with_ones(x))
 
@@ -115,7 +104,7 @@ def _forward(gate, c):
 
 
 def _backward(gate, tanh_c, c, d_h, d_c):
-    """Gradients of h and c [B, U] -> of the halved pre-activations, of the c before."""
+    """Gradients of h and c [B, U] -> those of the halved pre-activations and the previous c."""
     i, f, g, o, zeros = fused.split(gate, 4)
     half = 0.5 * d_h
     half_d_c = 0.5 * (d_c + half * (o + 1) * (1 - tanh_c * tanh_c))

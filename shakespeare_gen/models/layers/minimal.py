@@ -1,22 +1,23 @@
-"""Cells whose gates see the input only, so that time can be computed in parallel.
+"""Layers of the minimal cells, whose gates depend only on the input: time steps run in parallel.
 
-minGRU and minLSTM (Feng et al. 2024, arXiv 2410.01201), in the form without
-logarithms: h(t) = decay(t) h(t-1) + input(t) with decay in (0, 1), which can't
-overflow however long the text. All products are one large product before the
-scan; gates and h are float32 where products are narrower.
+minGRU and minLSTM (Feng et al. 2024, arXiv 2410.01201); the arithmetic of the gates is in
+`models.cells`. All products are one large product before the scan; gates and h are at least
+float32.
 Shapes: B batch, T time, D features, U units.
 """
 
 import keras
 import tensorflow as tf
+import tensorflow.experimental.numpy as tnp
 
+from shakespeare_gen.models import cells
 from shakespeare_gen.models.layers import fused
 
 
 class MinimalCell(keras.layers.Layer):
-    """One time step: x [B, D], [h [B, U]] -> h, [h]; the subclass gives the gates."""
+    """One time step: x [B, D], [h [B, U]] -> h, [h]; `definition` computes the gates."""
 
-    num_parts = 0
+    definition: cells.MinimalCell
 
     def __init__(self, units: int, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -24,7 +25,7 @@ class MinimalCell(keras.layers.Layer):
         self.state_size = units
 
     def build(self, input_shape) -> None:
-        width = self.num_parts * self.units
+        width = self.definition.num_gates * self.units
         self.kernel = self.add_weight(
             shape=(input_shape[-1], width), initializer="glorot_uniform", name="kernel"
         )
@@ -36,18 +37,19 @@ class MinimalCell(keras.layers.Layer):
         return h, [h]
 
     def gates(self, projected):
-        """projected [..., G U] -> decay in (0, 1) and what is added, both [..., U]."""
-        raise NotImplementedError
+        """projected [..., G U] -> decay in (0, 1) and added, both [..., U]."""
+        return self.definition.gates(tnp, projected)
 
     def project(self, inputs):
-        """The input's product: inputs [..., D] -> [..., G U], float32 at least."""
-        # As a matrix: the gradient of a product with a batch of matrices is one for each of them.
+        """The product of input and kernel: inputs [..., D] -> [..., G U], at least float32."""
+        # As a matrix product: the gradient of a batched product has one matrix per batch element.
         rows = tf.reshape(inputs, [-1, self.kernel.shape[0]])
         projected = tf.matmul(rows, self.kernel) + self.bias
         projected = tf.cast(projected, fused.wide_type(projected.dtype))
-        shape = tf.concat([tf.shape(inputs)[:-1], [self.num_parts * self.units]], 0)
+        shape = tf.concat([tf.shape(inputs)[:-1], [self.definition.num_gates * self.units]], 0)
         return tf.ensure_shape(
-            tf.reshape(projected, shape), [*inputs.shape[:-1], self.num_parts * self.units]
+            tf.reshape(projected, shape),
+            [*inputs.shape[:-1], self.definition.num_gates * self.units],
         )
 
     def get_config(self) -> dict:
@@ -56,36 +58,24 @@ class MinimalCell(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("shakespeare_gen")
 class MinGRUCell(MinimalCell):
-    """h(t) = (1 - z) h(t-1) + z candidate."""
+    """One step of minGRU."""
 
-    num_parts = 2
-
-    def gates(self, projected):
-        update, candidate = tf.split(projected, 2, -1)
-        # sigmoid(-x) is 1 - sigmoid(x) without losing digits near 1.
-        return keras.ops.sigmoid(-update), keras.ops.sigmoid(update) * candidate
+    definition = cells.MinGRU()
 
 
 @keras.saving.register_keras_serializable("shakespeare_gen")
 class MinLSTMCell(MinimalCell):
-    """h(t) = f / (f + i) h(t-1) + i / (f + i) candidate."""
+    """One step of minLSTM."""
 
-    num_parts = 3
-
-    def gates(self, projected):
-        forget, add, candidate = tf.split(projected, 3, -1)
-        # f / (f + i) of two sigmoids is the sigmoid of this difference.
-        difference = keras.ops.softplus(-add) - keras.ops.softplus(-forget)
-        return keras.ops.sigmoid(difference), keras.ops.sigmoid(-difference) * candidate
+    definition = cells.MinLSTM()
 
 
 class MinimalRNN(keras.layers.RNN):
-    """A layer of one minimal cell; takes Keras's RNN words.
+    """A layer of a minimal cell; takes the arguments of `keras.layers.RNN`.
 
     Args:
-      kernel: `fused` scans step by step (fast on a CPU), `keras` runs Keras's
-        loop over the cell, `auto` scans: in parallel over time where
-        TensorFlow sees a GPU, step by step elsewhere.
+      kernel: `fused` scans sequentially (fast on a CPU), `keras` runs the loop of Keras over the
+        cell, `auto` scans in parallel over time if TensorFlow sees a GPU, otherwise sequentially.
     """
 
     cell_class: type[MinimalCell]
@@ -106,31 +96,21 @@ class MinimalRNN(keras.layers.RNN):
     def from_config(cls, config):
         return cls(**config)
 
-    def input_bias(self):
-        return self.cell.bias
-
-    def stepping_weights(self) -> list:
-        return []
-
-    def advance(self, projected, state: list, weights: list) -> tuple:
-        decay, new = self.cell.gates(projected)
-        h = decay * state[0] + new
-        return h, [h]
-
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        """Keras's seam: [B, T, D], state -> last output, outputs, state."""
+        """Overrides the time loop of Keras: [B, T, D], state -> last output, outputs, state."""
         if self.chosen_kernel(mask) == "keras":
             return super().inner_loop(sequences, initial_state, mask=mask, training=training)
         decay, new = self.cell.gates(self.cell.project(fused.time_major(sequences)))
-        # The parallel scan needs to know the length when it is traced.
-        is_parallel = self.kernel == "auto" and fused.has_gpu() and decay.shape[0] is not None
+        # The parallel scan needs a static length; up to Keras 3.13 it recursed endlessly on a
+        # single step.
+        is_parallel = self.kernel == "auto" and fused.has_gpu() and (decay.shape[0] or 1) > 1
         scan = parallel_scan if is_parallel else sequential_scan
         outputs = scan(decay, new, tf.cast(fused.tensors(initial_state)[0], decay.dtype))
         outputs = tf.cast(outputs, sequences.dtype)
         return outputs[-1], fused.time_major(outputs), [outputs[-1]]
 
     def chosen_kernel(self, mask=None) -> str:
-        """`fused`, one of the scans, or `keras`."""
+        """`fused` (one of the scans) or `keras`."""
         covered = not (fused.has_mask(mask) or self.go_backwards or self.unroll)
         if self.kernel == "fused" and not covered:
             raise ValueError(
@@ -180,7 +160,7 @@ def sequential_scan(decay, new, h):
 
 
 def parallel_scan(decay, new, h):
-    """The same as `sequential_scan` in about log2(T) passes, for devices with many cores."""
+    """The result of `sequential_scan` in about log2(T) passes, for devices with many cores."""
     new = tf.concat([(decay[:1] * h + new[:1]), new[1:]], 0)
 
     def combine(earlier, later):

@@ -1,6 +1,6 @@
 """Simple recurrent layer (Elman 1990) with a fused kernel for the CPU.
 
-One product a step, of the input, a one for the bias and h side by side.
+One product per step: the input, a one for the bias and h are concatenated.
 B batch, T time, D features, U units.
 """
 
@@ -19,13 +19,6 @@ class SimpleRNN(fused.FusedRNN, keras.layers.SimpleRNN):
 
     def run_kernel(self, sequences, initial_state):
         return simple_rnn(sequences, *fused.tensors(initial_state), *fused.weights(self.cell))
-
-    def input_bias(self):
-        return self.cell.bias
-
-    def advance(self, projected, state, weights):
-        h = tf.tanh(projected + tf.matmul(state[0], weights[0], transpose_b=True))
-        return h, [h]
 
 
 @tf.custom_gradient

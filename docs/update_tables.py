@@ -1,0 +1,19 @@
+"""Generates the flag tables of README.md from the code; run by `make docs`."""
+
+import importlib
+import pathlib
+
+from shakespeare_gen.__main__ import VERBS
+from shakespeare_gen.options import tables
+
+README = pathlib.Path(__file__).parent.parent / "README.md"
+
+
+def updated(text: str) -> str:
+    """`text` with all its flag tables regenerated."""
+    modules = {name: importlib.import_module(verb.module) for name, verb in VERBS.items()}
+    return tables.updated(text, {name: module.groups() for name, module in modules.items()})
+
+
+if __name__ == "__main__":
+    README.write_text(updated(README.read_text("utf-8")), "utf-8")

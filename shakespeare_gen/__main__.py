@@ -1,0 +1,72 @@
+"""The console script `shakespeare-gen VERB`, and the list of verbs.
+
+    shakespeare-gen train --flagfile=flags/quick.cfg
+    python -m shakespeare_gen train --flagfile=flags/quick.cfg
+
+A command is a module with `groups()`, which returns its option groups, and `main(options)`. One
+line in `VERBS` registers it. Knows no option, and imports only the requested command.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from shakespeare_gen.errors import UsageError
+from shakespeare_gen.options import command_line
+from shakespeare_gen.system import terminal
+
+
+class Verb(NamedTuple):
+    """A command: a one-line summary and its module."""
+
+    summary: str
+    module: str
+
+
+VERBS = {
+    "train": Verb("train a model on a text", "shakespeare_gen.train"),
+    "generate": Verb("generate text with a trained model", "shakespeare_gen.generate"),
+    "evaluate": Verb("score a model on held-out text", "shakespeare_gen.evaluate"),
+    "compare": Verb("compare several runs", "shakespeare_gen.compare"),
+    "describe": Verb("describe a text before training on it", "shakespeare_gen.describe"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command named by the first argument; without arguments, lists the commands.
+
+    Args:
+      arguments: the verb and its flags; None: the arguments of the process.
+    """
+    verb, *flags = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    sys.argv = ["shakespeare-gen"]
+    with command_line.exit_codes():
+        if verb in ("--help", "-h", "help"):
+            terminal.write(help_page())
+            return
+        if verb not in VERBS:
+            raise UsageError(f"unknown command {verb!r}; known: {', '.join(VERBS)}")
+    sys.argv = [verb, *flags]
+    command = importlib.import_module(VERBS[verb].module)
+    command_line.run(command.main, *command.groups())
+
+
+def help_page() -> str:
+    """The list of commands."""
+    width = max(map(len, VERBS))
+    lines = [f"  {name:{width}}  {verb.summary}" for name, verb in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: shakespeare-gen COMMAND [--flagfile=PATH] [--flag=value ...]",
+            "",
+            *lines,
+            "",
+            "shakespeare-gen COMMAND --help lists the flags of a command.",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

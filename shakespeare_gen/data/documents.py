@@ -1,0 +1,15 @@
+"""Joins documents to one text and marks their ends. Knows nothing about their source."""
+
+from collections.abc import Iterable
+
+END_CHARACTER = "\x03"  # END OF TEXT, a control character that occurs in no text
+
+
+def join(texts: Iterable[str], separator: str) -> str:
+    """Joins texts so that each one starts on a new line and is followed by `separator`."""
+    return "".join(text + "\n" * (not text.endswith("\n")) + separator for text in texts)
+
+
+def mark_ends(text: str, separator: str) -> str:
+    """Replaces each `separator` with an `END_CHARACTER`; no change for an empty separator."""
+    return text.replace(separator, END_CHARACTER) if separator else text

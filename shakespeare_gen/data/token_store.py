@@ -1,0 +1,73 @@
+"""The tokens of a corpus, together with their text.
+
+Losses are summed over tokens and reported per character and per byte, so the text is kept with
+its ids. Knows nothing about windows or models.
+"""
+
+import dataclasses
+
+import numpy as np
+from absl import logging
+
+from shakespeare_gen.data import texts
+from shakespeare_gen.data.corpora import SPLITS, Corpus
+from shakespeare_gen.data.tokenizers import Tokenizer
+
+MAX_NAMED = 40  # left-out characters that the warning names
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TokenizedText:
+    """A text and its tokens.
+
+    Attributes:
+      text: the tokenized text, without the characters that were left out.
+      ids: its token ids, integers [N].
+    """
+
+    text: str
+    ids: np.ndarray
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.ids)
+
+    @property
+    def num_chars(self) -> int:
+        return len(self.text)
+
+    @property
+    def num_bytes(self) -> int:
+        """Length of the text in UTF-8."""
+        return texts.num_bytes(self.text)
+
+
+def tokenize(corpus: Corpus, tokenizer: Tokenizer) -> dict[str, TokenizedText]:
+    """Tokenizes the splits of a corpus.
+
+    Unknown characters are left out, with one warning per split, unless there is an unknown id.
+    The ids of the training text stay in memory and have the smallest unsigned type; the others
+    are int32.
+    """
+    stored = {split: _tokenized(corpus, split, tokenizer) for split in SPLITS}
+    train = stored["train"]
+    smallest = train.ids.astype(np.min_scalar_type(tokenizer.size - 1))
+    return {**stored, "train": TokenizedText(train.text, smallest)}
+
+
+def _tokenized(corpus: Corpus, split: str, tokenizer: Tokenizer) -> TokenizedText:
+    text = getattr(corpus, split)
+    if tokenizer.unknown_id is not None:
+        return TokenizedText(text, tokenizer.encode(text))
+    kept = tokenizer.prepare(text, "skip")
+    if len(kept) < len(text):
+        left_out = "".join(sorted(tokenizer.unknown_characters(text)))
+        logging.warning(
+            "%d of %d %s characters are outside the vocabulary and left out: %r; "
+            "`unknown_id` would replace them with an unknown token",
+            len(text) - len(kept),
+            len(text),
+            split,
+            left_out[:MAX_NAMED],
+        )
+    return TokenizedText(kept, tokenizer.encode(kept))

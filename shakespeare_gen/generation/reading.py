@@ -1,0 +1,96 @@
+"""Reading a prompt, and scoring a text.
+
+Shapes: T tokens of a chunk, N tokens of a text, V vocabulary, W window.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from shakespeare_gen.data.tokenizers import Tokenizer
+from shakespeare_gen.generation.sampling import MAX_REPEAT_WINDOW, arrays
+from shakespeare_gen.models import LanguageModel
+from shakespeare_gen.system import devices
+
+# Compiling takes most of a second: the first tokens are read uncompiled.
+FIRST_CHUNK_TOKENS = 64
+CHUNK_TOKENS = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """What was read: a value that can be kept and continued many times.
+
+    Attributes:
+      model_state: the state of the model, one row.
+      logits: float32 [1, V], of the next token.
+      recent: int32 [1, at most MAX_REPEAT_WINDOW], the last ids.
+    """
+
+    model_state: Any
+    logits: Any
+    recent: np.ndarray
+
+    @property
+    def log_probabilities(self) -> np.ndarray:
+        """Of the next token, in nats, float32 [V]."""
+        return arrays.log_softmax(np, np.asarray(self.logits))[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """Reads text with the current weights of a model, in chunks of constant memory."""
+
+    model: LanguageModel
+    tokenizer: Tokenizer
+
+    def read(
+        self, text: str, unknown: str, start: State | None, check: Callable[[], None]
+    ) -> State:
+        """See `Generator.read`."""
+        state = start
+        for ids, logits, model_state in self._chunks(text, unknown, start):
+            recent = state.recent if state else np.zeros((1, 0), np.int32)
+            recent = np.concatenate([recent, ids[None]], 1)[:, -MAX_REPEAT_WINDOW:]
+            state = State(model_state, logits[:, -1], recent)
+            check()
+        assert state is not None  # without a start at least the start token is read
+        return state
+
+    def score(self, text: str, unknown: str, start: State) -> np.ndarray:
+        """See `Generator.score`."""
+        logits, found = np.asarray(start.logits), [np.zeros(0, np.float32)]
+        for ids, after, _ in self._chunks(text, unknown, start):
+            every = np.concatenate([logits, np.asarray(after)[0]])
+            log_p = arrays.log_softmax(np, every[:-1])
+            found.append(log_p[np.arange(len(ids)), ids])
+            logits = every[-1:]
+        return np.concatenate(found)
+
+    def _chunks(
+        self, text: str, unknown: str, start: State | None
+    ) -> Iterator[tuple[np.ndarray, Any, Any]]:
+        """Ids [T], the logits [1, T, V] after each of them, and the state of the model."""
+        devices.check_not_forked()
+        ids = self.tokenizer.encode(self.tokenizer.prepare(text, unknown))
+        if not len(ids) and start is None:
+            ids = np.array([self.tokenizer.start_id], np.int32)
+        state = start.model_state if start else self.model.initial_state(1)
+        read: Callable = self.model.read
+        begin, size = 0, FIRST_CHUNK_TOKENS
+        while begin < len(ids):
+            chunk = ids[begin : begin + size]
+            logits, state = read(chunk[None], state)
+            yield chunk, logits, state
+            begin, size = begin + len(chunk), CHUNK_TOKENS
+            if begin < len(ids) and not isinstance(logits, np.ndarray):
+                read = self._compiled_read()
+
+    def _compiled_read(self) -> Callable:
+        """ids [1, T], state -> logits [1, T, V], state."""
+        from shakespeare_gen.generation import programs
+
+        program, weights = programs.reading(self.model.read_function), self.model.weight_arrays()
+        return lambda ids, state: program(weights, ids, state)

@@ -1,0 +1,96 @@
+"""Array operations that transforms share, for NumPy and for compiled TensorFlow.
+
+Shapes: B batch, V vocabulary, N any length.
+"""
+
+import numpy as np
+
+MINUS_INFINITY = np.float32(-np.inf)
+# Comparing all pairs is several times faster than sorting 65 ids. Beyond this size the pairs of
+# a large batch would take too much memory.
+_MAX_PAIRWISE_SIZE = 256
+# Comparing every id with every place is faster than scattering if there are few, and XLA can still
+# compile the loop around it into one function. With more it is several times slower.
+_MAX_COMPARED = 2**16
+
+
+def softmax(xp, logits):
+    """Probabilities of logits [B, V]."""
+    exponentials = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
+    return exponentials / xp.sum(exponentials, axis=-1, keepdims=True)
+
+
+def log_softmax(xp, logits):
+    """Log-probabilities of logits [B, V], in nats."""
+    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+
+
+def keep(xp, mask, logits):
+    """Logits [B, V] where `mask` is true, -inf elsewhere."""
+    return xp.where(mask, logits, MINUS_INFINITY)
+
+
+def first_largest(xp, values):
+    """A mask [B, V] of the largest value of each row; of equals the first."""
+    size = values.shape[-1]
+    places = np.arange(size, dtype=np.float32)
+    is_largest = values == xp.max(values, axis=-1, keepdims=True)
+    # A minimum is vectorized by XLA, an argmax is not.
+    first = xp.min(xp.where(is_largest, places, np.float32(size)), axis=-1, keepdims=True)
+    return places == first
+
+
+def cumulative_sum(xp, weights):
+    """Running sums of weights [B, V]."""
+    size = weights.shape[-1]
+    if size > _MAX_PAIRWISE_SIZE:
+        return xp.cumsum(weights, axis=-1)
+    # A product is three times as fast as the loops that XLA makes of a running sum on a CPU.
+    return xp.matmul(weights, np.triu(np.ones((size, size), np.float32)))
+
+
+class Order:
+    """Ids in order of `keys` [B, V], largest first; of equals the first id first.
+
+    Several sums over one order share the comparisons, or the sorting.
+    """
+
+    def __init__(self, xp, keys) -> None:
+        self._xp, self._order, self._is_before = xp, None, None
+        size = keys.shape[-1]
+        if size > _MAX_PAIRWISE_SIZE:
+            self._order = xp.argsort(-keys, axis=-1, kind="stable")
+            return
+        own, other = xp.expand_dims(keys, 2), xp.expand_dims(keys, 1)
+        is_earlier = np.tril(np.ones((size, size), bool), -1)
+        is_before = (other > own) | ((other == own) & is_earlier)
+        self._is_before = xp.asarray(is_before, dtype=np.float32)  # [B, V, V], a factor
+
+    def sum_before(self, weights):
+        """For each id the sum of the `weights` [B, V] of the ids before it."""
+        xp = self._xp
+        if self._order is None:
+            return xp.matmul(self._is_before, xp.expand_dims(weights, 2))[:, :, 0]
+        sums = xp.cumsum(xp.take_along_axis(weights, self._order, -1), axis=-1)
+        before = xp.concatenate([xp.zeros_like(sums[:, :1]), sums[:, :-1]], axis=-1)
+        return xp.take_along_axis(before, xp.argsort(self._order, axis=-1), -1)
+
+
+def contains(xp, ids, size: int):
+    """Which of `size` ids occur in each row of ids [B, N]: a mask [B, size]. -1 is no id."""
+    if xp is np:
+        found = np.zeros((len(ids), size + 1), bool)
+        np.put_along_axis(found, ids, True, axis=1)  # -1 is the last column
+        return found[:, :size]
+    batch_size, num_places = ids.shape
+    if batch_size * num_places * size <= _MAX_COMPARED:
+        return xp.any(xp.expand_dims(ids, 2) == np.arange(size, dtype=np.int32), axis=1)
+    import tensorflow as tf
+
+    rows = tf.broadcast_to(tf.range(batch_size)[:, None], ids.shape)
+    places = xp.where(ids < 0, np.int32(size), ids)
+    counts = tf.scatter_nd(
+        tf.stack([rows, places], -1), tf.ones_like(places), [batch_size, size + 1]
+    )
+    return counts[:, :size] > 0

@@ -1,0 +1,166 @@
+"""The contract of a language model, for all model families.
+
+A state is a tree (nested tuples and dicts) of arrays whose first axis is the batch; see `states`.
+States and layers are opaque to callers.
+
+    logits, state = model.read(ids, model.initial_state(batch_size))    # [B, T] -> [B, T, V]
+    logits, state = model.step(ids, state)                              # [B]    -> [B, V]
+
+Knows nothing about text, files or sampling.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+State = Any
+Tree = Any
+
+
+class LanguageModel(abc.ABC):
+    """Predicts the next id from the preceding ones."""
+
+    @property
+    @abc.abstractmethod
+    def vocabulary_size(self) -> int:
+        """Number of ids, V."""
+
+    @property
+    @abc.abstractmethod
+    def weights(self) -> dict[str, Any]:
+        """Every weight by a stable name such as `lstm_1/kernel`; live variables or arrays."""
+
+    @abc.abstractmethod
+    def initial_state(self, batch_size: int) -> State:
+        """The state of `batch_size` rows before any id is read."""
+
+    @abc.abstractmethod
+    def read(self, ids, state: State, training: bool = False) -> tuple[Any, State]:
+        """Reads a sequence: ids [B, T], state -> logits [B, T, V] after each id, state."""
+
+    @property
+    def read_function(self) -> Callable[[dict[str, Any], Any, State], tuple[Any, State]]:
+        """`read` as a pure function: weights by name, ids [B, T], state -> logits, state.
+
+        Hashable, and equal for models of the same shape. The default ignores its argument and uses
+        the weights of the model.
+        """
+        return _Bound(self, "read")
+
+    @property
+    def hidden_function(self) -> Callable[[dict[str, Any], Any, State], tuple[Any, State]]:
+        """`hidden` as a pure function, like `read_function`."""
+        return _Bound(self, "hidden")
+
+    def weight_arrays(self) -> dict[str, Any]:
+        """The current value of every weight, in the form that `read_function` takes."""
+        return self.weights
+
+    @property
+    @abc.abstractmethod
+    def step_function(self) -> Callable[[Tree, Any, State], tuple[Any, State]]:
+        """A pure function: step weights, ids [B], state -> logits [B, V], state.
+
+        Hashable, and equal for models of the same shape, so that they share compiled code.
+        """
+
+    @abc.abstractmethod
+    def step_weights(self) -> Tree:
+        """The current weights, laid out for `step_function`.
+
+        Takes about a millisecond per million weights: call it once per text, not per step.
+        """
+
+    def step(self, ids, state: State) -> tuple[Any, State]:
+        """Reads one id per row: ids [B], state -> logits [B, V], state."""
+        return self.step_function(self.step_weights(), ids, state)
+
+    def hidden(self, ids, state: State) -> tuple[Any, State]:
+        """The activations of all units after each id: ids [B, T] -> float32 [B, T, U], state.
+
+        The default is for a model without units: U is 0.
+        """
+        logits, state = self.read(ids, state)
+        return logits[..., :0], state
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights."""
+        total = 0
+        for weight in self.weights.values():
+            size = 1
+            for length in weight.shape:
+                size *= int(length)
+            total += size
+        return total
+
+    @property
+    def layer(self) -> Any:
+        """The Keras layer that holds the variables; None for a model that `fit` cannot train."""
+        return None
+
+    def facts(self) -> dict[str, str]:
+        """How this machine computes the model, such as `{"kernel": "fused"}`."""
+        return {}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Bound:
+    """A method of one model with the signature of a pure function."""
+
+    model: LanguageModel
+    method: str
+
+    def __call__(self, weights, ids, state) -> tuple[Any, State]:
+        return getattr(self.model, self.method)(ids, state)
+
+
+class StepwiseModel(LanguageModel):
+    """A model defined by its step: `read` steps through the sequence.
+
+    Args:
+      step_function: see `LanguageModel.step_function`.
+      weights: the weights by name.
+      step_weights: the same, laid out for `step_function`.
+      initial_state: `batch_size -> state`.
+      xp: the array namespace, `numpy` or `tensorflow.experimental.numpy`.
+    """
+
+    def __init__(
+        self,
+        step_function: Callable,
+        weights: dict[str, Any],
+        step_weights: Tree,
+        initial_state: Callable[[int], State],
+        xp: Any,
+    ) -> None:
+        self._step_function, self._weights = step_function, weights
+        self._step_weights, self._initial_state, self._xp = step_weights, initial_state, xp
+
+    @property
+    def vocabulary_size(self) -> int:
+        logits, _ = self.step(self._xp.zeros([1], self._xp.int32), self.initial_state(1))
+        return int(logits.shape[-1])
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        return self._weights
+
+    def initial_state(self, batch_size: int) -> State:
+        return self._initial_state(batch_size)
+
+    def read(self, ids, state: State, training: bool = False) -> tuple[Any, State]:
+        ids = self._xp.asarray(ids)
+        outputs = []
+        for t in range(ids.shape[1]):
+            logits, state = self._step_function(self._step_weights, ids[:, t], state)
+            outputs.append(logits)
+        return self._xp.stack(outputs, 1), state
+
+    @property
+    def step_function(self) -> Callable:
+        return self._step_function
+
+    def step_weights(self) -> Tree:
+        return self._step_weights

@@ -1,0 +1,59 @@
+"""Operations on the rows of a state, for any model.
+
+A state is an array, or a tuple, list or dict of states; the first axis of every array is the batch.
+Arrays are NumPy or TensorFlow arrays; TensorFlow is imported only for the latter.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+State = Any
+
+
+def map_arrays(function: Callable, *states: State) -> State:
+    """Applies `function` to the corresponding arrays of states with the same structure."""
+    first = states[0]
+    if isinstance(first, dict):
+        return {key: map_arrays(function, *(state[key] for state in states)) for key in first}
+    if isinstance(first, tuple | list):
+        parts = zip(*states, strict=True)
+        return type(first)(map_arrays(function, *part) for part in parts)
+    return function(*states)
+
+
+def flatten(state: State) -> list:
+    """The arrays of a state, in a fixed order."""
+    arrays: list = []
+    map_arrays(arrays.append, state)
+    return arrays
+
+
+def unflatten(like: State, arrays: Sequence) -> State:
+    """The inverse of `flatten`: a state with the structure of `like`."""
+    rest = iter(arrays)
+    return map_arrays(lambda _: next(rest), like)
+
+
+def take(state: State, rows) -> State:
+    """The rows `rows` [N] of a state, in that order."""
+    return map_arrays(lambda array: _namespace(array).take(array, rows, axis=0), state)
+
+
+def repeat(state: State, times: int) -> State:
+    """Repeats each row `times` times: a, a, b, b."""
+    return map_arrays(lambda array: _namespace(array).repeat(array, times, axis=0), state)
+
+
+def concatenate(all_states: Sequence[State]) -> State:
+    """Concatenates the rows of several states."""
+    return map_arrays(lambda *arrays: _namespace(arrays[0]).concatenate(arrays, 0), *all_states)
+
+
+def _namespace(array) -> Any:
+    if isinstance(array, np.ndarray):
+        return np
+    import tensorflow.experimental.numpy as tnp
+
+    return tnp

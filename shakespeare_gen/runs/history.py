@@ -1,0 +1,94 @@
+"""Records per epoch: a row of metrics and, in `samples.txt`, generated text.
+
+A killed run may have recorded epochs after its last checkpoint; they are removed when the run is
+resumed. Knows nothing about models.
+
+    === epoch 4, 812 bytes
+    the sample, 812 bytes in UTF-8
+"""
+
+import json
+import os
+import pathlib
+import re
+from typing import Any
+
+from absl import logging
+
+from shakespeare_gen.system import storage
+
+MAX_METRICS_BYTES = 4 << 20
+MAX_SAMPLES_BYTES = 1 << 30
+ROW_KEYS = (
+    "epoch",
+    "step",
+    "loss",
+    "loss_bits_per_character",
+    "validation_loss",
+    "validation_loss_bits_per_character",
+    "learning_rate",
+    "characters_per_second",
+    "seconds",
+)
+# Format 1 did not store the number of bytes.
+_HEADER = re.compile(rb"^=== epoch ([0-9]{1,9})(?:, ([0-9]{1,10}) bytes)?\n", re.MULTILINE)
+
+
+def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows of a file of metrics; skips a damaged line with a warning."""
+    if not os.path.lexists(path):
+        return []
+    rows = []
+    for line in storage.read_bytes(path, MAX_METRICS_BYTES).splitlines(keepends=True):
+        try:
+            rows.append(_checked_row(storage.parse_json(line), line))
+        except ValueError as error:  # such as the last line of a killed run
+            logging.warning("%s: skipping damaged line: %s", path, error)
+    return rows
+
+
+def metrics_record(row: dict[str, Any]) -> str:
+    """The line of a row of metrics."""
+    return json.dumps(row) + "\n"
+
+
+def sample_record(epoch: int, text: str) -> str:
+    """The record of a sample.
+
+    The size in its header determines the end of the record, because the text may contain a line
+    that looks like a header.
+    """
+    return f"=== epoch {epoch}, {len(text.encode())} bytes\n{text}\n"
+
+
+def size_of_samples(data: bytes, epoch: int) -> int:
+    """The number of bytes of samples of the epochs up to `epoch`."""
+    position = 0
+    while header := _HEADER.search(data, position):
+        if int(header[1]) > epoch:
+            return header.start()
+        end = _end_of_record(data, header)
+        if end is None:  # truncated when the process was killed
+            return header.start()
+        position = end
+    return position
+
+
+def _end_of_record(data: bytes, header: re.Match[bytes]) -> int | None:
+    if header[2]:
+        end = header.end() + int(header[2]) + 1
+        return end if data[end - 1 : end] == b"\n" else None
+    # Format 1: search for the header of the next epoch; a text may contain other headers.
+    later = [h for h in _HEADER.finditer(data, header.end()) if int(h[1]) > int(header[1])]
+    following = min(reversed(later), key=lambda h: int(h[1]), default=None)
+    return following.start() if following else len(data)
+
+
+def _checked_row(row: dict[str, Any], line: bytes) -> dict[str, Any]:
+    if not line.endswith(b"\n") or not {"epoch", "step", "loss"} <= set(row) <= set(ROW_KEYS):
+        raise ValueError(f"expected a row of metrics, found {line[:80]!r}")
+    for key, value in row.items():
+        is_count = key in ("epoch", "step", "characters_per_second")
+        if type(value) is not int and (is_count or type(value) is not float):
+            raise ValueError(f"expected {key} to be a number, found {str(value)[:80]!r}")
+    return row

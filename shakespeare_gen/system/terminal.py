@@ -1,0 +1,172 @@
+r"""Standard input and output of a command.
+
+    with checked_streams():          # a failed write raises `UserError`
+        write(text)                  # a terminal shows "\x1b" instead of interpreting it
+        data = read_input("prompt_path", "-")
+
+Text from other sources (a corpus, generated text, the name of a folder) may contain control
+characters, which a terminal interprets: they move the cursor, change colours or set its title.
+`visible` escapes them. It is applied to text that is shown to a person: by `write` if standard
+output is a terminal, in every log line and in every error message. Text that goes to a file or a
+pipe is data and is not changed.
+
+Knows nothing about the content, and refers to no option by name.
+"""
+
+import contextlib
+import os
+import pathlib
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from shakespeare_gen.errors import UserError
+from shakespeare_gen.system import storage
+
+MAX_INPUT_BYTES = 64 * 2**20
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def visible(text: str, keep: str = "\n\t") -> str:
+    r"""Replaces control characters and lone surrogates with escapes, such as `\x1b`.
+
+    Args:
+      keep: control characters that are not replaced.
+    """
+
+    def escape(match: re.Match[str]) -> str:
+        code = ord(match[0])
+        return match[0] if match[0] in keep else f"\\x{code:02x}" if code < 256 else f"\\u{code:x}"
+
+    return _CONTROL.sub(escape, text)
+
+
+def write(text: str) -> None:
+    """Writes and flushes `text` to standard output; escapes control characters on a terminal."""
+    sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def read_input(name: str, path: str, max_bytes: int = MAX_INPUT_BYTES) -> bytes:
+    """Reads the regular file that an option names, or standard input.
+
+    Args:
+      name: the option, for messages.
+      path: its value; `-` is standard input.
+
+    Raises:
+      UserError: the input cannot be read, is not a regular file, or exceeds `max_bytes`.
+    """
+    if path == "-":
+        return _read_standard_input(name, max_bytes)
+    try:
+        return storage.read_bytes(
+            pathlib.Path(path).expanduser(), max_bytes, follow_links=True, label=f"{name}={path}"
+        )
+    except RuntimeError:  # `~name` of an unknown user
+        raise UserError(f"{name}={path}: expected a file, found no such user") from None
+
+
+def _read_standard_input(name: str, max_bytes: int) -> bytes:
+    if sys.stdin is None:
+        raise UserError(f"{name}=-: cannot read standard input: it is closed")
+    try:
+        data = sys.stdin.buffer.read(max_bytes + 1)
+    except OSError as error:
+        raise UserError(f"{name}=-: cannot read standard input: {storage.reason(error)}") from None
+    if len(data) > max_bytes:
+        raise UserError(f"{name}=-: expected at most {max_bytes:,} bytes, received more")
+    return data
+
+
+@contextlib.contextmanager
+def checked_streams() -> Iterator[None]:
+    """A context in which the first failed write raises `UserError`; later output is dropped.
+
+    Closed standard streams are opened on the null device, so that no other file gets their
+    descriptors. Lines that cannot be written to standard error are lost.
+    """
+    output = _CheckedOutput(sys.stdout)
+    _open_closed_descriptors()
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", errors="backslashreplace", closefd=False)
+    before, sys.stdout = sys.stdout, output  # type: ignore[assignment]
+    try:
+        yield
+    except SystemExit:
+        output.flush()
+        raise
+    except BaseException:
+        with contextlib.suppress(UserError, OSError):  # the first failure is the one to report
+            output.flush()
+        raise
+    else:
+        output.flush()
+    finally:
+        sys.stdout = before
+
+
+def flush_errors() -> None:
+    """Flushes standard error; drops what cannot be written."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
+
+
+class _CheckedOutput:
+    """Wraps standard output and raises failures as user-fixable errors; None: it is closed."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if self._stream is None:
+            raise UserError("cannot write to standard output: it is closed")
+        with self._reported():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            with self._reported():
+                self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:  # the reader (head, less) has closed the pipe
+            _discard(self._stream)
+            raise
+        except OSError as error:
+            _discard(self._stream)
+            raise UserError(f"cannot write to standard output: {storage.reason(error)}") from None
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"cannot write to standard output: its encoding {error.encoding} has no "
+                f"{error.object[error.start]!a}; PYTHONIOENCODING=utf-8 sets another one"
+            ) from None
+
+
+def _open_closed_descriptors() -> None:
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+
+
+def _discard(stream: Any) -> None:
+    """Redirects a stream to the null device, because Python flushes it again at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)

@@ -1,0 +1,198 @@
+"""Options: checks, typed groups, and formatting as flags."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import pytest
+
+from shakespeare_gen.errors import UsageError
+from shakespeare_gen.options import (
+    OptionGroup,
+    Options,
+    groups,
+    help_pages,
+    option,
+    spelling,
+    tables,
+)
+
+CHOICES = {"circle": 1, "square": 2}
+
+
+class ShapeOptions(OptionGroup):
+    """A group with one option of each type."""
+
+    TITLE = "Shape"
+
+    shape: str = option("circle", "outline", choices=CHOICES)
+    size: int = option(3, "width in pixels", minimum=1)
+    scale: float = option(0.5, "factor", above=0, below=2)
+    filled: bool = option(False, "fill the outline")
+    labels: tuple[str, ...] = option((), "texts of the labels")
+
+
+class ColorOptions(OptionGroup):
+    TITLE = "Color"
+
+    color: str = option("", "name of a color")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"size": 0}, "size: expected at least 1, received 0"),
+        ({"size": 2**31}, "size: expected at most 2147483647, received 2147483648"),
+        ({"size": "9"}, "size: expected a value of type int, received '9'"),
+        ({"size": 1.0}, "size: expected a value of type int, received 1.0"),
+        ({"size": True}, "size: expected a value of type int, received True"),
+        ({"size": None}, "size: expected a value of type int, received None"),
+        ({"scale": 0}, "scale: expected more than 0, received 0"),
+        ({"scale": 2.0}, "scale: expected less than 2, received 2.0"),
+        ({"scale": float("nan")}, "scale: expected a finite number, received nan"),
+        ({"shape": "star"}, "shape: expected one of circle, square, received 'star'"),
+        ({"filled": 1}, "filled: expected a value of type bool, received 1"),
+        ({"labels": (1,)}, "labels: expected a tuple of strings, received (1,)"),
+        ({"labels": ("a", "\udcff")}, "labels: expected utf-8, received ('a', '\\udcff')"),
+    ],
+)
+def test_an_invalid_value_is_rejected_by_name(values, message):
+    with pytest.raises(UsageError) as error:
+        ShapeOptions(**values)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("group", "values", "message"),
+    [
+        (groups.OptimizerOptions, {"clip_value": 1.0}, "expected one of them to be 0"),
+        (groups.OptimizerOptions, {"schedule": "exponential"}, "final_learning_rate: expected"),
+        (groups.CorpusOptions, {"test_fraction": 0.96}, "expected a sum less than 1"),
+        (groups.StartOptions, {"resume": True, "overwrite": True}, "received both"),
+        (groups.PromptOptions, {"prompt": "a", "prompt_path": "b"}, "received both"),
+        (groups.WindowOptions, {"carry_state": True, "window_stride": 3}, "window_stride: exp"),
+        (groups.EvaluationOptions, {"window_stride": 300}, "at most `window_chars=256`"),
+        (groups.AdaptationOptions, {"mix": True}, "mix: expected to be used with `adapt`"),
+        (groups.AdaptationOptions, {"adapt": True, "adapt_decay": -0.5}, "adapt_decay: expected"),
+        (
+            groups.AdaptationOptions,
+            {"adapt": True, "adapt_tune": True, "adapt_rate": 0.1},
+            "adapt_tune: expected to be used without `adapt_rate`",
+        ),
+    ],
+)
+def test_options_that_contradict_each_other_are_rejected(group, values, message):
+    with pytest.raises(UsageError) as error:
+        group(**values)
+    assert message in str(error.value)
+
+
+def test_values_of_other_libraries_are_converted_to_plain_ones():
+    options = ShapeOptions(
+        shape=pathlib.Path("square"), size=np.int64(4), scale=1, labels=["a", "b"]
+    )
+    assert options == ShapeOptions(shape="square", size=4, scale=1.0, labels=("a", "b"))
+    assert type(options.size) is int
+    assert ShapeOptions(labels="a").labels == ("a",)
+
+
+def test_groups_are_immutable_and_keyword_only():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ShapeOptions().size = 4
+    with pytest.raises(TypeError):
+        ShapeOptions("circle")
+
+
+def test_choices_may_grow_after_the_group_is_defined(monkeypatch):
+    """The choices are a registry: components that are registered later can be chosen."""
+    monkeypatch.setitem(CHOICES, "star", 3)
+    assert ShapeOptions(shape="star").shape == "star"
+
+
+def test_options_are_found_by_their_group_and_by_name():
+    options = Options.parse([ShapeOptions, ColorOptions], {"size": 7, "color": ""})
+    assert options[ShapeOptions].size == 7
+    assert options.given == {"size", "color"}
+    assert options.non_defaults() == {"size": 7}
+    assert list(options.by_name()) == ["shape", "size", "scale", "filled", "labels", "color"]
+    assert options.only([ShapeOptions]).given == {"size"}
+    with pytest.raises(KeyError):
+        options.only([ShapeOptions])[ColorOptions]
+
+
+def test_replaced_options_count_as_given_and_the_others_do_not():
+    """Once, all options counted as given after one of them was replaced."""
+    options = Options.parse([ShapeOptions, ColorOptions], {"size": 7})
+    replaced = options.replaced(color="red")
+    assert replaced[ColorOptions].color == "red"
+    assert replaced[ShapeOptions].size == 7
+    assert replaced.given == {"size", "color"}
+    assert options[ColorOptions].color == ""
+    with pytest.raises(UsageError, match="size: expected at least 1"):
+        options.replaced(size=0)
+
+
+def test_equal_options_are_equal_and_hashable():
+    one, other = (Options.parse([ShapeOptions], {"size": 7}) for _ in range(2))
+    assert one == other != Options.parse([ShapeOptions])
+    assert len({one, other}) == 1
+
+
+def test_an_unknown_option_is_rejected():
+    with pytest.raises(UsageError, match="unknown option 'sise'; known: color, filled, labels"):
+        Options.parse([ShapeOptions, ColorOptions], {"sise": 3})
+
+
+@pytest.mark.parametrize(
+    ("message", "flags"),
+    [
+        ("size: expected at least 1", "--size: expected at least 1"),
+        ("size=3: expected at least 1", "--size=3: expected at least 1"),
+        ("runs/x: expected size: 3", "runs/x: expected size: 3"),
+        ("other: try `size=3` or `filled`", "other: try --size=3 or --filled"),
+        ("--size: expected", "--size: expected"),
+    ],
+)
+def test_messages_name_options_as_flags(message, flags):
+    assert spelling.as_flags(message, {"size", "filled"}) == flags
+
+
+def test_a_command_line_is_quoted_for_a_shell():
+    values = {"prompt": "it's", "filled": False, "adapt": True, "stop": ("a", "b c"), "size": 3}
+    assert spelling.command_line("train", values) == (
+        "python -m shakespeare_gen.train "
+        "'--prompt=it'\"'\"'s' --nofilled --adapt --stop=a '--stop=b c' --size=3"
+    )
+
+
+def test_tables_of_a_page_are_regenerated():
+    page = "before\n<!-- flags: draw -->\nold\n<!-- end -->\nafter\n"
+    assert tables.updated(page, {"draw": [ShapeOptions, ColorOptions]}) == (
+        "before\n<!-- flags: draw -->\n"
+        "| flag | default | |\n|---|---|---|\n"
+        "| **Shape** | | |\n"
+        "| `--shape` | `circle` | outline (`circle`, `square`) |\n"
+        "| `--size` | `3` | width in pixels |\n"
+        "| `--scale` | `0.5` | factor |\n"
+        "| `--filled` | `false` | fill the outline |\n"
+        "| `--labels` |  | texts of the labels |\n"
+        "| **Color** | | |\n"
+        "| `--color` |  | name of a color |\n"
+        "<!-- end -->\nafter\n"
+    )
+
+
+def test_a_help_page_shows_defaults_and_choices():
+    page = help_pages.command("draw", "Draws a shape.\n", [ShapeOptions, ColorOptions])
+    assert page == (
+        "usage: draw [--flagfile=PATH] [--flag=value ...]\n\n"
+        "Draws a shape.\n\n"
+        "Shape:\n\n"
+        "  --shape=circle\n      outline (circle, square)\n\n"
+        "  --size=3\n      width in pixels\n\n"
+        "  --scale=0.5\n      factor\n\n"
+        "  --[no]filled (default: off)\n      fill the outline\n\n"
+        "  --labels=\n      texts of the labels\n\n"
+        "Color:\n\n"
+        "  --color=\n      name of a color\n"
+    )

@@ -1,0 +1,349 @@
+"""The run folder without training: names, links, deletion, metrics, samples, the card."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from shakespeare_gen import runs
+from shakespeare_gen.errors import UsageError, UserError
+from shakespeare_gen.report import comparison
+from shakespeare_gen.runs import RunFolder, card, checkpoints, history, resuming
+from tests import fake_runs
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture
+def run(tmp_path):
+    return fake_runs.write_run(tmp_path / "run")
+
+
+# Names and links
+
+
+@pytest.mark.parametrize("kind", [str, pathlib.Path])
+def test_a_path_is_a_string_or_a_path(run, kind):
+    """`train_model` and `evaluate_run` once rejected a `Path`."""
+    assert runs.open_run(kind(run.path)).spec == run.spec
+    assert runs.split_paths(kind(run.path)) == [str(run.path)]
+
+
+def test_a_link_to_a_run_folder_is_that_folder(run, tmp_path):
+    """A new run once rejected a link, and a resumed run accepted it."""
+    link = tmp_path / "latest"
+    link.symlink_to(run.path, target_is_directory=True)
+    linked = runs.open_run(link)
+    assert linked.path == run.path
+    assert checkpoints.read(linked).progress.epoch == 1
+    linked.folder.make()
+    with linked.folder.locked():
+        linked.folder.empty(overwrite=True)
+    assert link.is_symlink()
+    assert os.listdir(run.path) == [".lock"]
+
+
+def test_a_new_run_starts_in_a_linked_folder(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    run = fake_runs.write_run(tmp_path / "run")
+    assert run.path == tmp_path / "disk"
+    assert checkpoints.read(runs.open_run(tmp_path / "run")).progress.epoch == 1
+
+
+def test_a_link_to_itself_is_reported_on_one_line(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    for action in (runs.open_run, lambda path: RunFolder(path).make()):
+        with pytest.raises(UserError, match="expected a folder, found a loop of symbolic links"):
+            action(tmp_path / "a")
+
+
+@pytest.mark.parametrize("part", ["checkpoints", "metrics.jsonl", "tokenizer.json", "run.json"])
+def test_links_inside_a_run_folder_are_rejected(run, tmp_path, part):
+    target = tmp_path / "target"
+    if (run.path / part).exists():
+        (run.path / part).rename(target)
+    (run.path / part).symlink_to(target)
+    with pytest.raises(UserError, match="found a symbolic link"), run.folder.locked():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("a\udcff", r"^run_dir: expected a path in UTF-8, received 'a\\udcff'$"),
+        ("a\0b", r"^run_dir: expected a path in UTF-8, received 'a\\x00b'$"),
+        ("~nosuchuser/run", "^run_dir=~nosuchuser/run: expected a known user, found none$"),
+    ],
+)
+def test_an_invalid_path_is_reported_on_one_line(path, message):
+    for action in (RunFolder, runs.open_run):
+        with pytest.raises(UserError, match=message):
+            action(path)
+
+
+def test_a_name_that_is_too_long_is_reported_on_one_line(tmp_path):
+    path = tmp_path / ("x" * 300)
+    with pytest.raises(UserError, match="File name too long$"):
+        RunFolder(path).make()
+    with pytest.raises(UserError, match="File name too long$"):
+        runs.open_run(path)
+    with pytest.raises(UserError, match="File name too long$"):
+        resuming.check_can_resume(RunFolder(path))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this machine has no fork")
+def test_an_unreadable_parent_folder_is_reported_on_one_line(tmp_path):
+    """In an unprivileged child process, because root may read everything."""
+    secret = tmp_path / "secret"
+    fake_runs.write_run(secret / "run")
+    secret.chmod(0)
+    folder = RunFolder(secret / "run")
+    actions = {
+        "open": lambda: runs.open_run(folder.path),
+        "make": folder.make,
+        "resume": lambda: resuming.check_can_resume(folder),
+        "empty": lambda: folder.empty(overwrite=True),
+    }
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            for name, action in actions.items():
+                try:
+                    action()
+                    answer = "no error"
+                except BaseException as error:
+                    answer = f"{type(error).__name__}: {error}"
+                os.write(writer, f"{name}: {answer}\n".encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    secret.chmod(0o755)
+    answers = os.fdopen(reader).read().splitlines()
+    assert len(answers) == len(actions)
+    for answer in answers:
+        assert re.fullmatch(r"\w+: UserError: .*: cannot be \w+: Permission denied", answer), answer
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal():
+    command = [sys.executable, "-m", "shakespeare_gen.compare", "--run_dir=no\nsuch\x1b[31m"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        r"compare: --run_dir=no\x0asuch\x1b[31m: expected a run folder, found no config.json" "\n"
+    )
+
+
+# Folders that are not run folders
+
+
+def test_only_a_run_or_an_empty_folder_is_accepted(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.make()
+    (tmp_path / "novel.txt").write_text("ten years of work", encoding="utf-8")
+    with pytest.raises(UserError, match=r"^run_dir=.*: expected a run, an empty .* 'novel\.txt'$"):
+        folder.make()
+
+
+def test_file_names_alone_do_not_identify_a_run(tmp_path):
+    for name in ("config.json", "tokenizer.json", "README.md", "run.json"):
+        (tmp_path / name).write_text('{"mine": 1}', encoding="utf-8")
+    with pytest.raises(UserError, match="expected a run, an empty folder or nothing, found"):
+        RunFolder(tmp_path).make()
+
+
+def test_a_file_is_not_a_folder(tmp_path):
+    path = tmp_path / "run"
+    path.write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match="expected a run, an empty folder or nothing, found"):
+        RunFolder(path).make()
+    with pytest.raises(UserError, match="expected a run folder, found no config.json"):
+        runs.open_run(path)
+
+
+def test_a_run_is_emptied_only_on_request(run):
+    with pytest.raises(UserError, match="continue it with `resume`, replace it with `overwrite`"):
+        run.folder.empty(overwrite=False)
+    assert run.folder.has_checkpoint()
+    (run.path / "tensorboard").mkdir()
+    run.folder.empty(overwrite=True)
+    assert os.listdir(run.path) == []
+
+
+def test_a_second_training_process_is_rejected_with_the_id_of_the_first(run):
+    message = rf"no process is training, found process {os.getpid()} on .*, since"
+    second = RunFolder(run.path)
+    with run.folder.locked(), pytest.raises(UserError, match=message), second.locked():
+        pass
+    with second.locked():
+        pass
+
+
+# Metrics and samples
+
+
+def row(epoch):
+    return {"epoch": epoch, "step": 7 * epoch, "loss": 2.5, "characters_per_second": 9}
+
+
+@pytest.mark.parametrize(
+    "line", ['{"epoch": 1}', '{"epoch": "1"}', "[1]", '{"epoch": 2, "st', '{"a": NaN}']
+)
+def test_a_damaged_row_is_skipped(run, caplog, line):
+    run.folder.append_metrics(row(1))
+    with run.folder.metrics_path.open("a", encoding="utf-8") as file:
+        file.write(line)
+    assert run.metrics() == [row(1)]
+    assert "skipping damaged line" in caplog.text
+
+
+TEXTS = [
+    "one",
+    "two\n=== epoch 4\n\n=== epoch 9, 3 bytes\nabc\n",
+    "",
+    "dré\n\n",
+    "=== epoch 9",
+    "5",
+]
+
+
+def samples_of(epochs):
+    return "".join(history.sample_record(epoch, TEXTS[epoch]) for epoch in epochs)
+
+
+@pytest.mark.parametrize("epoch", range(6))
+def test_samples_of_later_epochs_are_dropped_for_any_content(run, epoch):
+    """A resumed run once cut `samples.txt` at a generated line such as "=== epoch 4"."""
+    for number in range(1, 6):
+        run.folder.append_metrics(row(number))
+        run.folder.append_sample(number, TEXTS[number])
+    run.folder.drop_after(epoch)
+    assert run.folder.samples_path.read_text("utf-8") == samples_of(range(1, epoch + 1))
+    assert [row["epoch"] for row in run.metrics()] == list(range(1, epoch + 1))
+
+
+def test_a_truncated_sample_is_dropped():
+    whole = samples_of([1, 2]).encode()
+    for size in range(len(whole) + 1, len(whole + samples_of([3, 4]).encode())):
+        data = (whole + samples_of([3, 4]).encode())[:size]
+        kept = data[: history.size_of_samples(data, 9)]
+        assert kept in (whole, whole + samples_of([3]).encode())
+
+
+def test_samples_of_format_1_have_no_sizes():
+    """They are cut at the first real header of a later epoch."""
+    old = "=== epoch 1\na\n=== epoch 9\nb\n=== epoch 2\n=== epoch 3\n=== epoch 3\nc\n"
+    for epoch, kept in ((1, "=== epoch 1\na\n=== epoch 9\nb\n"), (3, old), (0, "")):
+        data = (old + "=== epoch 4\nd\n").encode()
+        assert data[: history.size_of_samples(data, epoch)].decode() == kept
+    mixed = (old + samples_of([4, 5])).encode()
+    assert mixed[: history.size_of_samples(mixed, 4)].decode() == old + samples_of([4])
+
+
+def test_missing_samples_are_accepted(run):
+    run.folder.drop_after(1)
+    assert not run.folder.samples_path.exists()
+
+
+# Several runs
+
+
+@pytest.mark.parametrize(
+    ("run_dir", "expected"),
+    [
+        ("a", ["a"]),
+        ("a,b", ["a", "b"]),
+        ("x,y", ["x,y"]),
+        ("a,x,y,b", ["a", "x,y", "b"]),
+        ("x,y,x,y", ["x,y", "x,y"]),
+        (",c", [",c"]),
+        ("a,,c", ["a", ",c"]),
+        ("a,missing", ["a", "missing"]),
+        ("missing", ["missing"]),
+    ],
+)
+def test_a_folder_whose_name_contains_commas_is_one_run(tmp_path, monkeypatch, run_dir, expected):
+    """A folder named `x,y` was once split in two."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "x,y", ",c"):
+        (tmp_path / name).mkdir()
+    assert runs.split_paths(run_dir) == expected
+
+
+@pytest.mark.parametrize("run_dir", ["a,", ",", "a,,b"])
+def test_an_empty_path_between_commas_is_rejected(tmp_path, monkeypatch, run_dir):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    with pytest.raises(UsageError, match="^run_dir: expected run folders between commas"):
+        runs.split_paths(run_dir)
+
+
+def test_a_comparison_shows_the_options_that_differ(tmp_path):
+    compared = comparison.compare(
+        [
+            fake_runs.write_run(tmp_path / "a" / "final", epochs=()),
+            fake_runs.write_run(tmp_path / "b" / "final", epochs=(), cell="gru", units=8),
+        ]
+    )
+    assert list(compared) == ["a/final", "b/final"]
+    first, second = compared.values()
+    assert first.options == {"cell": "lstm", "units": 16}
+    assert second.options == {"cell": "gru", "units": 8}
+    assert first.figures["parameters"] == 3 * 8 + 4 * 16 * (8 + 16 + 1) + 16 * 3 + 3
+    assert first.figures["test, frozen, nats"] is None
+
+
+def test_comparing_a_run_with_itself_is_rejected(run):
+    with pytest.raises(UsageError, match="^run_dir: expected different runs, received"):
+        comparison.compare([run, run])
+
+
+# The card
+
+
+@pytest.fixture
+def hardware(monkeypatch):
+    found = {"processor": "abacus", "threads": 2, "gpus": []}
+    monkeypatch.setattr(card.devices, "hardware", lambda: found)
+
+
+def test_a_card_records_the_run_and_its_end(run, hardware):
+    with contextlib.suppress(ZeroDivisionError), card.Card(run, {"kernel": "fused"}) as written:
+        started = json.loads(run.folder.card_path.read_text("utf-8"))
+        written.write(best_checkpoint="step-00000007", losses={"validation": 1.5})
+        _ = 1 / 0
+    found = json.loads(run.folder.card_path.read_text("utf-8"))
+    assert started["status"] == "running"
+    assert found["status"] == "stopped: ZeroDivisionError"
+    assert found["losses"] == {"validation": 1.5}
+    assert found["options"]["units"] == 16
+    assert found["command"].startswith("python -m shakespeare_gen.train --corpus=abab.txt")
+    assert found["command"].endswith(f"--run_dir={run.path}")
+    page = run.folder.readme_path.read_text("utf-8")
+    assert f"python -m shakespeare_gen.generate --run_dir={run.path}" in page
+    assert "computed in auto, kernel fused" in page
+    assert "- best checkpoint: step-00000007\n- validation loss: 1.500 nats" in page
+
+
+def test_a_card_mentions_a_fallback_and_a_resumption(tmp_path, hardware):
+    spec = fake_runs.make_spec(corpus="plays", fallback_corpus="abab.txt", name="abab.txt")
+    options = spec.options.replaced(epochs=30)
+    spec = resuming.resumed_spec(spec, options, fake_runs.make_corpus(), "step-00000007")
+    run = runs.Run(RunFolder(tmp_path), spec)
+    with card.Card(run, {}):
+        pass
+    page = run.folder.readme_path.read_text("utf-8")
+    assert "**Fallback corpus.** `plays` could not be downloaded" in page
+    assert "- resumed from step-00000007, epochs 20 → 30\n" in page
+    found = json.loads(run.folder.card_path.read_text("utf-8"))
+    assert found["resumed"] == [{"from": "step-00000007", "changed": {"epochs": [20, 30]}}]
+    assert found["status"] == "finished"
