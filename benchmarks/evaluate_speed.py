@@ -1,11 +1,11 @@
-"""Seconds of an evaluation at full size: exact, adapting, and the check for copies.
+"""Duration of a full-size evaluation: exact, adapting, and the copy check.
 
     make bench-evaluate
 
-The text is the packaged plays, 5 MB, of which the last 111,540 characters are scored: as
-many as tiny_shakespeare's validation and test text have. A network of 512 units; what it
-learned does not change its speed. Tracing is part of each figure, importing TensorFlow is
-not. Writes benchmarks/EVALUATION.md.
+The text is the packaged plays, 5 MB, of which the last 111,540 characters are scored: as many as in
+the validation and test text of tiny_shakespeare. The model has 512 units and random weights, which
+do not affect its speed. The first round includes tracing; the import of TensorFlow is not included.
+Writes benchmarks/EVALUATION.md.
 """
 
 import argparse
@@ -20,28 +20,31 @@ NUM_CHARS, COPY_CHARS, UNITS = 111_540, 100_000, 512
 
 
 def measure(rounds: int) -> dict[str, list[float]]:
-    """Seconds of each task, round by round, each with a network that was never used."""
+    """Seconds of each task by round, with a new model in each round."""
     from shakespeare_gen.system import devices
 
     devices.start()
+    from shakespeare_gen import models
     from shakespeare_gen.data import corpora
-    from shakespeare_gen.data.tokenizers.characters import Vocabulary
+    from shakespeare_gen.data.tokenizers import CharacterOptions, CharacterTokenizer
     from shakespeare_gen.evaluation import copying, dynamic, likelihood
-    from shakespeare_gen.models import recurrent
+    from shakespeare_gen.models.recurrent import RecurrentOptions, make_spec
+    from shakespeare_gen.options.groups import CorpusOptions
 
-    corpus = corpora.load("plays")
+    corpus = corpora.load(CorpusOptions(corpus="plays"))
     text = corpus.train + corpus.validation + corpus.test
-    vocabulary = Vocabulary.from_text(text)
+    tokenizer = CharacterTokenizer.from_text(text, CharacterOptions())
+    spec = make_spec(tokenizer.size, RecurrentOptions(units=UNITS))
     train, held_out = text[:-NUM_CHARS], text[-NUM_CHARS:]
-    train_ids, ids = vocabulary.encode(train), vocabulary.encode(held_out)
+    train_ids, ids = tokenizer.encode(train), tokenizer.encode(held_out)
     seconds: dict[str, list[float]] = {"exact": [], "adapting": [], "copy check": []}
     for _ in range(rounds):
-        network = recurrent.build(vocabulary.size, units=UNITS)
+        model = models.build(spec)
         began = time.perf_counter()
-        likelihood.read(network, ids)
+        likelihood.read(model, ids)
         seconds["exact"].append(time.perf_counter() - began)
         began = time.perf_counter()
-        adapter = dynamic.Adapter(network, train_ids, segment_chars=40)
+        adapter = dynamic.Adapter(model, train_ids, segment_tokens=40)
         adapter.read(ids, 0, "rms", rate=1e-5, decay=1e-2)
         seconds["adapting"].append(time.perf_counter() - began)
         began = time.perf_counter()
@@ -62,8 +65,8 @@ def main() -> None:
 
     hardware = devices.hardware()
     what = {
-        "exact": f"every one of {NUM_CHARS:,} characters, {UNITS} units",
-        "adapting": "the same with a step of the weights every 40 characters",
+        "exact": f"all of {NUM_CHARS:,} characters, {UNITS} units",
+        "adapting": "the same, with a weight update every 40 characters",
         "copy check": f"{COPY_CHARS:,} characters against 5 MB",
     }
     lines = [
@@ -71,7 +74,7 @@ def main() -> None:
         "",
         f"`python benchmarks/evaluate_speed.py --rounds={flags.rounds}`, "
         f"{hardware['processor']}, {hardware['threads']} threads, {time.strftime('%Y-%m-%d')}. "
-        "Seconds, medians over rounds, after TensorFlow is imported.",
+        "Median seconds over rounds, without the import of TensorFlow.",
         "",
         "| | | seconds |",
         "|---|---|---|",

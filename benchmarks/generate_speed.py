@@ -1,16 +1,15 @@
-"""Generation speed: characters/s of ours, of the TensorFlow tutorial's way, and of PyTorch.
+"""Generation speed in characters/s: this package, the TensorFlow tutorial's method, PyTorch.
 
     make bench-generate
     python benchmarks/generate_speed.py --rounds=5
 
-Every measurement is a process of its own, contenders alternate round by round,
-and the first chunks are left out. The same network (Embedding 64, LSTM layers,
-Dense 65) with random weights, temperature 0.8. `tutorial` is a one-step Keras
-model in a tf.function, called from Python for each character, with
-StringLookup and tf.random.categorical; PyTorch is an eager loop over nn.LSTM
-and torch.multinomial. `bound` is how fast one core reads as many bytes as the
-weights that a character needs, again and again; the last column is the share of
-it that a single stream reaches. Writes benchmarks/GENERATION.md.
+Each measurement runs in its own process, contenders alternate round by round, and the first chunks
+are not counted. All use the same network (Embedding 64, LSTM layers, Dense 65) with random weights
+and temperature 0.8. `tutorial` is a one-step Keras model in a tf.function, called from Python for
+each character, with StringLookup and tf.random.categorical; PyTorch is an eager loop over nn.LSTM
+and torch.multinomial. `bound` is the rate at which one core can repeatedly read the weights that a
+character needs; the last column is the share of this bound that a single stream reaches. Writes
+benchmarks/GENERATION.md.
 """
 
 import argparse
@@ -37,13 +36,13 @@ CONTENDERS = {
 
 
 def weight_bytes(units: int, layers: int) -> int:
-    """Bytes of weights that a character reads; the first layer's input is a table row."""
+    """Bytes of weights that are read per character; the first layer's input is a table row."""
     inner = 4 * units * units * (2 * layers - 1)
     return 4 * (inner + units * len(CHARACTERS))
 
 
 def timed(step, chars_per_step: int) -> dict:
-    """Calls `step` until enough seconds are measured; characters/s of the median call."""
+    """Calls `step` for long enough; returns the characters/s of the median call."""
     began = time.perf_counter()
     step()
     first = time.perf_counter() - began
@@ -58,27 +57,28 @@ def timed(step, chars_per_step: int) -> dict:
 
 
 def measure_ours(units, layers, streams, options=None) -> dict:
-    """Our generator in chunks, as the command streams."""
+    """The generator of this package in chunks, as the command streams."""
     from shakespeare_gen.system import devices
 
     devices.start(single_stream=streams == 1)
-    from shakespeare_gen import generation
-    from shakespeare_gen.data.tokenizers.characters import Vocabulary
-    from shakespeare_gen.generation import decoding, request
-    from shakespeare_gen.models import recurrent
+    from shakespeare_gen import models
+    from shakespeare_gen.data.tokenizers import CharacterTokenizer
+    from shakespeare_gen.generation import Generator, Request, decoding, texts
+    from shakespeare_gen.models.recurrent import RecurrentOptions, make_spec
 
-    vocabulary = Vocabulary("".join(CHARACTERS))
-    network = recurrent.build(vocabulary.size, units=units, num_layers=layers)
-    generator = generation.Generator([network], vocabulary)
+    tokenizer = CharacterTokenizer("".join(CHARACTERS))
+    network = RecurrentOptions(units=units, num_layers=layers, embedding_size=EMBEDDING_SIZE)
+    generator = Generator(models.build(make_spec(tokenizer.size, network)), tokenizer)
     options = {"num_samples": streams, "temperature": TEMPERATURE, **(options or {})}
-    asked = request.Request.from_options(length=-1, **options)
-    pieces = generator._pieces(["a"], asked)
-    next(pieces)  # the first chunk is a small one
-    return timed(lambda: next(pieces), decoding.CHUNK_CHARS * streams)
+    request = Request.of("a", length=-1, **options)
+    begun = texts.begin(request, generator.read(request.prompt), tokenizer)
+    parts = texts.parts(begun, decoding.Decoder(generator.model, tokenizer.forbidden_ids))
+    next(parts)  # the first chunk is a small one
+    return timed(lambda: next(parts), decoding.CHUNK_TOKENS * streams)
 
 
 def measure_tutorial(units, layers, streams) -> dict:
-    """One character a call: strings to ids, a step of the model, ids to strings."""
+    """One character per call: strings to ids, a step of the model, ids to strings."""
     import keras
     import tensorflow as tf
 
@@ -116,7 +116,7 @@ def measure_tutorial(units, layers, streams) -> dict:
 
 
 def measure_torch(units, layers, streams) -> dict:
-    """`torch.nn.LSTM`, eager, one character a step."""
+    """`torch.nn.LSTM`, eager, one character per step."""
     import torch
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -137,7 +137,7 @@ def measure_torch(units, layers, streams) -> dict:
 
 
 def bandwidth(num_bytes: int) -> float:
-    """Bytes/s at which one core reads an array of `num_bytes` that it read before."""
+    """Bytes/s at which one core repeatedly reads an array of `num_bytes`."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     import numpy as np
 
@@ -153,7 +153,7 @@ def bandwidth(num_bytes: int) -> float:
 
 
 def child(kind: str, size: list[int], options: dict) -> None:
-    """One measurement; prints one JSON line."""
+    """Runs one measurement and prints one JSON line."""
     if kind == "bound":
         num_bytes = weight_bytes(*size[:2])
         print(json.dumps({"characters_per_second": bandwidth(num_bytes) / num_bytes}))
@@ -163,9 +163,9 @@ def child(kind: str, size: list[int], options: dict) -> None:
 
 
 def run_child(kind: str, size: tuple, options: dict) -> dict:
-    """Starts the process of one measurement and reads its line."""
+    """Runs one measurement in a new process and reads its result."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    if kind == "tutorial":  # TensorFlow as it comes
+    if kind == "tutorial":  # TensorFlow with its default settings
         environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
     command = [sys.executable, __file__, "--child", kind, json.dumps(size), json.dumps(options)]
     done = subprocess.run(
@@ -177,7 +177,7 @@ def run_child(kind: str, size: tuple, options: dict) -> dict:
 
 
 def measure_size(size: tuple, rounds: int) -> dict[str, float]:
-    """Alternates the contenders; medians of characters/s by contender, and the bound."""
+    """Alternates the contenders; returns median characters/s by contender, and the bound."""
     speeds: dict[str, list[float]] = {}
     for number in range(rounds):
         for name, contender in {**CONTENDERS, "bound": {"kind": "bound"}}.items():
@@ -189,7 +189,7 @@ def measure_size(size: tuple, rounds: int) -> dict[str, float]:
 
 
 def row(size: tuple, speeds: dict[str, float]) -> str:
-    """One size as a line of the table."""
+    """The table row of one size."""
     units, layers, streams = size
     ours = speeds["ours"]
     share = f"{ours / speeds['bound']:.0%}" if streams == 1 else ""
@@ -202,7 +202,7 @@ def row(size: tuple, speeds: dict[str, float]) -> str:
 
 
 def main() -> None:
-    """Measures every size and writes the page."""
+    """Measures all sizes and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", default=str(HERE / "GENERATION.md"))
@@ -220,11 +220,11 @@ def main() -> None:
         "",
         f"`python benchmarks/generate_speed.py --rounds={flags.rounds}`, "
         f"{hardware['processor']}, {hardware['threads']} threads, {time.strftime('%Y-%m-%d')}. "
-        "Characters/s of all streams together, medians over rounds in which the contenders "
+        "Total characters/s of all streams, medians over rounds in which the contenders "
         "alternate.",
         "",
         "| units | layers | streams | ours | x tutorial | x PyTorch | with top-k, top-p, min-p "
-        "| tutorial | PyTorch | of the bandwidth bound |",
+        "| tutorial | PyTorch | share of the bandwidth bound |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for units in (256, 512):

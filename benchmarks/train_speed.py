@@ -1,17 +1,16 @@
-"""Training speed against stock Keras and PyTorch: characters/s, ratios, peak memory.
+"""Training speed compared with stock Keras and PyTorch: characters/s, ratios, peak memory.
 
     make bench-train                      the headline size, 5 rounds, and three batch sizes
-    python benchmarks/train_speed.py --grid=batches  ours: larger ones, several in one call
-    python benchmarks/train_speed.py --grid=full     hours; goes on where it was ended
+    python benchmarks/train_speed.py --grid=batches  larger batches, several steps per call
+    python benchmarks/train_speed.py --grid=full     hours; continues after an interruption
 
-Every contender is a process of its own that trains only while it is its turn; turns
-of a few seconds alternate round by round, so that all see the same minutes of a noisy
-machine. Only steady steps count: the first ones are left out. Where the processors'
-time was stolen, by other guests of a virtual machine's host, the turn is taken again.
-The same model (Embedding 64, recurrent layers, Dense), data, AdamW and clipping by
-global norm 1.0 for all. Read the ratios, which are of medians over rounds. Sizes that
-are done are kept in benchmarks/results.json, from which benchmarks/RESULTS.md is
-written; `--again` measures them anew.
+Each contender runs in its own process and trains only during its turns. Turns of a few seconds
+alternate round by round, so that all contenders are affected equally by a noisy machine. The first
+steps are not counted. A turn is repeated if other guests of the virtual machine's host stole
+processor time. All use the same model (Embedding 64, recurrent layers, Dense), data, AdamW and
+clipping by a global norm of 1.0. Compare the ratios, which are computed from medians over rounds.
+Finished sizes are stored in benchmarks/results.json, from which benchmarks/RESULTS.md is written;
+`--again` measures them again.
 """
 
 import argparse
@@ -28,7 +27,7 @@ from benchmarks.turns import PRODUCT_WIDTH, Contender, Machine, Turns  # noqa: E
 
 VOCABULARY_SIZE, EMBEDDING_SIZE = 65, 64
 HEADLINE = (512, 1, 64, 100)  # units, layers, batch, window
-DEFAULT = [(512, 1, 128, 100), (512, 1, 256, 100), (256, 1, 64, 100)]  # and the headline
+DEFAULT = [(512, 1, 128, 100), (512, 1, 256, 100), (256, 1, 64, 100)]  # plus the headline
 CONTENDERS = {
     "ours float32": {"kind": "ours", "precision": "float32"},
     "ours float32, 8 steps a call": {"kind": "ours", "precision": "float32", "steps_per_call": 8},
@@ -44,7 +43,7 @@ CONTENDERS = {
 
 
 def same_size_min_gru(units: int, layers: int) -> tuple[int, int]:
-    """Layers of the same width that give a min_gru about an LSTM's parameters."""
+    """The units of a min_gru with about as many parameters as an LSTM."""
 
     def lstm(n):
         return 4 * units * (EMBEDDING_SIZE + units + 1) + (n - 1) * 4 * units * (2 * units + 1)
@@ -57,7 +56,7 @@ def same_size_min_gru(units: int, layers: int) -> tuple[int, int]:
 
 
 def batches(batch_size: int, window_chars: int):
-    """The same random ids for everyone: int32 [B, T + 1]."""
+    """The same random ids for all contenders: int32 [B, T + 1]."""
     import numpy as np
 
     shape = (batch_size, window_chars + 1)
@@ -65,7 +64,7 @@ def batches(batch_size: int, window_chars: int):
 
 
 def train_keras_model(make_model, ids, turns: Turns, steps_per_call: int = 1) -> dict:
-    """Fits `make_model()` on `ids` for as long as rounds are asked for."""
+    """Fits `make_model()` on `ids` until no more rounds are requested."""
     import keras
     import tensorflow as tf
 
@@ -88,25 +87,22 @@ def train_keras_model(make_model, ids, turns: Turns, steps_per_call: int = 1) ->
 def train_ours(
     turns, units, layers, batch, window, precision, cell="lstm", steps_per_call=1
 ) -> dict:
-    """Our network and training model, as `train` builds them."""
+    """The network and training model of this package, as `train` builds them."""
     from shakespeare_gen.system import devices
 
     devices.start()
-    from shakespeare_gen.models import recurrent
+    from shakespeare_gen import models
+    from shakespeare_gen.models.recurrent import RecurrentOptions, make_spec
+    from shakespeare_gen.training.model import TrainingModel
 
     if cell == "min_gru":
         units, layers = same_size_min_gru(units, layers)
 
     def make_model():
-        network = recurrent.build(
-            VOCABULARY_SIZE,
-            cell=cell,
-            units=units,
-            num_layers=layers,
-            embedding_size=EMBEDDING_SIZE,
-            precision=precision,
+        options = RecurrentOptions(
+            cell=cell, units=units, num_layers=layers, embedding_size=EMBEDDING_SIZE
         )
-        return recurrent.TrainingModel(network)
+        return TrainingModel(models.build(make_spec(VOCABULARY_SIZE, options), precision))
 
     return train_keras_model(make_model, batches(batch, window), turns, steps_per_call)
 
@@ -158,13 +154,13 @@ def train_torch(turns, units, layers, batch, window, precision="float32") -> dic
 
 
 def child(kind: str, size: list[int], options: dict) -> None:
-    """One contender's process: a line of JSON for each round, then one for all of them."""
+    """The process of a contender: prints a line of JSON per round, then a summary."""
     train = {"ours": train_ours, "keras": train_keras, "torch": train_torch}[kind]
     turns = Turns()
     found = train(turns, *size, **options)
     found["first_step_seconds"] = turns.first_step_seconds
     found["characters_per_call"] = size[2] * size[3] * found.pop("steps_per_call")
-    # Not `ru_maxrss`, which begins with what the parent had.
+    # Not `ru_maxrss`, which starts from the value of the parent process.
     status = pathlib.Path("/proc/self/status").read_text("utf-8")
     found["peak_mib"] = int(status.split("VmHWM:")[1].split()[0]) / 1024
     print(json.dumps(found), flush=True)
@@ -177,7 +173,7 @@ def start(name: str, size: tuple) -> Contender:
     units, layers, batch, window = size
     size = (units, layers, options.pop("batch", batch), window)
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(HERE.parent)}
-    if kind == "keras":  # as TensorFlow comes, or with the switch we set
+    if kind == "keras":  # TensorFlow with its default settings, or with oneDNN enabled
         environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
         if onednn := options.pop("onednn", None):
             environment["TF_ENABLE_ONEDNN_OPTS"] = onednn
@@ -186,11 +182,11 @@ def start(name: str, size: tuple) -> Contender:
 
 
 def measure_size(size: tuple, names: list[str], rounds: int) -> dict:
-    """Alternates the contenders `rounds` times: medians by contender, and the machine's state."""
+    """Alternates the contenders `rounds` times; returns medians by contender, and the machine."""
     machine = Machine()
     contenders = {name: start(name, size) for name in names}
     for number in range(rounds):
-        first = number % len(names)  # whoever begins a round is not always the same
+        first = number % len(names)  # rotates the contender that begins a round
         for name in names[first:] + names[:first]:
             contenders[name].take_turn(machine)
             seconds = contenders[name].step_seconds[-1:]
@@ -203,7 +199,7 @@ def measure_size(size: tuple, names: list[str], rounds: int) -> dict:
 
 
 def table(size: tuple, found: dict) -> str:
-    """One size's results as Markdown, with ratios to Keras and PyTorch float32."""
+    """The results of one size as Markdown, with ratios to Keras and PyTorch float32."""
     units, layers, batch, window = size
     medians, rounds, machine = found["medians"], found["rounds"], found["machine"]
     lines = [
@@ -251,7 +247,7 @@ def sizes(grid: str, has_bfloat16: bool) -> list[tuple[tuple, list[str]]]:
         small = [((units, 1, 32, 64), calls) for units in (64, 256, 512)]
         return small + [((units, 1, 64, 128), calls + larger) for units in (256, 512)]
     peers = ["ours float32", "Keras", "PyTorch float32"]
-    if has_bfloat16:  # elsewhere it is emulated, and takes hours
+    if has_bfloat16:  # otherwise it is emulated, which takes hours
         peers += ["ours bfloat16", "PyTorch bfloat16"]
     full = [
         (units, layers, batch, window)
@@ -264,17 +260,17 @@ def sizes(grid: str, has_bfloat16: bool) -> list[tuple[tuple, list[str]]]:
 
 
 def is_done(found: dict | None, contenders: list[str], rounds: int) -> bool:
-    """Whether a kept size has all `contenders`, in as many rounds and without errors."""
+    """Whether a stored size has all `contenders`, with enough rounds and without errors."""
     if not found or found["rounds"] < rounds:
         return False
     return all("error" not in found["medians"].get(name, {"error": ""}) for name in contenders)
 
 
 def summary(kept: dict[str, dict]) -> str:
-    """One line a size: our speed and its ratios."""
+    """One row per size: the speed of this package and its ratios."""
     lines = [
         "| units | layers | batch | steps | characters/s | x Keras | x PyTorch | peak MiB "
-        "| Keras's | PyTorch's | a product, GFLOP/s |",
+        "| Keras, MiB | PyTorch, MiB | product, GFLOP/s |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     names = ("ours float32", "Keras", "PyTorch float32")
@@ -292,17 +288,17 @@ def summary(kept: dict[str, dict]) -> str:
 
 
 def write_page(path: pathlib.Path, kept: dict[str, dict]) -> None:
-    """Every size that was measured: a line each, then a table each."""
+    """Writes all measured sizes: a summary table, then one table per size."""
     head = (
         "# Training speed\n\n"
-        "Made by `benchmarks/train_speed.py`. Characters/s are medians over rounds in which the "
-        "contenders alternate, hours apart from one size to the next: compare within a line or a "
-        "table only.\n\n## Ours in float32\n\n"
+        "Generated by `benchmarks/train_speed.py`. Characters/s are medians over rounds in which "
+        "the contenders alternate. Different sizes were measured hours apart: compare only values "
+        "within a row or a table.\n\n## Summary: this package in float32\n\n"
     )
     tables = "\n".join(
         table(ast.literal_eval(key), kept[key]) for key in sorted(kept, key=ast.literal_eval)
     )
-    path.write_text(f"{head}{summary(kept)}\n## Everyone\n\n{tables}", "utf-8")
+    path.write_text(f"{head}{summary(kept)}\n## Details\n\n{tables}", "utf-8")
 
 
 def main() -> None:
@@ -314,10 +310,10 @@ def main() -> None:
     parser.add_argument(
         "--contenders",
         default="",
-        help="comma-separated; a size that is measured again has no others then; empty: as the "
-        "grid says",
+        help="comma-separated; results of other contenders are dropped for sizes that are measured "
+        "again; empty: those of the grid",
     )
-    parser.add_argument("--again", action="store_true", help="measure sizes that are done anew")
+    parser.add_argument("--again", action="store_true", help="measure finished sizes again")
     parser.add_argument("--output_dir", default=str(HERE))
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     flags = parser.parse_args()
@@ -331,7 +327,7 @@ def main() -> None:
     place = pathlib.Path(flags.output_dir)
     store = place / "results.json"
     kept = json.loads(store.read_text("utf-8")) if store.exists() else {}
-    write_page(place / "RESULTS.md", kept)  # of what is done already
+    write_page(place / "RESULTS.md", kept)  # the sizes measured so far
     has_bfloat16 = devices.choose_precision("auto") == "bfloat16"
     for size, contenders in sizes(flags.grid, has_bfloat16):
         contenders = flags.contenders.split(",") if flags.contenders else contenders

@@ -1,7 +1,7 @@
-"""Contenders that take turns: processes that train only while they are asked to.
+"""Contenders that take turns: processes that train only when requested.
 
-The parent's side is `Contender` and `Machine`, a child's side `Turns`. Knows nothing
-of what is trained.
+`Contender` and `Machine` are used by the parent process, `Turns` by the children. Knows nothing
+about what is trained.
 """
 
 import itertools
@@ -15,18 +15,18 @@ import tempfile
 import time
 
 WARM_STEPS, MIN_STEPS, MIN_SECONDS = 3, 5, 3.0
-# Where a step takes many seconds, fewer of them tell as much, and caches are warm at its start.
+# If a step takes many seconds, fewer steps are sufficient, and cold caches do not matter.
 LONG_STEP_SECONDS, LONG_SECONDS = 2.0, 10.0
-# Of the processors' time, what may be stolen in a turn, and how often a turn is taken at most.
+# The maximum share of stolen processor time in a turn, and the maximum number of tries.
 MAX_STOLEN, MAX_TRIES = 0.03, 3
 PRODUCT_WIDTH = 1500
 
 
 class Turns:
-    """A training's side of the alternation: it stands still until it is asked for a round.
+    """The child's side of the alternation: training pauses until a round is requested.
 
-    A line on standard input asks for a round, whose median seconds a step are answered in a line
-    of JSON; the end of the input ends the training.
+    A line on standard input requests a round; the answer is a line of JSON with the median seconds
+    per step. The end of the input ends the training.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Turns:
         self.is_ready = False
 
     def goes_on(self) -> bool:
-        """Called at each step's end; whether to take another step."""
+        """Called at the end of each step; returns whether to take another step."""
         self.ends.append(time.perf_counter())
         if not self.first_step_seconds:
             self.first_step_seconds = time.time() - float(os.environ["BENCH_START"])
@@ -52,13 +52,13 @@ class Turns:
         print(json.dumps(found), flush=True)
         asked = sys.stdin.readline()
         is_long = self.ends[-1] - self.ends[-2] > LONG_STEP_SECONDS
-        # The first step after the others' turns is not counted, unless a step is long.
+        # The first step after the turns of the others is not counted, unless steps are long.
         self.ends = [time.perf_counter()] if is_long else []
         return bool(asked)
 
 
 class Machine:
-    """How quiet the machine is: what other guests of its host take, what a product reaches."""
+    """The load of the machine: time stolen by other guests of its host, speed of a product."""
 
     def __init__(self) -> None:
         import numpy as np
@@ -69,19 +69,19 @@ class Machine:
         self.start()
 
     def start(self) -> None:
-        """Before a turn: times one large product, on all threads."""
+        """Called before a turn: times a large product on all threads."""
         began = time.perf_counter()
         self._matrix @ self._matrix
         self.gflops.append(2e-9 * PRODUCT_WIDTH**3 / (time.perf_counter() - began))
         self._ticks = _ticks()
 
     def stolen_share(self) -> float:
-        """The share of the time since `start` that the host gave to others."""
+        """The share of the time since `start` that the host gave to other guests."""
         spent = [now - then for then, now in zip(self._ticks, _ticks(), strict=True)]
         return spent[7] / max(sum(spent), 1)
 
     def describe(self) -> dict:
-        """The median product, and the most that was stolen in a turn that counts."""
+        """The median speed of the product, and the maximum stolen share of the counted turns."""
         return {
             "product_gflops": statistics.median(self.gflops),
             "most_stolen": max(self.stolen, default=0.0),
@@ -89,7 +89,7 @@ class Machine:
 
 
 def _ticks() -> list[int]:
-    """The processors' time so far, by use, as Linux counts it; zeros elsewhere."""
+    """Cumulative processor time by use, as counted by Linux; zeros on other systems."""
     stat = pathlib.Path("/proc/stat")
     if not stat.exists():
         return [0] * 8
@@ -97,7 +97,7 @@ def _ticks() -> list[int]:
 
 
 class Contender:
-    """A child process, from the outside. An error of its own ends it, and is kept."""
+    """The parent's side of a child process. An error in the child ends it and is stored."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         environment = {**environment, "BENCH_START": str(time.time())}
@@ -111,7 +111,7 @@ class Contender:
         self._read()
 
     def take_turn(self, machine: Machine) -> None:
-        """One round: the turn in which the least was stolen."""
+        """Runs one round; of repeated turns, counts the one with the least stolen time."""
         tries: list[tuple[float, float]] = []
         while not self.error and len(tries) < MAX_TRIES:
             machine.start()
@@ -127,7 +127,7 @@ class Contender:
             self.step_seconds.append(seconds)
 
     def result(self) -> dict:
-        """Ends the process: its own last words, and the median seconds of a step."""
+        """Ends the process; returns its summary and the median seconds per step."""
         self.process.stdin.close()
         found = {} if self.error else self._read()
         self.process.wait()
