@@ -1,0 +1,51 @@
+"""The options that do not belong to a single component, in typed groups.
+
+The options of a component are defined next to it: those of a tokenizer in `data.tokenizers`, of a
+model family in `models`, of a sampling transform in `generation.sampling`. Flags, `config.json`
+and the tables of the README are generated from these fields.
+
+    >>> WindowOptions(batch_size=0)
+    UsageError: batch_size: expected at least 1, received 0
+"""
+
+from shakespeare_gen.options.groups.evaluation import (
+    AdaptationOptions,
+    ComparisonOptions,
+    EvaluationOptions,
+    ReportOptions,
+)
+from shakespeare_gen.options.groups.generation import (
+    GenerationOptions,
+    LoadOptions,
+    PromptOptions,
+)
+from shakespeare_gen.options.groups.text import (
+    CorpusLocationOptions,
+    CorpusOptions,
+    WindowOptions,
+)
+from shakespeare_gen.options.groups.training import (
+    EngineOptions,
+    OptimizerOptions,
+    RunOptions,
+    StartOptions,
+    TrainingOptions,
+)
+
+__all__ = [
+    "AdaptationOptions",
+    "ComparisonOptions",
+    "CorpusLocationOptions",
+    "CorpusOptions",
+    "EngineOptions",
+    "EvaluationOptions",
+    "GenerationOptions",
+    "LoadOptions",
+    "OptimizerOptions",
+    "PromptOptions",
+    "ReportOptions",
+    "RunOptions",
+    "StartOptions",
+    "TrainingOptions",
+    "WindowOptions",
+]

@@ -1,0 +1,69 @@
+"""The options of loading a model and generating with it."""
+
+from shakespeare_gen.errors import UsageError
+from shakespeare_gen.options.fields import OptionGroup, option
+from shakespeare_gen.options.groups.limits import MAX_SEED
+
+
+class LoadOptions(OptionGroup):
+    """Which checkpoint to load, and how to handle characters outside its vocabulary."""
+
+    TITLE = "Model to load"
+
+    checkpoint: str = option("best", "checkpoint to load", choices=("best", "last"))
+    unknown: str = option(
+        "error",
+        "how to handle characters outside the vocabulary: error (unless there is an unknown "
+        "token), skip them, or replace them with the nearest known ones",
+        choices=("error", "skip", "nearest"),
+    )
+
+
+class PromptOptions(OptionGroup):
+    """The text to continue."""
+
+    TITLE = "Prompt"
+
+    prompt: str = option("", "text to continue; empty, without prompt_path: the start of a line")
+    prompt_path: str = option("", "file that contains the prompt; -: standard input")
+
+    def check_combinations(self) -> None:
+        if self.prompt and self.prompt_path:
+            raise UsageError("`prompt` and `prompt_path`: expected one of them, received both")
+
+
+class GenerationOptions(OptionGroup):
+    """How much text to generate, and where it ends."""
+
+    TITLE = "Generation"
+
+    length: int = option(
+        500,
+        "number of tokens (characters by default) to generate; -1: until interrupted",
+        minimum=-1,
+    )
+    num_samples: int = option(1, "number of texts to generate", minimum=1, maximum=4096)
+    num_beams: int = option(
+        1,
+        "more than 1: beam search for the most likely text, with penalties, instead of sampling",
+        minimum=1,
+        maximum=256,
+    )
+    length_penalty: float = option(
+        1.0,
+        "beams are ranked by log-probability / length ** length_penalty",
+        minimum=0,
+        maximum=10,
+    )
+    stop: tuple[str, ...] = option((), "text that ends generation; may be repeated")
+    until_line: bool = option(False, "stop at the end of the first non-blank line")
+    until_speaker: bool = option(
+        False, "stop at the blank line that ends a speech, including the speech of the prompt"
+    )
+    seed: int = option(
+        -1,
+        "random seed; the same seed and num_samples give the same text on the same machine; "
+        "-1: a new seed each time",
+        minimum=-1,
+        maximum=MAX_SEED,
+    )

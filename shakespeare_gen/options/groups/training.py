@@ -1,0 +1,114 @@
+"""The options of a training run."""
+
+from shakespeare_gen.errors import UsageError
+from shakespeare_gen.options.fields import OptionGroup, option
+from shakespeare_gen.options.groups.limits import MAX_CLIP, MAX_FLOAT32, MAX_SEED
+
+
+class EngineOptions(OptionGroup):
+    """How the network is computed; these options do not affect the form of the weights."""
+
+    TITLE = "Engine"
+
+    kernel: str = option(
+        "auto",
+        "time loop of the recurrent layers: fused (the kernels of this package), keras, or auto "
+        "(the faster of the two on this device)",
+        choices=("auto", "keras", "fused"),
+    )
+    precision: str = option(
+        "auto",
+        "data type of the matrix products; auto: bfloat16 if the processor supports it",
+        choices=("auto", "float32", "bfloat16"),
+    )
+
+
+class OptimizerOptions(OptionGroup):
+    """The optimizer, its learning rate schedule and gradient clipping."""
+
+    TITLE = "Optimizer"
+
+    optimizer: str = option(
+        "adamw", "optimizer", choices=("adam", "adamw", "rmsprop", "adagrad", "sgd")
+    )
+    learning_rate: float = option(
+        0.002, "learning rate after the warm-up", above=0, maximum=MAX_FLOAT32
+    )
+    schedule: str = option(
+        "cosine", "learning rate schedule", choices=("constant", "cosine", "exponential")
+    )
+    warmup_steps: int = option(100, "steps of linear warm-up from 0", minimum=0)
+    final_learning_rate: float = option(
+        0.0,
+        "learning rate at the last step of the cosine and exponential schedules",
+        minimum=0,
+    )
+    weight_decay: float = option(0.0, "decoupled weight decay; biases are excluded", minimum=0)
+    beta_2: float = option(0.99, "second-moment decay of adam and adamw", minimum=0, below=1)
+    momentum: float = option(0.0, "momentum of sgd and rmsprop", minimum=0, below=1)
+    clip_norm: float = option(
+        1.0, "maximum global gradient norm; 0: off", minimum=0, maximum=MAX_CLIP
+    )
+    clip_value: float = option(
+        0.0, "maximum absolute value of a gradient element; 0: off", minimum=0, maximum=MAX_CLIP
+    )
+
+    def check_combinations(self) -> None:
+        if self.clip_norm and self.clip_value:
+            raise UsageError(
+                "`clip_norm` and `clip_value`: expected one of them to be 0, "
+                f"received {self.clip_norm:g} and {self.clip_value:g}"
+            )
+        if self.schedule == "exponential" and not self.final_learning_rate:
+            raise UsageError(
+                "final_learning_rate: expected more than 0 with `schedule=exponential`, received 0"
+            )
+
+
+class TrainingOptions(OptionGroup):
+    """How long to train, when to save and when to generate samples."""
+
+    TITLE = "Training"
+
+    epochs: int = option(20, "number of epochs", minimum=1)
+    patience: int = option(
+        0,
+        "stop after this many epochs without improvement of the validation loss; 0: never",
+        minimum=0,
+    )
+    seed: int = option(
+        0, "random seed of weights, windows and dropout", minimum=0, maximum=MAX_SEED
+    )
+    save_every_steps: int = option(
+        0, "steps between checkpoints within an epoch; 0: off", minimum=0
+    )
+    save_every_minutes: float = option(
+        10.0, "minutes between checkpoints within an epoch; 0: off", minimum=0
+    )
+    keep_checkpoints: int = option(
+        2, "number of most recent checkpoints to keep, in addition to the best one", minimum=1
+    )
+    sample_every_epochs: int = option(1, "epochs between samples; 0: no samples", minimum=0)
+    sample_chars: int = option(200, "tokens (characters by default) per sample", minimum=1)
+    tensorboard: bool = option(False, "write TensorBoard logs to the run folder")
+
+
+class RunOptions(OptionGroup):
+    """The run folder."""
+
+    TITLE = "Run folder"
+
+    run_dir: str = option("runs/default", "run folder")
+
+
+class StartOptions(OptionGroup):
+    """What to do if the run folder already contains a run."""
+
+    TITLE = "Start"
+
+    resume: bool = option(False, "resume the run in run_dir with its saved options")
+    overwrite: bool = option(False, "delete the run in run_dir and start a new one")
+
+    def check_combinations(self) -> None:
+        if self.resume and self.overwrite:
+            raise UsageError("`resume` and `overwrite`: expected one of them, received both")
