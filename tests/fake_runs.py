@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from shakespeare_gen import models, runs
+from shakespeare_gen import models, runs, train
 from shakespeare_gen.data import tokenizers
 from shakespeare_gen.data.corpora import Corpus
 from shakespeare_gen.options import Options
@@ -26,23 +26,10 @@ TEXT = "ab" * 50 + "\n"
 STEPS_PER_EPOCH = 7
 
 
-def groups():
-    """Every option group that a run may save."""
-    return (
-        CorpusOptions,
-        *tokenizers.groups(),
-        WindowOptions,
-        *models.groups(),
-        EngineOptions,
-        OptimizerOptions,
-        TrainingOptions,
-    )
-
-
 def make_spec(text=TEXT, name="", **values):
     """The spec of a small run; `name`: the loaded corpus, if it differs from that of `values`."""
     defaults = {"corpus": "abab.txt", "units": 16, "embedding_size": 8, "learning_rate": 0.02}
-    options = runs.saved_options(Options.parse(groups(), {**defaults, **values}))
+    options = runs.saved_options(Options.parse(train.groups(), {**defaults, **values}))
     requested = options[CorpusOptions].corpus
     tokenizer = tokenizers.from_text(text, options)
     corpus = make_corpus(name or requested, text)

@@ -10,12 +10,12 @@ import sys
 
 import pytest
 
-from shakespeare_gen import models, runs
+from shakespeare_gen import models, runs, train
 from shakespeare_gen.data import tokenizers
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.models.recurrent import RecurrentOptions
 from shakespeare_gen.options import OptionGroup, Options, option
-from shakespeare_gen.options.groups import CorpusOptions, EngineOptions, RunOptions
+from shakespeare_gen.options.groups import CorpusOptions, EngineOptions
 from shakespeare_gen.runs import RunFolder, checkpoints, resuming
 from shakespeare_gen.system import storage
 from tests import fake_runs
@@ -170,7 +170,7 @@ def test_a_new_run_that_is_killed_after_its_first_file_can_be_restarted(tmp_path
 
 def given(**values):
     """The options of a command with `values` given."""
-    return Options.parse((*fake_runs.groups(), RunOptions), values)
+    return Options.parse(train.groups(), values)
 
 
 def test_a_resumed_run_keeps_its_options_and_takes_new_ones(run):
