@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Each process of the tests loads TensorFlow (600 MB).
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
 RUN ?= runs/quick
 FLAGS ?= flags/quick.cfg
 PROMPT ?= ROMEO:
@@ -11,7 +13,7 @@ TEMPERATURE ?= 0.8
 # The prompt is passed through the environment, so that quotes in it are safe.
 export PROMPT
 
-.PHONY: help install generate train test lint typecheck wheel docs bench-train bench-generate bench-evaluate clean
+.PHONY: help install generate train test test-fast lint typecheck wheel docs bench-train bench-generate bench-evaluate clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -32,7 +34,10 @@ train: $(VENV)/installed  ## train the recipe FLAGS
 	$(BIN)/python -m shakespeare_gen.train --flagfile=$(FLAGS)
 
 test: $(VENV)/installed-test  ## run all tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-fast: $(VENV)/installed-test  ## run the tests that are not marked slow
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/installed-dev  ## check style with ruff
 	$(BIN)/ruff check .

@@ -51,7 +51,7 @@ setup(
     extras_require={
         "plays": plays,
         "evaluate": evaluate,
-        "test": ["pytest>=8.3", "hypothesis>=6.122", *notebook, *plays, *tensorboard, *evaluate],
+        "test": ["pytest>=8.3", "pytest-xdist>=3.6.1", "hypothesis>=6.122", *notebook, *plays, *tensorboard, *evaluate],
         "bench": ["torch==2.13.0"],
         "dev": ["ruff>=0.17,<0.18", "mypy>=2.4,<2.5", "pre-commit>=4.7"],
         "tensorboard": tensorboard,

@@ -56,6 +56,7 @@ def started(monkeypatch):
     monkeypatch.setattr(devices, "_started_in", os.getpid())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "printed"), [("", "True True True"), ("gc.disable()", "False False False")]
 )

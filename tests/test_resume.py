@@ -100,17 +100,17 @@ def whole_runs(text_path, tmp_path_factory):
 @pytest.mark.parametrize(
     ("carry_state", "step"),
     [
-        (True, 1),
         (True, STEPS_PER_EPOCH),
         (False, 7),
-        (False, 2 * STEPS_PER_EPOCH + 13),
         *(
             pytest.param(carry_state, step, marks=pytest.mark.slow)
             for carry_state, step in (
+                (True, 1),
                 (True, 7),
                 (True, 2 * STEPS_PER_EPOCH + 13),
                 (False, 1),
                 (False, STEPS_PER_EPOCH),
+                (False, 2 * STEPS_PER_EPOCH + 13),
             )
         ),
     ],
@@ -181,6 +181,7 @@ def test_early_stopping_counts_across_a_stop(text_path, tmp_path, monkeypatch, w
     assert_equal(resume(tmp_path / "run"), whole)  # no epochs remain
 
 
+@pytest.mark.slow
 def test_changed_options_are_applied_and_recorded(text_path, tmp_path):
     train(text_path, tmp_path / "run", epochs=1)
     run = resume(tmp_path / "run", epochs=2, learning_rate=0.001)
@@ -224,7 +225,16 @@ def test_hostile_training_state_is_reported_on_one_line(text_path, tmp_path):
         resume(run.path, epochs=2)
 
 
-@pytest.mark.parametrize("row", ['{"epoch": 1}', '{"epoch": "1"}', "[1]", '{"epoch": 2, "st'])
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"epoch": 2, "st',
+        *(
+            pytest.param(row, marks=pytest.mark.slow)
+            for row in ('{"epoch": 1}', '{"epoch": "1"}', "[1]")
+        ),
+    ],
+)
 def test_invalid_rows_of_metrics_are_skipped(text_path, tmp_path, row, caplog):
     run = train(text_path, tmp_path / "run", epochs=1)
     with run.folder.metrics_path.open("a", encoding="utf-8") as file:
@@ -242,6 +252,7 @@ def test_the_newest_checkpoints_and_the_best_are_kept(text_path, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_does_not_mark_a_worse_checkpoint_as_the_best(text_path, tmp_path):
     run = train(text_path, tmp_path / "run")
     best = checkpoints.read(run, "best")
@@ -296,7 +307,16 @@ def test_a_renamed_checkpoint_is_never_deleted(text_path, tmp_path):
     assert (run.folder.checkpoints / "my-good-model" / "weights.safetensors").exists()
 
 
-@pytest.mark.parametrize("part", ["checkpoints", "metrics.jsonl", "tensorboard", "run.json"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "checkpoints",
+        *(
+            pytest.param(part, marks=pytest.mark.slow)
+            for part in ("metrics.jsonl", "tensorboard", "run.json")
+        ),
+    ],
+)
 def test_training_follows_no_link_out_of_the_folder(text_path, tmp_path, part):
     run = train(text_path, tmp_path / "run", epochs=1)
     target = tmp_path / "target"
