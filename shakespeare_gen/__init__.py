@@ -26,7 +26,7 @@ def __getattr__(name: str) -> Any:
 
         return train_model
     if name == "load_generator":
-        from shakespeare_gen.generate import load_generator
+        from shakespeare_gen.runs.loading import load_generator
 
         return load_generator
     if name == "evaluate_run":

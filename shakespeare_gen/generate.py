@@ -4,31 +4,31 @@ python -m shakespeare_gen.generate --run_dir=runs/quick --prompt="ROMEO:"
 """
 
 import dataclasses
-import os
 import secrets
 import signal
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from shakespeare_gen import generation, runs
+from absl import logging
+
+from shakespeare_gen import generation
 from shakespeare_gen.errors import Interrupted, UserError
 from shakespeare_gen.generation.request import Request
 from shakespeare_gen.options import OptionGroup, Options, command_line
 from shakespeare_gen.options.groups import (
+    EngineOptions,
     GenerationOptions,
     LoadOptions,
     PromptOptions,
     RunOptions,
 )
-from shakespeare_gen.runs import Run, checkpoints
-from shakespeare_gen.runs.checkpoints import Checkpoint
+from shakespeare_gen.runs.loading import load_generator
 from shakespeare_gen.system import terminal
 from shakespeare_gen.system.signals import Interruption
 
 
 def groups() -> tuple[type[OptionGroup], ...]:
     """The option groups of the command."""
-    return (RunOptions, LoadOptions, PromptOptions, *generation.groups())
+    return (RunOptions, LoadOptions, EngineOptions, PromptOptions, *generation.groups())
 
 
 def main(options: Options) -> None:
@@ -41,82 +41,17 @@ def main(options: Options) -> None:
     is_single = request.generation.num_samples == request.generation.num_beams == 1
     if not is_single:
         request.check_is_finite()
-    generator = load_generator(options[RunOptions].run_dir, load.checkpoint, is_single)
+    generator = load_generator(
+        options[RunOptions].run_dir, load.checkpoint, options[EngineOptions].engine, is_single
+    )
     path = options[PromptOptions].prompt_path
     generator.tokenizer.prepare(prompt, load.unknown, f"prompt_path={path}" if path else "prompt")
-    _log("seed %d", request.generation.seed)
+    logging.info("seed %d", request.generation.seed)
     if is_single:
         _stream(generator, request)
     else:
         [results] = generator.generate_batch([request])
         _show_samples(prompt, results)
-
-
-def load_generator(
-    run_dir: str | os.PathLike[str], checkpoint: str = "best", single_stream: bool = False
-) -> "generation.Generator":
-    """Loads a generator from the best or the last checkpoint of a run.
-
-    Args:
-      run_dir: a run folder, or several separated by commas, whose probabilities are averaged.
-      checkpoint: `best` or `last`.
-      single_stream: see `system.devices.start`; has no effect if TensorFlow is already running.
-
-    Raises:
-      UserError: there is no intact run, or the runs have different tokenizers.
-    """
-    every = [runs.open_run(path) for path in runs.split_paths(run_dir)]
-    found = [checkpoints.read(run, checkpoint) for run in every]
-    _check_tokenizers(every)
-    # All input is verified by now; importing TensorFlow takes seconds.
-    from shakespeare_gen.system import devices
-
-    devices.start(single_stream)
-    import tensorflow.experimental.numpy as tnp
-
-    from shakespeare_gen.models.ensemble import Ensemble
-
-    loaded = [checkpoints.load_model(*pair) for pair in zip(every, found, strict=True)]
-    for run, read in zip(every, found, strict=True):
-        _log_checkpoint(run, read)
-    model = loaded[0] if len(loaded) == 1 else Ensemble(loaded, tnp)
-    return generation.Generator(model, every[0].spec.tokenizer)
-
-
-def _check_tokenizers(every: list[Run]) -> None:
-    first, *others = every
-    for run in others:
-        if run.spec.tokenizer != first.spec.tokenizer:
-            raise UserError(
-                f"run_dir: expected runs with the same tokenizer, received different ones: "
-                f"{_only_in(first, run)}; {_only_in(run, first)}"
-            )
-
-
-def _only_in(run: Run, other: Run) -> str:
-    """How the tokenizer of `run` differs from that of `other`."""
-    here, there = (
-        {r.spec.tokenizer.decode([i]) for i in range(r.spec.tokenizer.size)} for r in (run, other)
-    )
-    only = sorted(here - there)
-    return (
-        f"{run.path} has {run.spec.tokenizer.size} {run.spec.tokenizer.NAME}, "
-        f"{len(only)} of them not in the other: {only[:20]!r}"
-    )
-
-
-def _log_checkpoint(run: Run, checkpoint: Checkpoint) -> None:
-    from shakespeare_gen.models import loss_units
-
-    loss = checkpoint.progress.best_validation_loss
-    best = "" if loss is None else f"; best validation loss {loss_units.describe(loss)}"
-    _log("%s: %s%s", run.path, checkpoint.place.name, best)
-
-
-def _log(message: str, *arguments: Any) -> None:
-    from absl import logging
-
-    logging.info(message, *arguments)
 
 
 def read_prompt(options: PromptOptions) -> str:

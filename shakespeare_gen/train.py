@@ -11,8 +11,8 @@ from shakespeare_gen.data import tokenizers
 from shakespeare_gen.errors import Interrupted
 from shakespeare_gen.options import OptionGroup, Options, command_line
 from shakespeare_gen.options.groups import (
+    ComputeOptions,
     CorpusOptions,
-    EngineOptions,
     OptimizerOptions,
     RunOptions,
     StartOptions,
@@ -29,7 +29,7 @@ def groups() -> tuple[type[OptionGroup], ...]:
         *tokenizers.groups(),
         WindowOptions,
         *models.groups(),
-        EngineOptions,
+        ComputeOptions,
         OptimizerOptions,
         TrainingOptions,
         RunOptions,

@@ -22,6 +22,8 @@ class ChainStep:
 class MarkovChain(LanguageModel):
     """A chain with logits [V, V]; its state counts the ids of each row."""
 
+    uses_numpy = True
+
     def __init__(self, logits: Any) -> None:
         self._weights = {"chain": np.asarray(logits, np.float32)}
 

@@ -12,8 +12,8 @@ from shakespeare_gen.data import tokenizers
 from shakespeare_gen.data.corpora import Corpus
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import (
+    ComputeOptions,
     CorpusOptions,
-    EngineOptions,
     OptimizerOptions,
     TrainingOptions,
     WindowOptions,
@@ -112,7 +112,7 @@ def downgrade(folder):
         "vocabulary": tokenizers.CharacterOptions,
         "windows": WindowOptions,
         "model": type(models.family_options(options)),
-        "engine": EngineOptions,
+        "engine": ComputeOptions,
         "optimizer": OptimizerOptions,
         "training": TrainingOptions,
     }

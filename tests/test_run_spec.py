@@ -15,7 +15,7 @@ from shakespeare_gen.data import tokenizers
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.models.recurrent import RecurrentOptions
 from shakespeare_gen.options import OptionGroup, Options, option
-from shakespeare_gen.options.groups import CorpusOptions, EngineOptions
+from shakespeare_gen.options.groups import ComputeOptions, CorpusOptions
 from shakespeare_gen.runs import RunFolder, checkpoints, resuming
 from shakespeare_gen.system import storage
 from tests import fake_runs
@@ -62,7 +62,7 @@ def test_an_option_unknown_to_the_writer_has_its_default(run):
     value = json.loads(run.folder.config_path.read_text("utf-8"))
     del value["options"]["precision"]
     write_sealed(run.folder.config_path, value)
-    assert runs.open_run(run.path).spec.options[EngineOptions].precision == "auto"
+    assert runs.open_run(run.path).spec.options[ComputeOptions].precision == "auto"
 
 
 @pytest.mark.parametrize("version", [3, 10**9])

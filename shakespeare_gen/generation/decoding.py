@@ -116,7 +116,7 @@ class Decoder:
             uniform[:, :num_rows] = np.stack([r.random(num_tokens, np.float32) for r in random], 1)
             draw = self._draw_compiled if is_compiled else self._draw
             ids, nats, carried = draw(kinds, weights, options, carried, uniform)
-            size, is_compiled = CHUNK_TOKENS, not isinstance(carried.logits, np.ndarray)
+            size, is_compiled = CHUNK_TOKENS, not self._model.uses_numpy
             yield ids[:, :num_rows].T, nats[:, :num_rows].T
 
     def _draw(
@@ -191,7 +191,7 @@ class Decoder:
     def _beam_step(self, rows: Rows, num_beams: int) -> Callable:
         """ids [N], state, parents [N] -> logits [N, V], state."""
         weights, step = self._model.step_weights(), self._model.step_function
-        if isinstance(rows.logits, np.ndarray):
+        if self._model.uses_numpy:
             return lambda ids, state, parents: step(weights, ids, states.take(state, parents))
         from shakespeare_gen.generation import programs
 

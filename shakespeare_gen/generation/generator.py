@@ -33,16 +33,35 @@ from shakespeare_gen.generation.reading import Reader, State
 from shakespeare_gen.generation.request import Request, Result
 from shakespeare_gen.models import LanguageModel
 
+# Tokens times parameters. NumPy finishes less work before TensorFlow has started and compiled.
+LARGE_WORK = 5 * 10**10
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Generator:
     """Generates text with a model and its tokenizer; immutable, and safe to share by threads.
 
     Every call computes with the current weights of the model.
+
+    Attributes:
+      make_compiled: makes an equal model in TensorFlow, which computes all requests of more than
+        `LARGE_WORK`; None: `model` computes all requests.
     """
 
     model: LanguageModel
     tokenizer: Tokenizer
+    make_compiled: Callable[[], LanguageModel] | None = None
+
+    @functools.cached_property
+    def _compiled(self) -> "Generator":
+        assert self.make_compiled is not None
+        return Generator(self.make_compiled(), self.tokenizer)
+
+    def _for(self, num_tokens: int) -> "Generator":
+        """The generator that computes `num_tokens`."""
+        if self.make_compiled is None or num_tokens * self.model.num_parameters <= LARGE_WORK:
+            return self
+        return self._compiled
 
     @functools.cached_property
     def _reader(self) -> Reader:
@@ -66,7 +85,9 @@ class Generator:
           start: what was read before; None: nothing.
           check: called after every chunk; an exception that it raises ends the reading.
         """
-        return self._reader.read(prompt, unknown, start, check)
+        generator = self._for(len(prompt))
+        state = generator._reader.read(prompt, unknown, start, check)
+        return state if generator is self else state.in_numpy()
 
     def score(self, text: str, unknown: str = "error", start: State | None = None) -> np.ndarray:
         """The log-probability of every token of `text` in nats, float32 [N].
@@ -74,7 +95,7 @@ class Generator:
         Without `start`, the first token follows the start token. With another `unknown` than
         `error`, the tokens are those of `Tokenizer.prepare(text, unknown)`.
         """
-        return self._reader.score(text, unknown, start or self.read())
+        return self._for(len(text))._reader.score(text, unknown, start or self.read())
 
     def next_tokens(
         self, prompt: str = "", k: int = 5, unknown: str = "error", start: State | None = None
@@ -120,6 +141,10 @@ class Generator:
         """The texts of each request; requests may differ in every option."""
         for request in requests:
             request.check_is_finite()
+        generator = self._for(sum(request.num_tokens for request in requests))
+        return generator._generate_batch(requests)
+
+    def _generate_batch(self, requests: Sequence[Request]) -> list[list[Result]]:
         before = [self._read(request) for request in requests]
         results: list[list[Result]] = [[] for _ in requests]
         sampled: list[tuple[int, texts.Text]] = []
@@ -153,8 +178,9 @@ class Generator:
     def stream_request(self, request: Request) -> Iterator[str]:
         """`stream` for a request."""
         request.check_is_single()
-        begun = texts.begin(request, self._read(request), self.tokenizer)
-        for [part] in texts.parts(begun, self._decoder):
+        generator = self._for(request.num_tokens)
+        begun = texts.begin(request, generator._read(request), self.tokenizer)
+        for [part] in texts.parts(begun, generator._decoder):
             yield part.text
 
     def _read(self, request: Request) -> State:

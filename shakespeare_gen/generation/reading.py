@@ -11,12 +11,12 @@ import numpy as np
 
 from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.generation.sampling import MAX_REPEAT_WINDOW, arrays
-from shakespeare_gen.models import LanguageModel
+from shakespeare_gen.models import LanguageModel, states
 from shakespeare_gen.system import devices
 
-# Compiling takes most of a second: the first tokens are read uncompiled.
-FIRST_CHUNK_TOKENS = 64
 CHUNK_TOKENS = 256
+# Compiling takes most of a second, in which NumPy reads about as many tokens times parameters.
+NUMPY_WORK = 2 * 10**9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +32,11 @@ class State:
     model_state: Any
     logits: Any
     recent: np.ndarray
+
+    def in_numpy(self) -> "State":
+        """The same state in NumPy arrays."""
+        model_state, logits = states.map_arrays(np.asarray, (self.model_state, self.logits))
+        return State(model_state, logits, self.recent)
 
     @property
     def log_probabilities(self) -> np.ndarray:
@@ -77,19 +82,20 @@ class Reader:
         ids = self.tokenizer.encode(self.tokenizer.prepare(text, unknown))
         if not len(ids) and start is None:
             ids = np.array([self.tokenizer.start_id], np.int32)
+        read = self._read_function(len(ids))
         state = start.model_state if start else self.model.initial_state(1)
-        read: Callable = self.model.read
-        begin, size = 0, FIRST_CHUNK_TOKENS
-        while begin < len(ids):
-            chunk = ids[begin : begin + size]
+        for begin in range(0, len(ids), CHUNK_TOKENS):
+            chunk = ids[begin : begin + CHUNK_TOKENS]
             logits, state = read(chunk[None], state)
             yield chunk, logits, state
-            begin, size = begin + len(chunk), CHUNK_TOKENS
-            if begin < len(ids) and not isinstance(logits, np.ndarray):
-                read = self._compiled_read()
 
-    def _compiled_read(self) -> Callable:
+    def _read_function(self, num_tokens: int) -> Callable:
         """ids [1, T], state -> logits [1, T, V], state."""
+        in_numpy = self.model.in_numpy()
+        if self.model.uses_numpy or (num_tokens <= CHUNK_TOKENS and in_numpy is None):
+            return self.model.read
+        if in_numpy is not None and num_tokens * self.model.num_parameters <= NUMPY_WORK:
+            return lambda ids, state: in_numpy.read(ids, states.map_arrays(np.asarray, state))
         from shakespeare_gen.generation import programs
 
         program, weights = programs.reading(self.model.read_function), self.model.weight_arrays()

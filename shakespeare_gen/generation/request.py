@@ -81,6 +81,12 @@ class Request:
                 )
 
     @property
+    def num_tokens(self) -> int:
+        """Tokens to compute at most, over all samples and beams; 0 for a text without end."""
+        options = self.generation
+        return max(options.length, 0) * max(options.num_samples, options.num_beams)
+
+    @property
     def endings(self) -> list[stopping.Ending]:
         """The strings that end the text."""
         options = self.generation

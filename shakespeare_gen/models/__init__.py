@@ -100,7 +100,7 @@ def build(spec: Spec, precision: str = "float32", kernel: str = "auto") -> Langu
 
     Args:
       precision: `float32` or `bfloat16`, the data type of the matrix products.
-      kernel: see `options.groups.EngineOptions`.
+      kernel: see `options.groups.ComputeOptions`.
     """
     return FAMILIES[spec.family].build(spec, precision, kernel)
 

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from shakespeare_gen.models.language_model import LanguageModel
 
 
@@ -91,6 +93,15 @@ class Ensemble(LanguageModel):
     @property
     def hidden_function(self) -> EnsembleHidden:
         return EnsembleHidden(tuple(model.hidden_function for model in self.models), self._xp)
+
+    @property
+    def uses_numpy(self) -> bool:
+        return all(model.uses_numpy for model in self.models)
+
+    def in_numpy(self) -> "Ensemble | None":
+        found = [model.in_numpy() for model in self.models]
+        every = [model for model in found if model is not None]
+        return Ensemble(every, np) if len(every) == len(found) else None
 
     def initial_state(self, batch_size):
         return tuple(model.initial_state(batch_size) for model in self.models)

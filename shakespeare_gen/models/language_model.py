@@ -14,6 +14,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 State = Any
 Tree = Any
 
@@ -85,6 +87,18 @@ class LanguageModel(abc.ABC):
         return logits[..., :0], state
 
     @property
+    def uses_numpy(self) -> bool:
+        """Whether the model is computed in NumPy, without TensorFlow."""
+        return False
+
+    def in_numpy(self) -> "LanguageModel | None":
+        """The model with its current weights in NumPy; None if there is no such form.
+
+        Reads texts step by step, which for a short one is faster than compiling.
+        """
+        return self if self.uses_numpy else None
+
+    @property
     def num_parameters(self) -> int:
         """Number of weights."""
         total = 0
@@ -146,6 +160,10 @@ class StepwiseModel(LanguageModel):
     @property
     def weights(self) -> dict[str, Any]:
         return self._weights
+
+    @property
+    def uses_numpy(self) -> bool:
+        return self._xp is np
 
     def initial_state(self, batch_size: int) -> State:
         return self._initial_state(batch_size)

@@ -12,10 +12,11 @@ import threading
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow.experimental.numpy as tnp
 
-from shakespeare_gen.models import states
+from shakespeare_gen.models import recurrent, states
 from shakespeare_gen.models.language_model import LanguageModel
 from shakespeare_gen.models.recurrent import RecurrentSpec, RecurrentStep, run_layers
 
@@ -71,6 +72,10 @@ class RecurrentModel(LanguageModel):
 
     def weight_arrays(self) -> dict[str, Any]:
         return {name: tf.convert_to_tensor(weight) for name, weight in self._weights.items()}
+
+    def in_numpy(self) -> LanguageModel:
+        arrays = {name: np.asarray(weight) for name, weight in self._weights.items()}
+        return recurrent.from_arrays(self.spec, arrays)
 
     def facts(self) -> dict[str, str]:
         first = self._network.get_layer(self.spec.layers[0].name)

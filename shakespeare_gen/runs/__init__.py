@@ -14,6 +14,7 @@
 - `run`: a folder with its spec; `resuming`: which options a resumed run may change;
 - `checkpoints`: weights and training state; `store`: atomic checkpoint folders; `tensors`: verified
   safetensors; `progress`: the progress of training;
+- `loading`: a generator of one or several runs;
 - `card`: the run card.
 
     run = runs.open_run("runs/quick")

@@ -18,7 +18,7 @@ from typing import Any
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.models import loss_units
 from shakespeare_gen.options import spelling
-from shakespeare_gen.options.groups import EngineOptions
+from shakespeare_gen.options.groups import ComputeOptions
 from shakespeare_gen.runs.run import Run
 from shakespeare_gen.system import devices, storage
 
@@ -84,7 +84,7 @@ class Card:
             "options": options,
             "resumed": [resumption.to_json() for resumption in spec.resumed],
             "num_parameters": spec.model_spec.num_parameters,
-            "precision": spec.options[EngineOptions].precision,
+            "precision": spec.options[ComputeOptions].precision,
             "model": dict(self.facts.model),
             **{name: value for name, value in results.items() if value},
             "epochs": self.run.metrics(),

@@ -18,8 +18,8 @@ from shakespeare_gen.data.corpora import Corpus
 from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.options import OptionGroup, Options
 from shakespeare_gen.options.groups import (
+    ComputeOptions,
     CorpusOptions,
-    EngineOptions,
     OptimizerOptions,
     TrainingOptions,
     WindowOptions,
@@ -123,7 +123,7 @@ def saved_groups(options: Options) -> Sequence[type[OptionGroup]]:
         tokenizers.TOKENIZERS[options[tokenizers.TokenOptions].tokens].OPTIONS,
         WindowOptions,
         *model_groups(options),
-        EngineOptions,
+        ComputeOptions,
         OptimizerOptions,
         TrainingOptions,
     )

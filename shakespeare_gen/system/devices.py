@@ -58,6 +58,17 @@ def start(single_stream: bool = False) -> None:
         tf.config.list_logical_devices()
 
 
+def has_gpu() -> bool:
+    """Whether there is a GPU that TensorFlow may use; does not import TensorFlow."""
+    if "tensorflow" in sys.modules:
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU"))
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1"):
+        return False
+    return any(pathlib.Path("/dev").glob("nvidia[0-9]*"))
+
+
 def check_not_forked() -> None:
     """Checks that this process was not forked after TensorFlow was started.
 

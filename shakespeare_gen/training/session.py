@@ -21,8 +21,8 @@ from shakespeare_gen.evaluation import likelihood
 from shakespeare_gen.models import loss_units
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import (
+    ComputeOptions,
     CorpusOptions,
-    EngineOptions,
     RunOptions,
     StartOptions,
     TrainingOptions,
@@ -114,12 +114,12 @@ def _train(prepared: _Prepared, interruption: Interruption) -> Run:
     options, data = prepared.options, prepared.data
     # After the data is prepared, because TFDS draws random folder names.
     keras.utils.set_random_seed(options[TrainingOptions].seed)
-    engine = options[EngineOptions]
+    compute = options[ComputeOptions]
     # The resolved precision is stored, so that a run keeps it on every machine.
-    precision = devices.choose_precision(engine.precision)
+    precision = devices.choose_precision(compute.precision)
     options = options.replaced(precision=precision)
     spec = models.spec_of(data.tokenizer.size, options)
-    model = models.build(spec, precision, engine.kernel)
+    model = models.build(spec, precision, compute.kernel)
     facts = {"parameters": f"{spec.num_parameters:,}", "precision": precision, **model.facts()}
     logging.info("%s", ", ".join(f"{name} {value}" for name, value in facts.items()))
     training_model = fit.compiled(model, data.plan, options)

@@ -14,16 +14,44 @@ _MAX_PAIRWISE_SIZE = 256
 _MAX_COMPARED = 2**16
 
 
+def largest(xp, values):
+    """The largest of each row of values [B, V]: [B, 1]."""
+    if xp is np:  # the function `max` of NumPy takes twice as long as the method
+        return values.max(-1, keepdims=True)
+    return xp.max(values, axis=-1, keepdims=True)
+
+
+def total(xp, values):
+    """The sum of each row of values [B, V]: [B, 1]."""
+    if xp is np:
+        return values.sum(-1, keepdims=True)
+    return xp.sum(values, axis=-1, keepdims=True)
+
+
 def softmax(xp, logits):
     """Probabilities of logits [B, V]."""
-    exponentials = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
-    return exponentials / xp.sum(exponentials, axis=-1, keepdims=True)
+    exponentials = xp.exp(logits - largest(xp, logits))
+    return exponentials / total(xp, exponentials)
 
 
 def log_softmax(xp, logits):
     """Log-probabilities of logits [B, V], in nats."""
-    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
-    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+    shifted = logits - largest(xp, logits)
+    return shifted - xp.log(total(xp, xp.exp(shifted)))
+
+
+def log_probability(xp, logits, ids):
+    """The log-probability of one id per row, ids [B], in nats: [B]."""
+    shifted = logits - largest(xp, logits)
+    normalizer = xp.log(total(xp, xp.exp(shifted)))
+    return (column(xp, shifted, ids) - normalizer)[:, 0]
+
+
+def column(xp, values, ids):
+    """The value at one id per row: values [B, V], ids [B] -> [B, 1]."""
+    if xp is np:
+        return values[np.arange(len(ids)), ids][:, None]
+    return xp.take_along_axis(values, xp.expand_dims(ids, 1), 1)
 
 
 def keep(xp, mask, logits):
@@ -35,7 +63,7 @@ def first_largest(xp, values):
     """A mask [B, V] of the largest value of each row; of equals the first."""
     size = values.shape[-1]
     places = np.arange(size, dtype=np.float32)
-    is_largest = values == xp.max(values, axis=-1, keepdims=True)
+    is_largest = values == largest(xp, values)
     # A minimum is vectorized by XLA, an argmax is not.
     first = xp.min(xp.where(is_largest, places, np.float32(size)), axis=-1, keepdims=True)
     return places == first
@@ -44,6 +72,8 @@ def first_largest(xp, values):
 def cumulative_sum(xp, weights):
     """Running sums of weights [B, V]."""
     size = weights.shape[-1]
+    if xp is np:
+        return weights.cumsum(-1)
     if size > _MAX_PAIRWISE_SIZE:
         return xp.cumsum(weights, axis=-1)
     # A product is three times as fast as the loops that XLA makes of a running sum on a CPU.

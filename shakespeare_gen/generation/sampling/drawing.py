@@ -17,6 +17,7 @@ Window = Callable[[], Array]
 
 # Probabilities are rounded to multiples of 2**-22: sums of whole numbers are exact in any order.
 _WHOLE = np.float32(2**22)
+_ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 
 class BatchOptions(NamedTuple):
@@ -69,9 +70,7 @@ class Chain:
         """
         changed, received = self.apply(logits + forbidden, options, memory, window)
         ids = draw(self.xp, changed, uniform)
-        log_p = arrays.log_softmax(self.xp, logits)
-        drawn = self.xp.take_along_axis(log_p, self.xp.expand_dims(ids, 1), 1)
-        return ids, drawn[:, 0], received
+        return ids, arrays.log_probability(self.xp, logits, ids), received
 
     def apply(
         self, logits: Array, options: BatchOptions, memory: Memory, window: Window
@@ -124,9 +123,9 @@ def draw(xp, logits: Array, uniform: Array) -> Array:
 
     An id whose probability is 0 is never drawn; a rounded sum could stop at one.
     """
-    whole = xp.floor(arrays.softmax(xp, logits) * _WHOLE + np.float32(0.5))
+    whole = xp.floor(arrays.softmax(xp, logits) * _WHOLE + _HALF)
     cumulative = arrays.cumulative_sum(xp, whole)
     total = cumulative[:, -1:]
-    place = xp.minimum(xp.floor(xp.expand_dims(uniform, 1) * total), total - np.float32(1))
-    num_before = xp.sum(xp.where(cumulative <= place, np.int32(1), np.int32(0)), axis=-1)
-    return xp.asarray(num_before, dtype=np.int32)
+    place = xp.minimum(xp.floor(uniform[:, None] * total), total - _ONE)
+    num_before = arrays.total(xp, xp.where(cumulative <= place, _ONE, _ZERO))
+    return xp.asarray(num_before[:, 0], dtype=np.int32)

@@ -25,7 +25,9 @@ class Temperature(Transform):
         temperature = values["temperature"]
         is_greedy = temperature == 0
         # The largest is subtracted first, so that a tiny temperature cannot overflow.
-        shifted = logits - xp.max(logits, axis=-1, keepdims=True)
+        shifted = logits - arrays.largest(xp, logits)
+        if xp is np and not is_greedy.any():
+            return shifted / temperature
         scaled = shifted / xp.where(is_greedy, np.float32(1), temperature)
         greedy = arrays.keep(xp, arrays.first_largest(xp, logits), scaled)
         return xp.where(is_greedy, greedy, scaled)

@@ -15,6 +15,7 @@ from shakespeare_gen.options.groups.evaluation import (
     ReportOptions,
 )
 from shakespeare_gen.options.groups.generation import (
+    EngineOptions,
     GenerationOptions,
     LoadOptions,
     PromptOptions,
@@ -25,7 +26,7 @@ from shakespeare_gen.options.groups.text import (
     WindowOptions,
 )
 from shakespeare_gen.options.groups.training import (
-    EngineOptions,
+    ComputeOptions,
     OptimizerOptions,
     RunOptions,
     StartOptions,
@@ -35,6 +36,7 @@ from shakespeare_gen.options.groups.training import (
 __all__ = [
     "AdaptationOptions",
     "ComparisonOptions",
+    "ComputeOptions",
     "CorpusLocationOptions",
     "CorpusOptions",
     "EngineOptions",

@@ -19,6 +19,19 @@ class LoadOptions(OptionGroup):
     )
 
 
+class EngineOptions(OptionGroup):
+    """What computes the generated text."""
+
+    TITLE = "Engine"
+
+    engine: str = option(
+        "auto",
+        "numpy: starts in half a second; tensorflow: compiled, starts in seconds; auto: numpy, but "
+        "tensorflow with a GPU and for long texts and batches",
+        choices=("auto", "numpy", "tensorflow"),
+    )
+
+
 class PromptOptions(OptionGroup):
     """The text to continue."""
 

@@ -5,10 +5,10 @@ from shakespeare_gen.options.fields import OptionGroup, option
 from shakespeare_gen.options.groups.limits import MAX_CLIP, MAX_FLOAT32, MAX_SEED
 
 
-class EngineOptions(OptionGroup):
+class ComputeOptions(OptionGroup):
     """How the network is computed; these options do not affect the form of the weights."""
 
-    TITLE = "Engine"
+    TITLE = "Computation"
 
     kernel: str = option(
         "auto",

@@ -1,0 +1,122 @@
+"""Loads a generator from the checkpoints of one or several runs.
+
+    generator = load_generator("runs/quick")
+    generator.generate("ROMEO:", length=200)[0].text
+
+With `engine="auto"` on a CPU, the generator starts in NumPy without importing TensorFlow, which it
+loads for the first large request; see `generation.Generator`.
+"""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from absl import logging
+
+from shakespeare_gen import models
+from shakespeare_gen.errors import UsageError, UserError
+from shakespeare_gen.generation import Generator
+from shakespeare_gen.models import LanguageModel, loss_units
+from shakespeare_gen.models.ensemble import Ensemble
+from shakespeare_gen.options.groups import EngineOptions
+from shakespeare_gen.runs import checkpoints
+from shakespeare_gen.runs.checkpoints import Checkpoint
+from shakespeare_gen.runs.run import Run, open_run, split_paths
+from shakespeare_gen.system import devices
+
+
+def load_generator(
+    run_dir: str | os.PathLike[str],
+    checkpoint: str = "best",
+    engine: str = "auto",
+    single_stream: bool = False,
+) -> Generator:
+    """Loads a generator from the best or the last checkpoint of a run.
+
+    Args:
+      run_dir: a run folder, or several separated by commas, whose probabilities are averaged.
+      checkpoint: `best` or `last`.
+      engine: `numpy`, `tensorflow` or `auto`. `auto` computes in NumPy unless a request is large;
+        with a GPU, or a model family that has no NumPy form, it is `tensorflow`.
+      single_stream: see `system.devices.start`; has no effect if TensorFlow is already running.
+
+    Raises:
+      UserError: there is no intact run, or the runs have different tokenizers.
+    """
+    EngineOptions(engine=engine)
+    every = [open_run(path) for path in split_paths(run_dir)]
+    found = [checkpoints.read(run, checkpoint) for run in every]
+    _check_tokenizers(every)
+    _check_engine(engine, every)
+    if engine == "auto" and (devices.has_gpu() or _without_numpy_form(every)):
+        engine = "tensorflow"
+
+    def in_tensorflow() -> LanguageModel:
+        return _in_tensorflow(every, found, single_stream)
+
+    model = in_tensorflow() if engine == "tensorflow" else _in_numpy(every, found)
+    for run, read in zip(every, found, strict=True):
+        _log_checkpoint(run, read)
+    for_large = in_tensorflow if engine == "auto" else None
+    return Generator(model, every[0].spec.tokenizer, for_large)
+
+
+def _in_numpy(every: Sequence[Run], found: Sequence[Checkpoint]) -> LanguageModel:
+    loaded = [
+        models.from_arrays(run.spec.model_spec, read.weights)
+        for run, read in zip(every, found, strict=True)
+    ]
+    return loaded[0] if len(loaded) == 1 else Ensemble(loaded, np)
+
+
+def _in_tensorflow(
+    every: Sequence[Run], found: Sequence[Checkpoint], single_stream: bool
+) -> LanguageModel:
+    devices.start(single_stream)
+    import tensorflow.experimental.numpy as tnp
+
+    loaded = [checkpoints.load_model(*pair) for pair in zip(every, found, strict=True)]
+    return loaded[0] if len(loaded) == 1 else Ensemble(loaded, tnp)
+
+
+def _without_numpy_form(every: Sequence[Run]) -> list[str]:
+    """The model families of `every` that are not computed in NumPy."""
+    families = [run.spec.model_spec.family for run in every]
+    return [family for family in families if models.FAMILIES[family].from_arrays is None]
+
+
+def _check_engine(engine: str, every: Sequence[Run]) -> None:
+    families = _without_numpy_form(every)
+    if engine == "numpy" and families:
+        raise UsageError(
+            f"engine=numpy: expected a model that has a NumPy form, found model={families[0]}; "
+            "try `engine=tensorflow`"
+        )
+
+
+def _check_tokenizers(every: Sequence[Run]) -> None:
+    first, *others = every
+    for run in others:
+        if run.spec.tokenizer != first.spec.tokenizer:
+            raise UserError(
+                f"run_dir: expected runs with the same tokenizer, received different ones: "
+                f"{_only_in(first, run)}; {_only_in(run, first)}"
+            )
+
+
+def _only_in(run: Run, other: Run) -> str:
+    """How the tokenizer of `run` differs from that of `other`."""
+    here, there = (
+        {r.spec.tokenizer.decode([i]) for i in range(r.spec.tokenizer.size)} for r in (run, other)
+    )
+    only = sorted(here - there)
+    return (
+        f"{run.path} has {run.spec.tokenizer.size} {run.spec.tokenizer.NAME}, "
+        f"{len(only)} of them not in the other: {only[:20]!r}"
+    )
+
+
+def _log_checkpoint(run: Run, checkpoint: Checkpoint) -> None:
+    loss = checkpoint.progress.best_validation_loss
+    best = "" if loss is None else f"; best validation loss {loss_units.describe(loss)}"
+    logging.info("%s: %s%s", run.path, checkpoint.place.name, best)
