@@ -95,7 +95,7 @@ def _content(assessment: Assessment) -> dict[str, Any]:
             kind: excerpts.lines(assessment.reading, pieces, rows)
             for kind, rows in figures["by_line"].items()
         },
-        "examined": verdict.TEXTS[figures["examined_text"]],
+        "examined": verdict.name_of(figures["examined_text"]),
         "token": token(figures["texts"]),
         "training": charts.training(figures["training"]),
         "context": charts.loss_by_position(figures["nats_by_position"]),

@@ -27,6 +27,11 @@ def sentences(figures: dict[str, Any]) -> list[str]:
     return [_on_loss(figures["scores"]), _on_generated_text(figures)]
 
 
+def name_of(text: str) -> str:
+    """The name of a text within a sentence."""
+    return TEXTS.get(text, text)
+
+
 def is_this_model(row: dict[str, Any]) -> bool:
     """Whether a row of scores belongs to the evaluated model, alone or mixed with n-grams."""
     return row["model"].startswith(THIS_MODEL)
@@ -36,7 +41,7 @@ def _on_loss(scores: list[dict[str, Any]]) -> str:
     split = list(scores[0]["splits"])[-1]
     own, baselines = _losses(scores, split, FROZEN)
     [[_, loss], *_] = own.items()
-    needs = f"The model needs {_bits(loss)} bits per character on {TEXTS.get(split, split)}"
+    needs = f"The model needs {_bits(loss)} bits per character on {name_of(split)}"
     if not baselines:
         return f"{needs}; no baseline was scored, so it is unknown whether that is good."
     if loss >= baselines[UNIFORM] * (1 - ABOUT_EQUAL):
