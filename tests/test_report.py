@@ -197,7 +197,8 @@ def visible_text(markup):
 def test_the_page_begins_with_a_verdict_and_every_section_is_in_the_contents(page_path, figures):
     markup = page_path.read_text("utf-8")
     for sentence in verdict.sentences(figures):
-        assert 0 < markup.find(html.escape(sentence, quote=False)) < markup.find("<main>")
+        shown = html.escape(sentence, quote=False).replace(" %", "\u00a0%")
+        assert 0 < markup.find(shown) < markup.find("<main>")
     contents = re.search(r"<nav.*?</nav>", markup, re.DOTALL)[0]
     linked = re.findall(r'<a href="#(\w+)">', contents)
     assert linked == re.findall(r'<section id="(\w+)"', markup)
@@ -462,10 +463,13 @@ def test_the_test_text_can_be_skipped(hostile_run, tmp_path):
         include_test=False,
         baselines=False,
         sample_chars=0,
+        heatmap_chars=0,
         output_dir=str(tmp_path),
     )
     assert list(found["scores"][0]["splits"]) == ["validation"]
-    assert (tmp_path / "evaluation.html").exists()
+    markup = (tmp_path / "evaluation.html").read_text("utf-8")
+    assert "on the validation text" in markup
+    assert not re.findall('id="(heatmap|samples|copying|loops)"', markup)
 
 
 def test_a_corpus_other_than_that_of_the_run_is_rejected(hostile_run, tmp_path):

@@ -15,7 +15,7 @@ const spans = data.tokens.map((token, i) => {
   span.dataset.i = i;
   return span;
 });
-box.append(...spans);
+box?.append(...spans);
 
 function element(name, text, className = "") {
   const made = document.createElement(name);
@@ -89,7 +89,7 @@ const MOVES = {
   Home: () => 0,
   End: () => spans.length - 1,
 };
-box.addEventListener("keydown", (event) => {
+box?.addEventListener("keydown", (event) => {
   const move = MOVES[event.key];
   if (!move || event.ctrlKey || event.metaKey || event.altKey || !spans.length) return;
   event.preventDefault();
@@ -100,7 +100,7 @@ box.addEventListener("keydown", (event) => {
   }
 });
 for (const kind of ["mouseover", "click"]) {
-  box.addEventListener(kind, (event) => choose(Number(event.target.dataset.i ?? -1)));
+  box?.addEventListener(kind, (event) => choose(Number(event.target.dataset.i ?? -1)));
 }
 
 // A table that is wider than the page says so, and can be scrolled with the keyboard.

@@ -63,6 +63,7 @@ def render(assessment: Assessment, heatmap_tokens: int) -> str:
         tables.size,
         tables.number,
         bits_per_character,
+        verdict.name_of,
         bits,
         label,
     )
@@ -76,6 +77,7 @@ def render(assessment: Assessment, heatmap_tokens: int) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         heatmap=heatmap(reading, pieces, assessment.vocabulary, heatmap_tokens),
         heatmap_tokens=min(heatmap_tokens, len(pieces)),
+        sections=_sections(assessment.figures, heatmap_tokens),
         **_content(assessment),
     )
 
@@ -83,7 +85,7 @@ def render(assessment: Assessment, heatmap_tokens: int) -> str:
 def _content(assessment: Assessment) -> dict[str, Any]:
     """What the page shows besides the plain figures."""
     figures, pieces = assessment.figures, assessment.pieces
-    found: dict[str, Any] = {
+    return {
         "name": pathlib.PurePath(figures["run"]).name or figures["run"],
         "verdict": verdict.sentences(figures),
         "highlights": highlights(figures),
@@ -95,23 +97,26 @@ def _content(assessment: Assessment) -> dict[str, Any]:
             kind: excerpts.lines(assessment.reading, pieces, rows)
             for kind, rows in figures["by_line"].items()
         },
-        "examined": verdict.name_of(figures["examined_text"]),
         "token": token(figures["texts"]),
         "training": charts.training(figures["training"]),
         "context": charts.loss_by_position(figures["nats_by_position"]),
         "calibration": charts.calibration(figures["calibration"]),
         "units": [excerpts.unit(row, pieces, assessment.activations) for row in figures["neurons"]],
     }
+
+
+def _sections(figures: dict[str, Any], heatmap_tokens: int) -> dict[str, str]:
+    """The titles of the sections that have content, by id."""
     is_empty = {
         "samples": not figures["samples"],
         "copying": not figures["copying"],
         "loops": not figures["loops"],
+        "surprise": not heatmap_tokens,
         "lines": not any(figures["by_line"].values()),
         "training": not figures["training"],
         "units": not figures["neurons"],
     }
-    shown = {name: title for name, title in SECTIONS.items() if not is_empty.get(name, False)}
-    return {**found, "sections": shown}
+    return {name: title for name, title in SECTIONS.items() if not is_empty.get(name, False)}
 
 
 def highlights(figures: dict[str, Any]) -> list[tuple[str, str]]:

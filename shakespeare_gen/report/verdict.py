@@ -111,7 +111,7 @@ def _on_copying(copying: dict[str, Any] | None) -> str:
     generated, human = copying["generated"], copying["human"]
     own, usual = generated["share_in_spans_of_50"], human["share_in_spans_of_50"]
     shares = f"{tables.percent(own)} in spans of 50 characters or more"
-    compared = f"{shares}; held-out human text: {tables.percent(usual)}"
+    compared = f"{shares}; human text: {tables.percent(usual)}"
     if own > usual + COPIED_MARGIN:
         return f"copies its training text ({compared})"
     if own > usual:
@@ -120,7 +120,7 @@ def _on_copying(copying: dict[str, Any] | None) -> str:
         return f"copies no more than human text does ({compared})"
     return (
         "copies no long passage (its longest span shared with the training text has "
-        f"{generated['longest_span_chars']:,} characters, that of held-out human text "
+        f"{generated['longest_span_chars']:,} characters, that of human text "
         f"{human['longest_span_chars']:,})"
     )
 
