@@ -46,6 +46,7 @@ setup(
         "requests>=2.32.2",
         "filelock>=3.16",
         "safetensors>=0.5.3",
+        "threadpoolctl>=3.5",
         "tqdm>=4.67",
         "matplotlib>=3.10",
     ],

@@ -21,8 +21,10 @@ from shakespeare_gen.generation import beam_search, sampling
 from shakespeare_gen.generation.sampling import Sampling, Transform, arrays
 from shakespeare_gen.generation.sampling.drawing import BatchOptions, Chain
 from shakespeare_gen.models import LanguageModel, states
+from shakespeare_gen.system import threads
 
 CHUNK_TOKENS = 256
+MAX_CHUNK_LOGITS = 2**22  # that are kept at a time, outside the compiled loop
 # Compiling takes about a second: the first tokens are drawn in NumPy, so that a stream starts at
 # once.
 FIRST_CHUNK_TOKENS = 16
@@ -115,27 +117,37 @@ class Decoder:
             uniform = np.zeros((num_tokens, len(padded.samplings)), np.float32)
             uniform[:, :num_rows] = np.stack([r.random(num_tokens, np.float32) for r in random], 1)
             draw = self._draw_compiled if is_compiled else self._draw
-            ids, nats, carried = draw(kinds, weights, options, carried, uniform)
-            size, is_compiled = CHUNK_TOKENS, not self._model.uses_numpy
+            with threads.single_threaded_products():
+                ids, nats, carried = draw(kinds, weights, options, carried, uniform)
+            size, is_compiled = self._chunk_tokens(padded), not self._model.uses_numpy
             yield ids[:, :num_rows].T, nats[:, :num_rows].T
+
+    def _chunk_tokens(self, rows: Rows) -> int:
+        if not self._model.uses_numpy:
+            return CHUNK_TOKENS
+        return min(max(MAX_CHUNK_LOGITS // rows.logits.size, 1), CHUNK_TOKENS)
 
     def _draw(
         self, kinds, weights, options: BatchOptions, carried: _Carried, uniform: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, _Carried]:
         """Ids and log-probabilities [T, B], and what is carried: in NumPy, but for the model."""
-        chain = Chain(kinds, np, _branch)
+        chain, step = Chain(kinds, np, _branch), self._model.step_function
         logits, state, memory, recent = carried
-        found = []
+        every_id, every_logits = [], []
         for places in uniform:
-            ids, nats, received = chain.draw(
-                np.asarray(logits), self._forbidden, places, options, memory, _constant(recent)
+            logits = np.asarray(logits)
+            ids, received = chain.draw(
+                logits, self._forbidden, places, options, memory, _constant(recent)
             )
-            found.append((ids, nats))
-            recent = np.concatenate([recent, ids[:, None]], 1)[:, 1:]
+            every_id.append(ids)
+            every_logits.append(logits)
+            if recent.shape[1]:
+                recent = np.concatenate([recent, ids[:, None]], 1)[:, 1:]
             memory = chain.update(memory, ids, options, received, _constant(recent))
-            logits, state = self._model.step_function(weights, ids, state)
-        ids, nats = (np.stack(column) for column in zip(*found, strict=True))
-        return ids, nats, _Carried(logits, state, memory, recent)
+            logits, state = step(weights, ids, state)
+        drawn = np.stack(every_id)
+        nats = arrays.log_probability(np, np.stack(every_logits), drawn)
+        return drawn, nats, _Carried(logits, state, memory, recent)
 
     def _draw_compiled(self, kinds, weights, options, carried, uniform):
         """Like `_draw`, with a program."""

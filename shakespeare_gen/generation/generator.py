@@ -33,8 +33,9 @@ from shakespeare_gen.generation.reading import Reader, State
 from shakespeare_gen.generation.request import Request, Result
 from shakespeare_gen.models import LanguageModel
 
-# Tokens times parameters. NumPy finishes less work before TensorFlow has started and compiled.
-LARGE_WORK = 5 * 10**10
+# NumPy draws about as many tokens while TensorFlow starts as the compiled loop is then ahead,
+# whatever the size of the network.
+LARGE_TOKENS = 100_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,8 +45,8 @@ class Generator:
     Every call computes with the current weights of the model.
 
     Attributes:
-      make_compiled: makes an equal model in TensorFlow, which computes all requests of more than
-        `LARGE_WORK`; None: `model` computes all requests.
+      make_compiled: makes an equal model in TensorFlow, which computes requests of more than
+        `LARGE_TOKENS`; None: `model` computes all requests.
     """
 
     model: LanguageModel
@@ -58,8 +59,8 @@ class Generator:
         return Generator(self.make_compiled(), self.tokenizer)
 
     def _for(self, num_tokens: int) -> "Generator":
-        """The generator that computes `num_tokens`."""
-        if self.make_compiled is None or num_tokens * self.model.num_parameters <= LARGE_WORK:
+        """The generator for a request of about `num_tokens`; of a text, its characters count."""
+        if self.make_compiled is None or num_tokens <= LARGE_TOKENS:
             return self
         return self._compiled
 

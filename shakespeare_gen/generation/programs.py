@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow.experimental.numpy as tnp
 
-from shakespeare_gen.generation.sampling import Transform
+from shakespeare_gen.generation.sampling import Transform, arrays
 from shakespeare_gen.generation.sampling.drawing import BatchOptions, Chain
 from shakespeare_gen.models import states
 
@@ -95,10 +95,11 @@ def loop(step_function: Callable, shape: LoopShape) -> Callable:
             return tf.transpose(tf.slice(history, [begin, 0], [shape.width, shape.num_rows]))
 
         def body(i, logits, state, memory, history, nats):
-            ids, drawn, received = chain.draw(
+            ids, received = chain.draw(
                 logits, forbidden, uniform[i], options, memory, lambda: window(history, i)
             )
-            nats = tf.tensor_scatter_nd_update(nats, [[i]], drawn[None])
+            log_p = arrays.log_probability(tnp, logits, ids)
+            nats = tf.tensor_scatter_nd_update(nats, [[i]], log_p[None])
             history = tf.tensor_scatter_nd_update(history, [[shape.width + i]], ids[None])
             memory = chain.update(memory, ids, options, received, lambda: window(history, i + 1))
             logits, state = step_function(weights, ids, state)

@@ -12,7 +12,7 @@ import numpy as np
 from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.generation.sampling import MAX_REPEAT_WINDOW, arrays
 from shakespeare_gen.models import LanguageModel, states
-from shakespeare_gen.system import devices
+from shakespeare_gen.system import devices, threads
 
 CHUNK_TOKENS = 256
 # Compiling takes most of a second, in which NumPy reads about as many tokens times parameters.
@@ -86,7 +86,8 @@ class Reader:
         state = start.model_state if start else self.model.initial_state(1)
         for begin in range(0, len(ids), CHUNK_TOKENS):
             chunk = ids[begin : begin + CHUNK_TOKENS]
-            logits, state = read(chunk[None], state)
+            with threads.single_threaded_products():
+                logits, state = read(chunk[None], state)
             yield chunk, logits, state
 
     def _read_function(self, num_tokens: int) -> Callable:

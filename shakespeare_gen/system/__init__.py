@@ -4,5 +4,6 @@
 - `storage`: bounded reads and atomic writes of files;
 - `signals`: Ctrl-C and SIGTERM;
 - `devices`: TensorFlow startup, description of the hardware;
+- `threads`: how many threads NumPy uses;
 - `extras`: optional packages.
 """

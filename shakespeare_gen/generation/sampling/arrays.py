@@ -15,17 +15,24 @@ _MAX_COMPARED = 2**16
 
 
 def largest(xp, values):
-    """The largest of each row of values [B, V]: [B, 1]."""
-    if xp is np:  # the function `max` of NumPy takes twice as long as the method
-        return values.max(-1, keepdims=True)
+    """The largest of each row of values [..., V]: [..., 1]."""
+    if xp is np:  # `np.max` takes twice as long
+        return np.maximum.reduce(values, -1, None, None, True)
     return xp.max(values, axis=-1, keepdims=True)
 
 
 def total(xp, values):
-    """The sum of each row of values [B, V]: [B, 1]."""
+    """The sum of each row of values [..., V]: [..., 1]."""
     if xp is np:
-        return values.sum(-1, keepdims=True)
+        return np.add.reduce(values, -1, None, None, True)
     return xp.sum(values, axis=-1, keepdims=True)
+
+
+def count(xp, mask):
+    """How many values of each row of a mask [B, V] are true: int32 [B]."""
+    if xp is np:
+        return np.add.reduce(mask, -1, np.int32)
+    return xp.asarray(xp.sum(xp.where(mask, np.int32(1), np.int32(0)), axis=-1), dtype=np.int32)
 
 
 def softmax(xp, logits):
@@ -41,17 +48,9 @@ def log_softmax(xp, logits):
 
 
 def log_probability(xp, logits, ids):
-    """The log-probability of one id per row, ids [B], in nats: [B]."""
-    shifted = logits - largest(xp, logits)
-    normalizer = xp.log(total(xp, xp.exp(shifted)))
-    return (column(xp, shifted, ids) - normalizer)[:, 0]
-
-
-def column(xp, values, ids):
-    """The value at one id per row: values [B, V], ids [B] -> [B, 1]."""
-    if xp is np:
-        return values[np.arange(len(ids)), ids][:, None]
-    return xp.take_along_axis(values, xp.expand_dims(ids, 1), 1)
+    """The log-probability of one id per row: logits [..., V], ids [...] -> [...], in nats."""
+    log_p = log_softmax(xp, logits)
+    return xp.take_along_axis(log_p, xp.expand_dims(ids, -1), -1)[..., 0]
 
 
 def keep(xp, mask, logits):

@@ -52,7 +52,7 @@ class Mirostat(Transform):
 
     @staticmethod
     def update(xp, values, memory, logits, ids, recent):
-        drawn = arrays.column(xp, _bits(xp, logits), ids)
+        drawn = xp.take_along_axis(_bits(xp, logits), xp.expand_dims(ids, 1), 1)
         return memory - values["mirostat_eta"] * (drawn - values["mirostat_tau"])
 
 

@@ -26,7 +26,7 @@ class Temperature(Transform):
         is_greedy = temperature == 0
         # The largest is subtracted first, so that a tiny temperature cannot overflow.
         shifted = logits - arrays.largest(xp, logits)
-        if xp is np and not is_greedy.any():
+        if xp is np and not np.count_nonzero(is_greedy):
             return shifted / temperature
         scaled = shifted / xp.where(is_greedy, np.float32(1), temperature)
         greedy = arrays.keep(xp, arrays.first_largest(xp, logits), scaled)

@@ -26,8 +26,8 @@ class EngineOptions(OptionGroup):
 
     engine: str = option(
         "auto",
-        "numpy: starts in half a second; tensorflow: compiled, starts in seconds; auto: numpy, but "
-        "tensorflow with a GPU and for long texts and batches",
+        "numpy: starts in half a second; tensorflow: compiled, starts in seconds; auto: tensorflow "
+        "with a GPU or for more than 100,000 tokens, else numpy",
         choices=("auto", "numpy", "tensorflow"),
     )
 
