@@ -1,4 +1,4 @@
-"""Prompt to text: compiled, streamed, in batches.
+"""Generates text from prompts, streamed or in batches.
 
     generator = Generator(model, tokenizer)
     generator.generate("ROMEO:", length=200, temperature=0.8, seed=1)[0].text
@@ -6,15 +6,15 @@
     state = generator.read("ROMEO:")             # read once,
     generator.generate(start=state, seed=2)      # continue many times
 
-What a seed repeats: the random numbers of a text depend only on the seed, the number of the sample
+Reproducibility: the random numbers of a text depend only on the seed, the number of the sample
 and the position. On one machine, with the same versions, a text that is generated alone is the same
 each time, streamed or not. In a batch it is the same as alone up to rounding: TensorFlow rounds the
 products of a batch of another size (`decoding.ROW_SIZES`), and of a program with other transforms,
 differently in the last bit. If a random number falls within rounding of the border between two
-tokens, the text continues differently from there. The other texts of a batch of the same size and
-program never matter.
+tokens, the text continues differently from there. The other texts of the batch do not affect
+it.
 
-Knows no run folder and no flags.
+Knows nothing about run folders and flags.
 """
 
 import dataclasses
@@ -93,8 +93,8 @@ class Generator:
     def score(self, text: str, unknown: str = "error", start: State | None = None) -> np.ndarray:
         """The log-probability of every token of `text` in nats, float32 [N].
 
-        Without `start`, the first token follows the start token. With another `unknown` than
-        `error`, the tokens are those of `Tokenizer.prepare(text, unknown)`.
+        Without `start`, the first token follows the start token. With an `unknown`
+        policy other than `error`, the tokens are those of `Tokenizer.prepare(text, unknown)`.
         """
         return self._for(len(text))._reader.score(text, unknown, start or self.read())
 
@@ -126,9 +126,9 @@ class Generator:
           unknown: see `Tokenizer.prepare`.
           start: a state to continue from; None: nothing was read.
           **options: the options of `options.groups.GenerationOptions` and of `sampling`: `length`,
-            `num_samples`, `seed`, `stop`, `temperature`, `top_k` and so on. With `num_beams` the
-            most likely texts are searched instead of sampled; of the sampling options those that
-            depend on previous tokens count then.
+            `num_samples`, `seed`, `stop`, `temperature`, `top_k` and so on. With
+            `num_beams` > 1, beam search replaces sampling; of the sampling options only those that
+            depend on previous tokens apply.
 
         Raises:
           UsageError: an option is unknown, out of bounds or contradicts another one.

@@ -32,7 +32,7 @@ _caches: list = []
 
 
 def _kept(build: Callable[..., Callable]) -> Callable[..., Callable]:
-    """A cache of the programs that were used last, safe for threads; see `num_built`."""
+    """A thread-safe LRU cache of programs; see `num_built`."""
     cached = functools.lru_cache(maxsize=MAX_PROGRAMS)(build)
     _caches.append(cached)
 
@@ -56,9 +56,9 @@ class LoopShape:
     Attributes:
       kinds: the transforms.
       options: the names of the sampling options.
-      num_tokens: tokens of a chunk at most, T.
+      num_tokens: maximum number of tokens per chunk, T.
       num_rows: B.
-      width: ids that are looked back on, W.
+      width: number of previous ids kept, W.
     """
 
     kinds: tuple[type[Transform], ...]

@@ -21,7 +21,7 @@ NUMPY_WORK = 2 * 10**9
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What was read: a value that can be kept and continued many times.
+    """The state after reading a text: an immutable value that can be continued many times.
 
     Attributes:
       model_state: the state of the model, one row.
@@ -40,7 +40,7 @@ class State:
 
     @property
     def log_probabilities(self) -> np.ndarray:
-        """Of the next token, in nats, float32 [V]."""
+        """Log-probabilities of the next token in nats, float32 [V]."""
         return arrays.log_softmax(np, np.asarray(self.logits))[0]
 
 

@@ -1,4 +1,4 @@
-"""What is asked for a text, and what comes back. Knows no model."""
+"""A generation request and its result. Knows nothing about models."""
 
 import dataclasses
 from typing import Any
@@ -72,7 +72,7 @@ class Request:
             )
 
     def check_is_single(self) -> None:
-        """Raises `UsageError` if several texts are asked for, or a search."""
+        """Raises `UsageError` unless the request is for one sampled text."""
         for name in ("num_samples", "num_beams"):
             value = getattr(self.generation, name)
             if value != 1:

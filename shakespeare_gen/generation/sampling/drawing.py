@@ -1,4 +1,4 @@
-"""One draw: every transform in order, then an id from the distribution that is left.
+"""One draw: applies every transform in order, then samples an id.
 
 Shapes: B batch, V vocabulary, W window. `xp` is `numpy` or `tensorflow.experimental.numpy`.
 """

@@ -8,7 +8,7 @@ from shakespeare_gen.options import option
 
 
 class Temperature(Transform):
-    """Divides the logits; 0 keeps the most likely id alone, of equals the first."""
+    """Divides the logits; 0 keeps only the most likely id (ties: lowest id)."""
 
     is_always_compiled = True
 
