@@ -64,11 +64,11 @@ def measure_ours(units, layers, streams, options=None) -> dict:
     from shakespeare_gen import models
     from shakespeare_gen.data.tokenizers import CharacterTokenizer
     from shakespeare_gen.generation import Generator, Request, decoding, texts
-    from shakespeare_gen.models.recurrent import RecurrentOptions, make_spec
+    from shakespeare_gen.models.recurrent import RecurrentOptions, RecurrentSpec
 
     tokenizer = CharacterTokenizer("".join(CHARACTERS))
     network = RecurrentOptions(units=units, num_layers=layers, embedding_size=EMBEDDING_SIZE)
-    generator = Generator(models.build(make_spec(tokenizer.size, network)), tokenizer)
+    generator = Generator(models.build(RecurrentSpec(tokenizer.size, network)), tokenizer)
     options = {"num_samples": streams, "temperature": TEMPERATURE, **(options or {})}
     request = Request.of("a", length=-1, **options)
     begun = texts.begin(request, generator.read(request.prompt), tokenizer)

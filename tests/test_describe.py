@@ -110,7 +110,7 @@ def test_text_is_misread_if_and_only_if_its_bytes_are_utf_8(text):
 
 def test_the_entropy_of_a_text_follows_from_its_counts():
     ids = np.array([0, 1] * 500)
-    entropies = list(corpus_statistics.conditional_entropies(ids, 1))
+    entropies = list(corpus_statistics.conditional_entropies(ids, 0, 1))
     assert entropies == pytest.approx([np.log(2), 0], abs=0.01)  # the first one has no context
 
 
