@@ -302,6 +302,10 @@ def path_in_state(folder):
     edit_state(folder, "progress", best_checkpoint="../../../elsewhere")
 
 
+def digits_of_another_script(folder):
+    edit_state(folder, "progress", best_checkpoint="step-٠٠٠٠٠٠٠٧-epoch-٠٠٠١")
+
+
 def progress_of_another_type(folder):
     edit_state(folder, "progress", step="12")
 
@@ -380,6 +384,7 @@ HOSTILE = {
     unsorted_tokenizer: TOKENIZER + "characters: expected sorted unique",
     path_in_manifest: NOTHING_INTACT,
     path_in_state: r"state\.json: progress: expected the name of a checkpoint",
+    digits_of_another_script: r"state\.json: progress: expected the name of a checkpoint",
     progress_of_another_type: r"state\.json: progress: expected step to be a count",
     state_of_another_model: "state.json: unknown option 'class_name'",
     thousands_of_checkpoints: NOTHING_INTACT,
