@@ -32,7 +32,7 @@ def describe(train, validation="", test="", encoding="utf-8", **limits):
 
 
 def test_planted_text_is_found():
-    # The copies of a block have different neighbours, so that no match is longer than the block.
+    # The copies of a block have different neighbors, so that no match is longer than the block.
     block, shared = random_text(299, 10) + "a", "a" + random_text(119, 11)
     noise = ["b" + random_text(998, seed) + "bc"[seed % 2] for seed in range(4)]
     train = noise[0] + block + noise[1] + block + shared + "é"

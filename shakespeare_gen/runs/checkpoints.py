@@ -40,7 +40,7 @@ MAX_STATE_BYTES = 1 << 16
 MAX_TRIED = 100  # maximum number of damaged checkpoints to skip
 
 
-class TrainingModel(Protocol):
+class Restorable(Protocol):
     """A model that can be saved and restored; see `training.model.TrainingModel`."""
 
     @property
@@ -61,7 +61,7 @@ class Checkpoint:
 
 
 def save(
-    run: Run, training_model: TrainingModel, progress: Progress, steps_per_epoch: int, num_kept: int
+    run: Run, training_model: Restorable, progress: Progress, steps_per_epoch: int, num_kept: int
 ) -> None:
     """Saves a model; keeps the `num_kept` most recent checkpoints and the best one.
 
@@ -126,7 +126,7 @@ def load_model(run: Run, checkpoint: Checkpoint) -> LanguageModel:
     return model
 
 
-def restore(run: Run, training_model: TrainingModel) -> Checkpoint:
+def restore(run: Run, training_model: Restorable) -> Checkpoint:
     """Loads the last checkpoint into a compiled and built model."""
     checkpoint = read(run, "last", verify_training=True)
     variables = training_model.training_state()
