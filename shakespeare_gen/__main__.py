@@ -4,7 +4,8 @@
     python -m shakespeare_gen train --flagfile=flags/quick.cfg
 
 A command is a module with `groups()`, which returns its option groups, and `main(options)`. One
-line in `VERBS` registers it. Knows no option, and imports only the requested command.
+line in `VERBS` registers it. Knows nothing about options, and imports only the
+requested command.
 """
 
 import importlib

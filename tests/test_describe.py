@@ -32,7 +32,7 @@ def describe(train, validation="", test="", encoding="utf-8", **limits):
 
 
 def test_planted_text_is_found():
-    # The copies of a block have different neighbours, so that no match is longer than the block.
+    # The copies of a block have different neighbors, so that no match is longer than the block.
     block, shared = random_text(299, 10) + "a", "a" + random_text(119, 11)
     noise = ["b" + random_text(998, seed) + "bc"[seed % 2] for seed in range(4)]
     train = noise[0] + block + noise[1] + block + shared + "é"
@@ -110,7 +110,7 @@ def test_text_is_misread_if_and_only_if_its_bytes_are_utf_8(text):
 
 def test_the_entropy_of_a_text_follows_from_its_counts():
     ids = np.array([0, 1] * 500)
-    entropies = list(corpus_statistics.conditional_entropies(ids, 1))
+    entropies = list(corpus_statistics.conditional_entropies(ids, 0, 1))
     assert entropies == pytest.approx([np.log(2), 0], abs=0.01)  # the first one has no context
 
 

@@ -32,6 +32,13 @@ class ShapeOptions(OptionGroup):
     labels: tuple[str, ...] = option((), "texts of the labels")
 
 
+class PositionOptions(OptionGroup):
+    """Numbers without bounds."""
+
+    offset: int = option(0, "pixels to the right")
+    angle: float = option(0.0, "degrees")
+
+
 class ColorOptions(OptionGroup):
     TITLE = "Color"
 
@@ -85,6 +92,28 @@ def test_options_that_contradict_each_other_are_rejected(group, values, message)
     with pytest.raises(UsageError) as error:
         group(**values)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"offset": -3 * 10**9}, "offset: expected at least -2147483648, received -3000000000"),
+        ({"offset": 3 * 10**9}, "offset: expected at most 2147483647, received 3000000000"),
+        ({"angle": 10**400}, f"angle: expected a finite number, received {10**400}"),
+    ],
+)
+def test_a_number_without_bounds_must_still_be_representable(values, message):
+    """Once, a large negative number was answered with the upper bound."""
+    with pytest.raises(UsageError) as error:
+        PositionOptions(**values)
+    assert str(error.value) == message
+
+
+def test_whole_numbers_become_floats_where_an_option_is_a_float():
+    """Once, they stayed integers and were limited to those of int32."""
+    for value in (3, -(10**12)):
+        found = PositionOptions(angle=value).angle
+        assert (found, type(found)) == (value, float)
 
 
 def test_values_of_other_libraries_are_converted_to_plain_ones():

@@ -362,7 +362,7 @@ def test_without_its_corpus_a_run_still_scores_a_text(hostile_run, tmp_path):
     assert len(found["samples"]) == 3
 
 
-def test_plots_of_the_page_use_its_text_colour():
+def test_plots_of_the_page_use_its_text_color():
     svg = plots.loss_by_position([3.0, 2.0, 1.5, 1.4])
     assert svg.startswith("<svg")
     assert "currentColor" in svg

@@ -12,6 +12,7 @@ import pytest
 
 from shakespeare_gen import runs
 from shakespeare_gen.errors import UsageError, UserError
+from shakespeare_gen.models import loss_units
 from shakespeare_gen.report import comparison
 from shakespeare_gen.runs import RunFolder, card, checkpoints, history, resuming
 from tests import fake_runs
@@ -192,7 +193,9 @@ def test_a_second_training_process_is_rejected_with_the_id_of_the_first(run):
 
 
 def row(epoch):
-    return {"epoch": epoch, "step": 7 * epoch, "loss": 2.5, "characters_per_second": 9}
+    bits = loss_units.bits_per_character(2.5)
+    row = {"epoch": epoch, "step": 7 * epoch, "loss": 2.5, "loss_bits_per_character": bits}
+    return row | {"learning_rate": 0.1, "characters_per_second": 9, "seconds": 1.5}
 
 
 @pytest.mark.parametrize(

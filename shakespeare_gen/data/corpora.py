@@ -46,21 +46,6 @@ class Corpus:
         path = os.path.abspath(os.path.expanduser(self.name)) if is_files(self.name) else ""
         return path if texts.first_surrogate(path) is None else ""
 
-    def describe(self, requested: str) -> dict[str, str | int]:
-        """Name, path, hash and lengths as JSON values.
-
-        Args:
-          requested: the requested name, which differs from `name` if the fallback was used.
-        """
-        lengths = {f"{split}_chars": len(getattr(self, split)) for split in SPLITS}
-        return {
-            "name": self.name,
-            "requested": requested,
-            "path": self.path,
-            "sha256": self.sha256,
-            **lengths,
-        }
-
 
 def load(options: CorpusOptions) -> Corpus:
     """Loads `options.corpus`, or `options.fallback_corpus` if it cannot be downloaded.

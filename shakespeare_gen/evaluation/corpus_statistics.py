@@ -199,7 +199,7 @@ def _entropy(
     ids = tokenizer.encode(sample(corpus.train, max_chars))
     held_out = sample(corpus.validation, max_chars // HELD_OUT_PART)
     held_out_ids = tokenizer.encode(tokenizer.prepare(held_out, "skip"))
-    entropies = list(conditional_entropies(ids, ngrams.MAX_CONTEXT_TOKENS))
+    entropies = list(conditional_entropies(ids, tokenizer.start_id, ngrams.MAX_CONTEXT_TOKENS))
     model = ngrams.NGrams(ids, tokenizer.size, tokenizer.start_id)
     losses = model.frozen(held_out_ids).mean(1).tolist() if len(held_out_ids) else []
     rows = [
@@ -222,7 +222,9 @@ def sample(text: str, max_chars: int) -> str:
     return "".join(text[begin : begin + size] for begin in begins)
 
 
-def conditional_entropies(ids: np.ndarray, max_context_tokens: int) -> Iterator[float]:
+def conditional_entropies(
+    ids: np.ndarray, start_id: int, max_context_tokens: int
+) -> Iterator[float]:
     """Empirical entropy of a character given the 0, 1, … preceding ones, in nats.
 
     It falls to zero when the text is too short for contexts to occur twice.
@@ -232,7 +234,7 @@ def conditional_entropies(ids: np.ndarray, max_context_tokens: int) -> Iterator[
         p = np.unique(hashes, return_counts=True)[1] / len(hashes)
         return float(-(p @ np.log(p)))
 
-    for contexts, events in ngrams.hashes(ids, 0, max_context_tokens):
+    for contexts, events in ngrams.hashes(ids, start_id, max_context_tokens):
         yield max(entropy(events) - entropy(contexts), 0.0)  # not -0.0
 
 

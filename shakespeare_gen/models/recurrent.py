@@ -115,11 +115,6 @@ class RecurrentSpec(Spec):
         )
 
 
-def make_spec(vocabulary_size: int, options: RecurrentOptions) -> RecurrentSpec:
-    """The spec for a vocabulary size and options."""
-    return RecurrentSpec(vocabulary_size, options)
-
-
 def run_layers(
     layers: Sequence[LayerSpec], x, state: Sequence, run: Callable[[LayerSpec, Any, Any], tuple]
 ) -> tuple[Any, tuple]:

@@ -1,7 +1,7 @@
 """Definition of an option: a dataclass field with help text and bounds, checked on construction.
 
-Knows no particular option and no flags library. An option has the same name everywhere: as a
-field, a keyword argument in Python, a flag and a key in JSON.
+Knows nothing about particular options or flags libraries. An option has the same name everywhere:
+as a field, a keyword argument in Python, a flag and a key in JSON.
 
     class WindowOptions(OptionGroup):
         batch_size: int = option(64, "windows per batch", minimum=1)
@@ -16,34 +16,34 @@ import math
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, Unpack, get_type_hints
 
 from shakespeare_gen.errors import UsageError
 
-MAX_INTEGER = 2**31 - 1  # the largest integer that TensorFlow's int32 holds
+# The integers that TensorFlow's int32 holds.
+MIN_INTEGER, MAX_INTEGER = -(2**31), 2**31 - 1
 
 # Python decodes command-line bytes that are not UTF-8 as lone surrogates.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+class Bounds(TypedDict, total=False):
+    """The bounds of a number: `minimum` and `maximum` inclusive, `above` and `below` exclusive."""
+
+    minimum: float
+    maximum: float
+    above: float
+    below: float
+
+
 def option(
-    default: Any,
-    help_text: str,
-    *,
-    choices: Collection[str] = (),
-    minimum: float | None = None,
-    maximum: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
+    default: Any, help_text: str, *, choices: Collection[str] = (), **bounds: Unpack[Bounds]
 ) -> Any:
-    """A dataclass field with its help text and bounds.
+    """A dataclass field with its help text, choices and bounds.
 
     Args:
       choices: the allowed values; a registry (a dict) may grow later.
-      minimum, maximum: inclusive bounds.
-      above, below: exclusive bounds.
     """
-    bounds = {"minimum": minimum, "maximum": maximum, "above": above, "below": below}
     metadata = {"help": help_text, "choices": choices, **bounds}
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -66,10 +66,11 @@ class OptionGroup:
 
     def __post_init__(self) -> None:
         for field in fields_of(type(self)):
-            value = _plain(getattr(self, field.name), field.type)
+            received = _plain(getattr(self, field.name), field.type)
+            value = _as_float(received) if field.type is float else received
             object.__setattr__(self, field.name, value)
             if expected := _violation(value, field):
-                raise UsageError(f"{field.name}: expected {expected}, received {value!r}")
+                raise UsageError(f"{field.name}: expected {expected}, received {received!r}")
         self.check_combinations()
 
     def check_combinations(self) -> None:
@@ -169,6 +170,16 @@ def _plain(value: Any, expected: Any) -> Any:
     return value
 
 
+def _as_float(value: Any) -> Any:
+    """An integer as a float; any other value unchanged."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def _violation(value: Any, field: dataclasses.Field) -> str | None:
     """What was expected instead of an invalid value; None if the value is valid."""
     expected = _wrong_type(value, field.type)
@@ -183,8 +194,6 @@ def _violation(value: Any, field: dataclasses.Field) -> str | None:
 
 
 def _wrong_type(value: Any, expected: Any) -> str | None:
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        return None
     if expected == tuple[str, ...]:
         is_tuple = isinstance(value, tuple) and all(isinstance(x, str) for x in value)
         return None if is_tuple else "a tuple of strings"
@@ -195,14 +204,16 @@ def _wrong_type(value: Any, expected: Any) -> str | None:
 def _broken_bound(value: float, bounds: Mapping[str, Any]) -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
         return "a finite number"
-    if isinstance(value, int) and abs(value) > MAX_INTEGER:
-        return f"at most {MAX_INTEGER}"
-    if bounds["minimum"] is not None and value < bounds["minimum"]:
+    if "minimum" in bounds and value < bounds["minimum"]:
         return f"at least {bounds['minimum']}"
-    if bounds["maximum"] is not None and value > bounds["maximum"]:
+    if "maximum" in bounds and value > bounds["maximum"]:
         return f"at most {bounds['maximum']}"
-    if bounds["above"] is not None and value <= bounds["above"]:
+    if "above" in bounds and value <= bounds["above"]:
         return f"more than {bounds['above']}"
-    if bounds["below"] is not None and value >= bounds["below"]:
+    if "below" in bounds and value >= bounds["below"]:
         return f"less than {bounds['below']}"
+    if isinstance(value, int) and value < MIN_INTEGER:
+        return f"at least {MIN_INTEGER}"
+    if isinstance(value, int) and value > MAX_INTEGER:
+        return f"at most {MAX_INTEGER}"
     return None

@@ -73,7 +73,7 @@ def _figures(run: Run) -> dict[str, int | float | None]:
     return {
         "parameters": run.spec.model_spec.num_parameters,
         "epochs": len(rows),
-        "minutes": sum(row.get("seconds", 0) for row in rows) / 60,
+        "minutes": sum(row["seconds"] for row in rows) / 60,
         "characters/s": statistics.median([r["characters_per_second"] for r in rows] or [0]),
         "training, last epoch, nats": rows[-1]["loss"] if rows else None,
         **{f"{split}, frozen, nats": losses.get(split) for split in SPLITS},

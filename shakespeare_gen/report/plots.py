@@ -10,7 +10,7 @@ from typing import Any
 
 from shakespeare_gen.models.loss_units import bits_per_character
 
-# In a plot of a page, this colour is replaced by the text colour of the page.
+# In a plot of a page, this color is replaced by the text color of the page.
 _INK = "#010203"
 
 
@@ -110,6 +110,6 @@ def _saved(figure, kind: str) -> bytes:
 
 
 def _in_ink(svg: bytes) -> str:
-    """The SVG element without XML declaration, in the text colour of the page."""
+    """The SVG element without XML declaration, in the text color of the page."""
     text = re.sub(r"^.*?(?=<svg)", "", svg.decode("utf-8"), flags=re.DOTALL)
     return text.replace(_INK, "currentColor")

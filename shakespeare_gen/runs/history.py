@@ -30,6 +30,9 @@ ROW_KEYS = (
     "characters_per_second",
     "seconds",
 )
+OPTIONAL_KEYS = {"validation_loss", "validation_loss_bits_per_character"}
+COUNT_KEYS = {"epoch", "step", "characters_per_second"}
+MAX_COUNT = 2**53  # larger numbers cannot be formatted as floats
 # Format 1 did not store the number of bytes.
 _HEADER = re.compile(rb"^=== epoch ([0-9]{1,9})(?:, ([0-9]{1,10}) bytes)?\n", re.MULTILINE)
 
@@ -85,10 +88,10 @@ def _end_of_record(data: bytes, header: re.Match[bytes]) -> int | None:
 
 
 def _checked_row(row: dict[str, Any], line: bytes) -> dict[str, Any]:
-    if not line.endswith(b"\n") or not {"epoch", "step", "loss"} <= set(row) <= set(ROW_KEYS):
+    if not line.endswith(b"\n") or not set(ROW_KEYS) - OPTIONAL_KEYS <= set(row) <= set(ROW_KEYS):
         raise ValueError(f"expected a row of metrics, found {line[:80]!r}")
     for key, value in row.items():
-        is_count = key in ("epoch", "step", "characters_per_second")
-        if type(value) is not int and (is_count or type(value) is not float):
+        is_count = type(value) is int and abs(value) <= MAX_COUNT
+        if not is_count and (key in COUNT_KEYS or type(value) is not float):
             raise ValueError(f"expected {key} to be a number, found {str(value)[:80]!r}")
     return row

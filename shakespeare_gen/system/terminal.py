@@ -5,7 +5,7 @@ r"""Standard input and output of a command.
         data = read_input("prompt_path", "-")
 
 Text from other sources (a corpus, generated text, the name of a folder) may contain control
-characters, which a terminal interprets: they move the cursor, change colours or set its title.
+characters, which a terminal interprets: they move the cursor, change colors or set its title.
 `visible` escapes them. It is applied to text that is shown to a person: by `write` if standard
 output is a terminal, in every log line and in every error message. Text that goes to a file or a
 pipe is data and is not changed.

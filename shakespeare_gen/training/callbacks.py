@@ -14,12 +14,15 @@ import tqdm
 
 from shakespeare_gen.errors import NotFiniteError
 from shakespeare_gen.evaluation import likelihood
+from shakespeare_gen.generation import Generator
 from shakespeare_gen.models import loss_units
 from shakespeare_gen.options.groups import TrainingOptions
-from shakespeare_gen.runs import checkpoints
+from shakespeare_gen.runs import Run, RunFolder, checkpoints
+from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.system import terminal
 from shakespeare_gen.system.signals import Interruption
+from shakespeare_gen.training.data import TrainingData
 
 SAMPLE_TEMPERATURE = 0.8
 
@@ -79,12 +82,9 @@ class Throughput(keras.callbacks.Callback):
 
 
 class Validate(keras.callbacks.Callback):
-    """Adds losses per character to the logs of the epoch, and finishes the epoch.
+    """Adds losses per character to the logs of the epoch, and finishes the epoch."""
 
-    `data` is a `fit.TrainingData`.
-    """
-
-    def __init__(self, progress: Progress, data, interruption: Interruption) -> None:
+    def __init__(self, progress: Progress, data: TrainingData, interruption: Interruption) -> None:
         super().__init__()
         self.progress, self.data = progress, data
         self.plan = likelihood.ReadingPlan(poll=interruption.check)
@@ -105,7 +105,7 @@ class Validate(keras.callbacks.Callback):
 class LogMetrics(keras.callbacks.Callback):
     """Appends the row of the epoch to `metrics.jsonl`."""
 
-    def __init__(self, folder, progress: Progress, throughput: Throughput) -> None:
+    def __init__(self, folder: RunFolder, progress: Progress, throughput: Throughput) -> None:
         super().__init__()
         self.folder, self.progress, self.throughput = folder, progress, throughput
 
@@ -130,7 +130,7 @@ class ShowProgress(keras.callbacks.Callback):
     A context manager: the bar is removed at the end, before anything else is printed.
     """
 
-    def __init__(self, progress: Progress, data, epochs: int) -> None:
+    def __init__(self, progress: Progress, data: TrainingData, epochs: int) -> None:
         super().__init__()
         self.progress, self.data, self.epochs = progress, data, epochs
         self.throughput = Throughput(data.plan.tokens_per_step * data.characters_per_token)
@@ -177,7 +177,13 @@ class ShowProgress(keras.callbacks.Callback):
 class SampleText(keras.callbacks.Callback):
     """Generates a sample, shows it and appends it to `samples.txt`."""
 
-    def __init__(self, folder, generator, show: ShowProgress, options: TrainingOptions) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        generator: Generator,
+        show: ShowProgress,
+        options: TrainingOptions,
+    ) -> None:
         super().__init__()
         self.folder, self.generator, self.show, self.options = folder, generator, show, options
 
@@ -199,7 +205,7 @@ class SaveCheckpoint(keras.callbacks.Callback):
     """Saves after each epoch, and within an epoch at intervals of steps or minutes."""
 
     def __init__(
-        self, run, progress: Progress, steps_per_epoch: int, options: TrainingOptions
+        self, run: Run, progress: Progress, steps_per_epoch: int, options: TrainingOptions
     ) -> None:
         super().__init__()
         self.run, self.progress, self.steps_per_epoch = run, progress, steps_per_epoch
@@ -237,7 +243,7 @@ class SaveCheckpoint(keras.callbacks.Callback):
 class WriteCard(keras.callbacks.Callback):
     """Updates the run card after each epoch."""
 
-    def __init__(self, card, progress: Progress) -> None:
+    def __init__(self, card: Card, progress: Progress) -> None:
         super().__init__()
         self.card, self.progress = card, progress
 

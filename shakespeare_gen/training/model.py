@@ -55,7 +55,7 @@ class TrainingModel(keras.Model):
         return logits
 
     def train_step(self, data):
-        """One update, with dense gradients.
+        """One update, with dense gradients; returns the mean loss so far.
 
         The gradient of an embedding is sparse, with one row per id in the batch. Keras does not sum
         the rows of equal ids before clipping and squaring, so they are summed here.
@@ -67,16 +67,6 @@ class TrainingModel(keras.Model):
         self.optimizer.apply(
             [tf.convert_to_tensor(gradient) for gradient in gradients], self.trainable_variables
         )
-        return self._recorded(loss, ids)
-
-    def test_step(self, data):
-        """Computes the loss of a batch without an update."""
-        ids, targets = data
-        loss = self.compute_loss(x=ids, y=targets, y_pred=self(ids), training=False)
-        return self._recorded(loss, ids)
-
-    def _recorded(self, loss, ids) -> dict:
-        """The mean loss so far, including the batch."""
         self._loss_metric.update_state(loss, sample_weight=tf.shape(ids)[0])
         return {"loss": self._loss_metric.result()}
 

@@ -8,6 +8,7 @@ is not changed.
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -34,7 +35,7 @@ from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.system import devices, extras
 from shakespeare_gen.system.signals import SAVING, Interruption
 from shakespeare_gen.training import fit
-from shakespeare_gen.training.fit import TrainingData
+from shakespeare_gen.training.data import TrainingData
 
 
 def train(options: Options) -> Run:
@@ -134,7 +135,8 @@ def _train(prepared: _Prepared, interruption: Interruption) -> Run:
     run = Run(prepared.folder, run_spec)
     with Card(run, model.facts()) as card:
         fit.train(run, training_model, data, progress, card, interruption)
-        card.write(**evaluate_best(run, data))
+        best = _evaluate_best(run, data)
+        card.write(best_checkpoint=best.checkpoint, losses=best.losses)
     return run
 
 
@@ -143,11 +145,15 @@ def _new_spec(prepared: _Prepared, options: Options) -> RunSpec:
     return RunSpec(options, prepared.data.tokenizer, facts)
 
 
-def evaluate_best(run: Run, data: TrainingData) -> dict:
-    """The name of the best checkpoint and its `losses` in nats per character.
+class _Best(NamedTuple):
+    """The name of the best checkpoint, and its losses in nats per character by split."""
 
-    Losses of validation, test, and both together; empty splits are left out.
-    """
+    checkpoint: str
+    losses: dict[str, float]
+
+
+def _evaluate_best(run: Run, data: TrainingData) -> _Best:
+    """Scores validation, test, and both together; empty splits are left out."""
     checkpoint = checkpoints.read(run, "best")
     model = checkpoints.load_model(run, checkpoint)
     held_out = {name: data.texts[name] for name in ("validation", "test")}
@@ -161,4 +167,4 @@ def evaluate_best(run: Run, data: TrainingData) -> dict:
         losses["both"] = float(np.average(list(losses.values()), weights=num_chars))
     for name, loss in losses.items():
         logging.info("%s: %s", name, loss_units.describe(loss))
-    return {"best_checkpoint": checkpoint.place.name, "losses": losses}
+    return _Best(checkpoint.place.name, losses)

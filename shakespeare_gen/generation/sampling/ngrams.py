@@ -16,8 +16,9 @@ class NoRepeatNgram(Transform):
     """Forbids ids that would complete an n-gram of the window once more.
 
     If no id would remain, all remain. The memory is `runs`, int32 [B, W]: at each position of
-    the window, the length of the match between the ids that end there and the last ids. The places move with the window, so that a step
-    compares each place with the new id alone, whatever n is.
+    the window, the length of the match between the ids that end there and the last ids. The
+    positions move with the window, so that a step compares each one with the new id alone, whatever
+    n is.
     """
 
     looks_back = True

@@ -24,7 +24,7 @@ class EvaluationOptions(OptionGroup):
     )
     protocol: str = option(
         "frozen",
-        "frozen: score each character once, given all preceding text; windows: also score windows "
+        "frozen: score each token once, given all preceding text; windows: also score windows "
         "that start from an empty state, as in many published results",
         choices=("frozen", "windows"),
     )

@@ -2,7 +2,7 @@
 
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.options.fields import OptionGroup, option
-from shakespeare_gen.options.groups.limits import MAX_SEED
+from shakespeare_gen.options.groups.limits import CHECKPOINTS, MAX_SEED
 
 
 class LoadOptions(OptionGroup):
@@ -10,7 +10,7 @@ class LoadOptions(OptionGroup):
 
     TITLE = "Model to load"
 
-    checkpoint: str = option("best", "checkpoint to load", choices=("best", "last"))
+    checkpoint: str = option("best", "checkpoint to load", choices=CHECKPOINTS)
     unknown: str = option(
         "error",
         "how to handle characters outside the vocabulary: error (unless there is an unknown "

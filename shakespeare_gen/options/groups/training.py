@@ -2,7 +2,7 @@
 
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.options.fields import OptionGroup, option
-from shakespeare_gen.options.groups.limits import MAX_CLIP, MAX_FLOAT32, MAX_SEED
+from shakespeare_gen.options.groups.limits import KERNELS, MAX_CLIP, MAX_FLOAT32, MAX_SEED
 
 
 class ComputeOptions(OptionGroup):
@@ -14,7 +14,7 @@ class ComputeOptions(OptionGroup):
         "auto",
         "time loop of the recurrent layers: fused (the kernels of this package), keras, or auto "
         "(the faster of the two on this device)",
-        choices=("auto", "keras", "fused"),
+        choices=KERNELS,
     )
     precision: str = option(
         "auto",
