@@ -6,6 +6,7 @@ that readers see either the old file or the new one. Knows nothing about file co
 """
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -223,17 +224,27 @@ def new_file(label: str, path: str, overwrite: bool, advice: str) -> pathlib.Pat
     """
     try:
         found = pathlib.Path(path).expanduser()
-        status = found.stat() if os.path.lexists(found) else None
-        has_folder = found.parent.is_dir()
+        status = _status(found)
+        is_folder = found.parent.is_dir()
     except (OSError, ValueError, RuntimeError) as error:  # a null character, an unknown user
         raise UserError(f"{label}: cannot be written: {reason(error)}") from None
-    if not found.name or not has_folder:
+    if not found.name or not is_folder:
         raise UserError(f"{label}: expected a file in an existing folder")
     if status and not stat.S_ISREG(status.st_mode):
         raise UserError(f"{label}: expected a regular file, found something else")
     if status and not overwrite:
         raise UserError(f"{label}: expected a new file, found an existing one; {advice}")
+    if not os.access(found.parent, os.W_OK):
+        raise UserError(f"{label}: cannot be written: {os.strerror(errno.EACCES)}")
     return found
+
+
+def _status(path: pathlib.Path) -> os.stat_result | None:
+    """The status of a file, of a link without a target that of the link; None: it is missing."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return path.lstat() if path.is_symlink() else None
 
 
 def append(path: pathlib.Path, text: str) -> None:

@@ -48,12 +48,12 @@ class Commands:
     """Runs lines for one session.
 
     Attributes:
-      saved: the text that a file holds.
+      saved: the text that needs no saving: the first one, or that of a file.
     """
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.saved = ""
+        self.saved = session.text
 
     def run(self, line: str, check: Check = lambda: None) -> Reply:
         """Runs one line.
@@ -71,8 +71,8 @@ class Commands:
         name, _, argument = line[1:].partition(" ")
         command = COMMANDS.get(name)
         if command is None:
-            advice = spelling.advice(name, [*COMMANDS])
-            raise UsageError(f"unknown command {name!r}; {advice} // begins text with a slash")
+            advice = spelling.advice(f"/{name}", [f"/{known}" for known in COMMANDS])
+            raise UsageError(f"unknown command '/{name}' (// begins text with a slash); {advice}")
         command.check_argument(name, argument)
         return command.action(self, argument, check)
 
@@ -111,8 +111,11 @@ def help_page() -> str:
     }
     width = max(map(len, rows))
     lines = [f"  {usage:{width}}  {summary}" for usage, summary in rows.items()]
-    ends = 'TEXT and values may be JSON strings, such as "\\n\\nROMEO:". Ctrl-C stops the model.'
-    return "\n".join([*lines, ends])
+    notes = [
+        'TEXT and VALUE may be JSON, such as "\\n\\nROMEO:" or ["\\n", "END"].',
+        "Ctrl-C stops the model and keeps what it wrote; Ctrl-D ends the session.",
+    ]
+    return "\n".join([*lines, *notes])
 
 
 def _help(commands: Commands, argument: str, check: Check) -> Reply:
@@ -165,8 +168,10 @@ def _set(commands: Commands, argument: str, check: Check) -> Reply:
 
 
 def _settings(commands: Commands, argument: str, check: Check) -> Reply:
-    names = commands.session.settings.by_name()
-    return Reply(message="\n".join(_setting(commands.session, name) for name in names))
+    session = commands.session
+    lines = [_setting(session, name) for name in session.settings.by_name()]
+    seeds = [passage.seed for passage in session.passages if passage.is_generated]
+    return Reply(message="\n".join([*lines, *(f"seed of the last text: {s}" for s in seeds[-1:])]))
 
 
 def _score(commands: Commands, argument: str, check: Check) -> Reply:

@@ -101,6 +101,8 @@ class _Terminal(_Pipe):
         earlier = drafts.newest()
         if earlier:
             terminal.report_line(f"Text of an earlier session: /load {earlier}")
+        if self._session.text:
+            terminal.report_line(f"The text has {len(self._session.text):,} characters.")
         terminal.report_line(GREETING)
         try:
             super().run()

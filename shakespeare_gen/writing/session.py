@@ -128,6 +128,7 @@ class Session:
 
     def add_line(self, line: str) -> str:
         """Like `add`, on a line of its own; returns the added text."""
+        self._check(line)
         text = self.text
         added = line if not text or text.endswith("\n") else "\n" + line
         self.add(added)
