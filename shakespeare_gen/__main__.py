@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.argv = ["shakespeare-gen"]
     with command_line.exit_codes():
         if verb in ("--help", "-h", "help"):
-            terminal.write(help_page())
+            terminal.show(help_page())
             return
         if verb not in VERBS:
             raise UsageError(f"unknown command {verb!r}; known: {', '.join(VERBS)}")

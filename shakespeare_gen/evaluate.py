@@ -19,6 +19,7 @@ from shakespeare_gen.options.groups import (
     LoadOptions,
     ReportOptions,
     RunOptions,
+    UnknownOptions,
 )
 from shakespeare_gen.runs import Run, checkpoints
 from shakespeare_gen.system import extras, storage
@@ -29,6 +30,7 @@ def groups() -> tuple[type[OptionGroup], ...]:
     return (
         RunOptions,
         LoadOptions,
+        UnknownOptions,
         CorpusLocationOptions,
         EvaluationOptions,
         AdaptationOptions,

@@ -45,12 +45,6 @@ def test_the_prompt_comes_from_standard_input_or_a_file(abab_run, tmp_path):
     assert from_file.stdout == b"ba baba\n"
 
 
-def test_several_samples_have_headings(abab_run):
-    done = generate(abab_run.path, "--num_samples=2", "--length=4", "--seed=1", "--prompt=a")
-    assert done.stdout.startswith(b"--- sample 1 ---\na")
-    assert b"\n--- sample 2 ---\na" in done.stdout
-
-
 def start_endless(run_dir, *flags):
     flags = [f"--run_dir={run_dir}", "--temperature=0", *flags]
     return subprocess.Popen(

@@ -25,6 +25,7 @@ ORDER = (
     "data",
     "models",
     "generation",
+    "writing",
     "runs",
     "evaluation",
     "training",

@@ -168,8 +168,35 @@ def test_equal_options_are_equal_and_hashable():
 
 
 def test_an_unknown_option_is_rejected():
-    with pytest.raises(UsageError, match="unknown option 'sise'; known: color, filled, labels"):
+    with pytest.raises(UsageError, match="unknown option 'sise'; did you mean 'size'?"):
         Options.parse([ShapeOptions, ColorOptions], {"sise": 3})
+    with pytest.raises(UsageError, match="unknown option 'x'; known: color, filled, labels, scale"):
+        Options.parse([ShapeOptions, ColorOptions], {"x": 3})
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("3", int, 3),
+        ("-1", int, -1),
+        ("3.0", int, "3.0"),
+        ("3", float, 3.0),
+        ("1e-3", float, 0.001),
+        ("x", float, "x"),
+        ("On", bool, True),
+        ("false", bool, False),
+        ("1", bool, "1"),
+        ("text", str, "text"),
+        (r'"a\nb"', str, "a\nb"),
+        ('"a', str, '"a'),
+        ("a b", tuple[str, ...], "a b"),
+        (r'["\n", "b"]', tuple[str, ...], ("\n", "b")),
+        ("[" * 5000, tuple[str, ...], "[" * 5000),
+    ],
+)
+def test_values_are_read_from_text_and_others_are_left_to_the_group(text, kind, value):
+    found = spelling.value(text, kind)
+    assert (found, type(found)) == (value, type(value))
 
 
 @pytest.mark.parametrize(

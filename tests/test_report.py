@@ -244,8 +244,10 @@ def test_the_commands_print_tables_and_one_line_errors(hostile_run, abab_run, tm
         f"--run_dir={hostile_run.path}",
         "--sample_chars=400",
         f"--output_dir={tmp_path}",
+        PYTHONIOENCODING="ascii",  # the name of a column, ±, once ended the command
     )
     assert done.returncode == 0, done.stderr
+    assert b" +- " in done.stdout
     assert b"Kneser-Ney" in done.stdout
     assert b"Repetition and drift" in done.stdout
     none = run_command("shakespeare_gen.evaluate", f"--run_dir={tmp_path / 'none'}")

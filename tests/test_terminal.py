@@ -3,6 +3,7 @@
 The tests run a small command of their own, so that none of them imports TensorFlow.
 """
 
+import io
 import os
 import pty
 import subprocess
@@ -33,6 +34,7 @@ class EchoOptions(OptionGroup):
     run_dir: str = option("", "folder that must exist")
     times: int = option(1, "number of repetitions", minimum=0)
     log: bool = option(False, "log the text, too")
+    show: bool = option(False, "show the text as a report, too")
     newline: bool = option(True, "end each repetition with a line break")
 
 
@@ -40,6 +42,8 @@ def main(options):
     echo = options[EchoOptions]
     if echo.log:
         logging.info("`times`: %s", echo.text)
+    if echo.show:
+        terminal.show(echo.text)
     if echo.run_dir and not pathlib.Path(echo.run_dir).exists():
         raise UserError(f"run_dir={echo.run_dir}: expected a folder")
     if echo.text_path:
@@ -156,6 +160,31 @@ def test_a_full_disk_does_not_hide_an_earlier_error(run):
 def test_an_encoding_without_the_character_is_reported_on_one_line(run):
     done = run("--text=caf\xe9", env={"PYTHONIOENCODING": "ascii"})
     assert_one_line(done, "cannot write to standard output: its encoding ascii has no '\\xe9'; PY")
+
+
+def test_reports_and_messages_have_plain_forms_in_other_encodings(run):
+    """`±` and `…` in a table once ended the command."""
+    text = "0.5 ± 0.1 … “caf\xe9” 漢"
+    plain = rb"""0.5 +- 0.1 ... "caf\xe9" \u6f22"""
+    ascii = {"PYTHONIOENCODING": "ascii"}
+    assert run(f"--text={text}", "--show", "--times=0", env=ascii).stdout == plain
+    done = run(f"--text={text}", "--log", "--times=0", env=ascii)
+    assert done.stderr == b"--times: " + plain + b"\n"
+    done = run(f"--run_dir=/{text}", env=ascii)
+    assert_one_line(done, f"--run_dir=/{plain.decode()}: expected a folder")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("latin-1", 'café ± ... "\\u6f22"'),
+        ("utf-8", "café ± … “漢”"),
+        ("cp1252", "café ± … “\\u6f22”"),
+    ],
+)
+def test_a_report_keeps_the_characters_that_its_encoding_has(encoding, shown):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding)
+    assert terminal.encodable("café ± … “漢”", stream) == shown
 
 
 def test_a_closed_pipe_is_not_an_error(run):

@@ -31,6 +31,7 @@ from shakespeare_gen.generation import texts
 from shakespeare_gen.generation.decoding import Decoder
 from shakespeare_gen.generation.reading import Reader, State
 from shakespeare_gen.generation.request import Request, Result
+from shakespeare_gen.generation.stopping import Part
 from shakespeare_gen.models import LanguageModel
 
 # NumPy draws about as many tokens while TensorFlow starts as the compiled loop is then ahead,
@@ -178,11 +179,15 @@ class Generator:
 
     def stream_request(self, request: Request) -> Iterator[str]:
         """`stream` for a request."""
+        return (part.text for part in self.stream_parts(request))
+
+    def stream_parts(self, request: Request) -> Iterator[Part]:
+        """`stream` for a request, with the tokens and their log-probabilities."""
         request.check_is_single()
         generator = self._for(request.num_tokens)
         begun = texts.begin(request, generator._read(request), self.tokenizer)
         for [part] in texts.parts(begun, generator._decoder):
-            yield part.text
+            yield part
 
     def _read(self, request: Request) -> State:
         return self.read(request.prompt, request.unknown, request.start)

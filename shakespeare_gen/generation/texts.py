@@ -4,7 +4,6 @@ Shapes: N tokens of a text.
 """
 
 import dataclasses
-import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -81,16 +80,10 @@ def sample(texts: Sequence[Text], decoder: Decoder) -> list[Result]:
             for column, part in zip(columns, row, strict=True):
                 column.append(part)
         results += [
-            _result(column, text.stopper.finish_reason)
+            Result.of_parts(column, text.stopper.finish_reason or "length")
             for column, text in zip(columns, batch, strict=True)
         ]
     return results
-
-
-def _result(column: Sequence[Part], finish_reason: str | None) -> Result:
-    pieces = tuple(itertools.chain.from_iterable(part.pieces for part in column))
-    nats = np.concatenate([np.zeros(0, np.float32), *(part.nats for part in column)])
-    return Result("".join(pieces), finish_reason or "length", nats, pieces)
 
 
 def search(request: Request, state: State, decoder: Decoder, tokenizer: Tokenizer) -> list[Result]:

@@ -43,7 +43,7 @@ def run(main: Callable[[Options], None], *groups: type[OptionGroup]) -> None:
     def parse(argv: list[str]) -> list[str]:
         if {"-h", "--help"} & set(argv):
             summary = sys.modules[main.__module__].__doc__ or ""
-            terminal.write(help_pages.command(program(), summary, groups))
+            terminal.show(help_pages.command(program(), summary, groups))
             sys.exit()
         return _parse(argv)
 
@@ -114,7 +114,7 @@ class _LogFormatter(Formatter):
     def format(self, record: LogRecord) -> str:
         # Only the message: the arguments may be generated text.
         record.msg = spelling.as_flags(str(record.msg), self._names)
-        return terminal.visible(super().format(record))
+        return terminal.encodable(terminal.visible(super().format(record)), sys.stderr)
 
 
 def _check_flagfiles(argv: Sequence[str]) -> None:
@@ -155,6 +155,5 @@ def _parsed(groups: Sequence[type[OptionGroup]]) -> Options:
 
 
 def _fail(message: str, exit_code: int, keep: str = "") -> None:
-    with contextlib.suppress(OSError):  # standard error failed; the exit code still reports it
-        print(terminal.visible(f"{program()}: {message}", keep), file=sys.stderr)
+    terminal.report_line(f"{program()}: {message}", keep)
     sys.exit(exit_code)

@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, Unpack, get_type_hints
 
 from shakespeare_gen.errors import UsageError
+from shakespeare_gen.options import spelling
 
 # The integers that TensorFlow's int32 holds.
 MIN_INTEGER, MAX_INTEGER = -(2**31), 2**31 - 1
@@ -108,7 +109,8 @@ class Options:
         values = dict(values or {})
         names = {field.name for group in types for field in fields_of(group)}
         if unknown := sorted(values.keys() - names):
-            raise UsageError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(names))}")
+            advice = spelling.advice(unknown[0], names)
+            raise UsageError(f"unknown option {unknown[0]!r}; {advice}")
         return cls(
             (
                 group(**{f.name: values[f.name] for f in fields_of(group) if f.name in values})

@@ -26,8 +26,10 @@ FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {
 def show(*tables: Table) -> None:
     """Prints tables to standard output."""
     console = _console()
-    for table in tables:
-        console.print(table)
+    with console.capture() as captured:
+        for table in tables:
+            console.print(table)
+    terminal.show(captured.get())
 
 
 def _console() -> Console:

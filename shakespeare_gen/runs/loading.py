@@ -43,9 +43,33 @@ def load_generator(
     Raises:
       UserError: there is no intact run, or the runs have different tokenizers.
     """
+    return generator_of(read_checkpoints(run_dir, checkpoint), engine, single_stream)
+
+
+def read_checkpoints(
+    run_dir: str | os.PathLike[str], checkpoint: str = "best"
+) -> list[tuple[Run, Checkpoint]]:
+    """The runs of `load_generator`, each with the checkpoint that is loaded.
+
+    Raises:
+      UserError: there is no intact run.
+    """
+    return [
+        (run, checkpoints.read(run, checkpoint))
+        for run in [open_run(path) for path in split_paths(run_dir)]
+    ]
+
+
+def generator_of(
+    sources: Sequence[tuple[Run, Checkpoint]], engine: str = "auto", single_stream: bool = False
+) -> Generator:
+    """A generator that averages the models of one or several checkpoints; see `load_generator`.
+
+    Raises:
+      UserError: the runs have different tokenizers.
+    """
     EngineOptions(engine=engine)
-    every = [open_run(path) for path in split_paths(run_dir)]
-    found = [checkpoints.read(run, checkpoint) for run in every]
+    every, found = [run for run, _ in sources], [checkpoint for _, checkpoint in sources]
     _check_tokenizers(every)
     _check_engine(engine, every)
     if engine == "auto" and (devices.has_gpu() or _without_numpy_form(every)):

@@ -18,7 +18,9 @@ from shakespeare_gen.options.groups.generation import (
     EngineOptions,
     GenerationOptions,
     LoadOptions,
+    OutputOptions,
     PromptOptions,
+    UnknownOptions,
 )
 from shakespeare_gen.options.groups.text import (
     CorpusLocationOptions,
@@ -44,10 +46,12 @@ __all__ = [
     "GenerationOptions",
     "LoadOptions",
     "OptimizerOptions",
+    "OutputOptions",
     "PromptOptions",
     "ReportOptions",
     "RunOptions",
     "StartOptions",
     "TrainingOptions",
+    "UnknownOptions",
     "WindowOptions",
 ]
