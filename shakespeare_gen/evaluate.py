@@ -42,7 +42,7 @@ def main(options: Options) -> None:
     figures = _evaluate(options)
     from shakespeare_gen.report import tables
 
-    tables.show(tables.scores(figures))
+    tables.show(*tables.scores(figures))
     if figures["copying"]:
         tables.show(tables.copying(figures), tables.style(figures))
 

@@ -72,12 +72,12 @@ def _train(options: Options) -> Run:
     from shakespeare_gen.system import devices
 
     devices.start()
-    from shakespeare_gen.report import plots
+    from shakespeare_gen.report import curves
     from shakespeare_gen.system import storage
     from shakespeare_gen.training import session
 
     run = session.train(options)
-    [picture] = plots.learning_curves({run.path.name: run.metrics()})
+    picture = curves.of_run(run.path.name, run.metrics(), run.step_metrics())
     storage.write(run.folder.loss_curve_path, picture)
     return run
 

@@ -33,10 +33,11 @@ OPTIONS = {
     "warmup_steps": 5,
     "epochs": 3,
     "sample_chars": 30,
+    "log_every_steps": 3,
     "seed": 2,
 }
 STEPS_PER_EPOCH = 14
-EXACT = ("epoch", "step", "loss", "validation_loss", "learning_rate")
+TIMES = ("characters_per_second", "seconds")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,10 @@ def what_must_be_equal(run):
     """The bytes of the last checkpoint, the metrics without times, and the samples."""
     place = checkpoints.read(run, "last").place
     files = {path.name: path.read_bytes() for path in place.iterdir()}
-    rows = [{key: row[key] for key in EXACT} for row in run.metrics()]
+    rows = [
+        {key: value for key, value in row.items() if key not in TIMES}
+        for row in [*run.step_metrics(), *run.metrics()]
+    ]
     return place.name, files, rows, run.folder.samples_path.read_text("utf-8")
 
 
@@ -163,6 +167,28 @@ def test_a_run_stopped_during_validation_resumes_bit_exactly(
 
 def test_checkpoints_within_an_epoch_do_not_affect_training(text_path, tmp_path, whole_runs):
     run = train(text_path, tmp_path / "run", carry_state=False, save_every_steps=4)
+    assert_equal(run, whole_runs(carry_state=False))
+
+
+def test_rows_after_the_last_checkpoint_are_logged_again(
+    text_path, tmp_path, monkeypatch, whole_runs
+):
+    """A process that is killed has logged steps that its checkpoint does not know."""
+    count = callbacks.CountSteps.on_train_batch_end
+
+    def killed(self, batch, logs=None):
+        if self.progress.step == 2 * STEPS_PER_EPOCH - 1:
+            raise MemoryError
+        count(self, batch, logs)
+
+    monkeypatch.setattr(callbacks.CountSteps, "on_train_batch_end", killed)
+    with pytest.raises(MemoryError):
+        train(text_path, tmp_path / "run", carry_state=False, save_every_steps=20)
+    monkeypatch.undo()
+    steps = [row["step"] for row in runs.open_run(tmp_path / "run").step_metrics()]
+    assert steps == [*range(3, 28, 3)]
+    run = resume(tmp_path / "run")
+    assert [row["step"] for row in run.step_metrics()] == [*range(3, 43, 3)]
     assert_equal(run, whole_runs(carry_state=False))
 
 

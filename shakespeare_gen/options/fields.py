@@ -164,8 +164,10 @@ def _plain(value: Any, expected: Any) -> Any:
     if expected is str and isinstance(value, os.PathLike):
         value = os.fspath(value)
     if expected == tuple[str, ...]:
-        value = (value,) if isinstance(value, str) else value
+        value = (value,) if isinstance(value, str | os.PathLike) else value
         value = tuple(value) if isinstance(value, list) else value
+        if isinstance(value, tuple):
+            value = tuple(os.fspath(v) if isinstance(v, os.PathLike) else v for v in value)
     return value
 
 

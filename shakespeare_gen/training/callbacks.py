@@ -57,8 +57,8 @@ class CountSteps(keras.callbacks.Callback):
 
 
 class Throughput(keras.callbacks.Callback):
-    """Characters per second of the training steps of an epoch, without the first step of the
-    process, which includes tracing."""
+    """Characters per second of the training steps since `restart` or the start of the epoch,
+    without the first step of the process, which includes tracing."""
 
     def __init__(self, chars_per_step: float) -> None:
         super().__init__()
@@ -66,8 +66,13 @@ class Throughput(keras.callbacks.Callback):
         self.characters_per_second = 0.0
         self._first_step_done = False
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def restart(self) -> None:
+        """Starts a new measurement."""
+        self.characters_per_second = 0.0
         self._began, self._steps = time.perf_counter(), 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.restart()
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.perf_counter()

@@ -21,7 +21,7 @@ from shakespeare_gen.runs import Run, checkpoints
 from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.system.signals import Interruption
-from shakespeare_gen.training import callbacks, optimizers
+from shakespeare_gen.training import callbacks, optimizers, step_metrics, tensorboard_logs
 from shakespeare_gen.training.model import TrainingModel
 
 
@@ -91,7 +91,7 @@ def train(
     """
     options = run.spec.options
     training = options[TrainingOptions]
-    run.folder.drop_after(progress.epoch)
+    run.folder.drop_after(progress.epoch, progress.step)
     if (
         progress.epoch >= training.epochs
         or 0 < training.patience <= progress.epochs_without_improvement
@@ -117,22 +117,21 @@ def _hooks(run: Run, model, data: TrainingData, progress: Progress, shared: tupl
     show, saver, card, interruption = shared
     training, steps = run.spec.options[TrainingOptions], data.plan.steps_per_epoch
     generator = Generator(model.language_model, data.tokenizer)
-    hooks = [
+    records = tensorboard_logs.records(run, steps) if training.tensorboard else run.folder
+    return [
         callbacks.StartEpoch(progress, steps),
         callbacks.CountSteps(progress),
         show.throughput,
+        step_metrics.LogSteps(records, progress, data, training.log_every_steps),
         callbacks.Validate(progress, data, interruption),
-        callbacks.LogMetrics(run.folder, progress, show.throughput),
+        callbacks.LogMetrics(records, progress, show.throughput),
         show,
-        callbacks.SampleText(run.folder, generator, show, training),
+        callbacks.SampleText(records, generator, show, training),
         saver,
         callbacks.WriteCard(card, progress),
         callbacks.StopEarly(progress, training.patience),
         callbacks.StopWhenInterrupted(interruption),
     ]
-    if training.tensorboard:
-        hooks.append(keras.callbacks.TensorBoard(run.folder.tensorboard_dir))
-    return hooks
 
 
 def _fit_or_save(model, data, progress, training, hooks, interruption, saver) -> None:

@@ -57,6 +57,9 @@ class TrainingModel(keras.Model):
     def train_step(self, data):
         """One update, with dense gradients.
 
+        Returns the mean `loss` so far, the `step_loss` of this batch, and the global
+        `gradient_norm` before clipping.
+
         The gradient of an embedding is sparse, with one row per id in the batch. Keras does not sum
         the rows of equal ids before clipping and squaring, so they are summed here.
         """
@@ -64,10 +67,10 @@ class TrainingModel(keras.Model):
         with tf.GradientTape() as tape:
             loss = self.compute_loss(x=ids, y=targets, y_pred=self(ids, training=True))
         gradients = tape.gradient(loss, self.trainable_variables)
-        self.optimizer.apply(
-            [tf.convert_to_tensor(gradient) for gradient in gradients], self.trainable_variables
-        )
-        return self._recorded(loss, ids)
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        self.optimizer.apply(gradients, self.trainable_variables)
+        of_step = {"step_loss": loss, "gradient_norm": tf.linalg.global_norm(gradients)}
+        return {**self._recorded(loss, ids), **of_step}
 
     def test_step(self, data):
         """Computes the loss of a batch without an update."""

@@ -19,6 +19,7 @@ from shakespeare_gen.options.groups.generation import (
     GenerationOptions,
     LoadOptions,
     PromptOptions,
+    SavedRunsOptions,
 )
 from shakespeare_gen.options.groups.text import (
     CorpusLocationOptions,
@@ -47,6 +48,7 @@ __all__ = [
     "PromptOptions",
     "ReportOptions",
     "RunOptions",
+    "SavedRunsOptions",
     "StartOptions",
     "TrainingOptions",
     "WindowOptions",

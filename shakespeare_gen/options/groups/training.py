@@ -90,6 +90,12 @@ class TrainingOptions(OptionGroup):
     )
     sample_every_epochs: int = option(1, "epochs between samples; 0: no samples", minimum=0)
     sample_chars: int = option(200, "tokens (characters by default) per sample", minimum=1)
+    log_every_steps: int = option(
+        50,
+        "steps between rows of loss, learning rate, gradient norm and update size in "
+        "metrics.jsonl; 0: only one row per epoch",
+        minimum=0,
+    )
     tensorboard: bool = option(False, "write TensorBoard logs to the run folder")
 
 
