@@ -10,10 +10,12 @@ import sys
 
 import pytest
 
-from shakespeare_gen import runs
+from shakespeare_gen import runs, train
 from shakespeare_gen.errors import UsageError, UserError
+from shakespeare_gen.options import Options
 from shakespeare_gen.report import comparison
 from shakespeare_gen.runs import RunFolder, card, checkpoints, history, resuming
+from shakespeare_gen.training import sweep
 from tests import fake_runs
 from tests.conftest import REPOSITORY
 
@@ -398,6 +400,50 @@ def test_a_comparison_of_different_budgets_or_texts_warns(tmp_path):
         "the runs differ in their text: the losses are not comparable",
         "the runs differ in their tokenizer: the losses are not comparable",
     ]
+
+
+def sweep_options(tmp_path, **options):
+    return Options.parse(train.groups(), {"run_dir": tmp_path / "x", "seeds": [0, 1], **options})
+
+
+def finish(run):
+    run.folder.card_path.write_text('{"status": "finished"}', "utf-8")
+
+
+def test_a_sweep_has_one_run_folder_per_seed(tmp_path):
+    planned = [own.by_name() for own in sweep.plan(sweep_options(tmp_path, units=8))]
+    assert [own["seed"] for own in planned] == [0, 1]
+    assert [own["run_dir"] for own in planned] == [f"{tmp_path}/x-seed-{n}" for n in (0, 1)]
+    assert {(own["units"], own["resume"]) for own in planned} == {(8, False)}
+    with pytest.raises(UsageError, match="^`seed` and `seeds`: expected one of them"):
+        sweep.plan(sweep_options(tmp_path, seed=3))
+
+
+def test_a_resumed_sweep_starts_the_missing_runs_with_the_options_of_the_others(tmp_path):
+    """Their defaults would make it a comparison of different models."""
+    with pytest.raises(UserError, match="resume: expected a run with a checkpoint"):
+        sweep.plan(sweep_options(tmp_path, resume=True))
+    run = fake_runs.write_run(tmp_path / "x-seed-0", units=8, cell="gru")
+    first, second = sweep.plan(sweep_options(tmp_path, resume=True))
+    assert first.by_name()["resume"]
+    given = second.by_name()
+    assert (given["units"], given["cell"], given["seed"]) == (8, "gru", 1)
+    assert (given["resume"], given["run_dir"]) == (False, f"{tmp_path}/x-seed-1")
+    assert sweep.finished(first) is None
+    finish(run)
+    assert sweep.finished(first).path == run.path
+    assert sweep.finished(second) is None
+    longer, _ = sweep.plan(sweep_options(tmp_path, resume=True, epochs=99))
+    assert sweep.finished(longer) is None  # there is more to train
+
+
+def test_a_sweep_never_overwrites_a_run_without_a_request(tmp_path):
+    finish(fake_runs.write_run(tmp_path / "x-seed-1"))
+    with pytest.raises(UserError, match="x-seed-1: expected no run, found one; continue the sweep"):
+        sweep.plan(sweep_options(tmp_path))
+    assert all(
+        sweep.finished(own) is None for own in sweep.plan(sweep_options(tmp_path, overwrite=True))
+    )
 
 
 def test_a_comparison_is_written_beside_its_runs(tmp_path):

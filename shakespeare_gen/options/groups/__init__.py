@@ -31,6 +31,7 @@ from shakespeare_gen.options.groups.training import (
     OptimizerOptions,
     RunOptions,
     StartOptions,
+    SweepOptions,
     TrainingOptions,
 )
 
@@ -50,6 +51,7 @@ __all__ = [
     "RunOptions",
     "SavedRunsOptions",
     "StartOptions",
+    "SweepOptions",
     "TrainingOptions",
     "WindowOptions",
 ]

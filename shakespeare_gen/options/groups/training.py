@@ -107,6 +107,24 @@ class RunOptions(OptionGroup):
     run_dir: str = option("runs/default", "run folder")
 
 
+class SweepOptions(OptionGroup):
+    """Several runs that differ only in the seed."""
+
+    TITLE = "Several seeds"
+
+    seeds: tuple[int, ...] = option(
+        (),
+        "seeds of several runs, separated by commas: one run each, in a folder with the name "
+        "run_dir-seed-N; empty: a single run",
+        minimum=0,
+        maximum=MAX_SEED,
+    )
+
+    def check_combinations(self) -> None:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise UsageError(f"seeds: expected different seeds, received {self.seeds}")
+
+
 class StartOptions(OptionGroup):
     """What to do if the run folder already contains a run."""
 
