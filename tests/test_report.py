@@ -100,6 +100,35 @@ def test_the_frozen_row_equals_the_loss_on_the_card(figures, hostile_run):
         assert found == pytest.approx(loss, abs=1e-4)
 
 
+@pytest.mark.slow
+def test_an_ensemble_is_evaluated_with_every_protocol(figures, hostile_run, tmp_path):
+    """Two equal models are as good as one of them, also while they adapt."""
+    twin = pathlib.Path(shutil.copytree(hostile_run.path, tmp_path / "twin"))
+    options = {"adapt": True, "protocol": "windows", "baselines": False, "sample_chars": 0}
+    found = shakespeare_gen.evaluate_run([hostile_run.path, twin], **options)
+    rows = {row["protocol"]: row for row in figures["scores"] if row["model"] == "this model"}
+    assert [row["protocol"] for row in found["scores"]] == list(rows)
+    for row in found["scores"]:
+        for split, score in row["splits"].items():
+            alone = rows[row["protocol"]]["splits"][split]["nats_per_character"]
+            assert score["nats_per_character"] == pytest.approx(alone, abs=2e-4)
+    assert found["parameters"] == 2 * figures["parameters"]
+    assert found["run"] == f"{hostile_run.path}, {twin}"
+    folder = hostile_run.folder.evaluation_dir / "ensembles"
+    assert len(list(folder.glob("2-runs-*/evaluation.html"))) == 1
+
+
+def test_runs_on_different_texts_are_not_evaluated_together(tmp_path):
+    """The validation text of one run could be in the training text of another."""
+    paths = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
+    for path, text in zip(paths, ("abab\n", "baba\n", "baba\nc"), strict=True):
+        fake_runs.write_run(path, text=30 * text)
+    with pytest.raises(UserError, match=r"run_dir: expected runs that .* on the same text"):
+        shakespeare_gen.evaluate_run(paths[:2])
+    with pytest.raises(UserError, match=r"run_dir: expected runs with the same tokenizer"):
+        shakespeare_gen.evaluate_run(f"{paths[1]},{paths[2]}")
+
+
 def test_the_figures_are_also_written_to_a_file(figures, hostile_run):
     saved = json.loads((hostile_run.folder.evaluation_dir / "evaluation.json").read_text("utf-8"))
     assert saved["scores"] == figures["scores"]
