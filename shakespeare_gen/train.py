@@ -1,10 +1,12 @@
-"""Trains a language model into a run folder.
+"""Trains a language model into a run folder, or one per seed.
 
 python -m shakespeare_gen.train --flagfile=flags/tiny_shakespeare.cfg --epochs=30
+python -m shakespeare_gen.train --flagfile=flags/quick.cfg --seeds=0,1,2
 """
 
 import shlex
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, overload
 
 from shakespeare_gen import models
 from shakespeare_gen.data import tokenizers
@@ -16,10 +18,13 @@ from shakespeare_gen.options.groups import (
     OptimizerOptions,
     RunOptions,
     StartOptions,
+    SweepOptions,
     TrainingOptions,
     WindowOptions,
 )
 from shakespeare_gen.runs import Run, RunFolder
+from shakespeare_gen.system import extras
+from shakespeare_gen.training import sweep
 
 
 def groups() -> tuple[type[OptionGroup], ...]:
@@ -33,53 +38,98 @@ def groups() -> tuple[type[OptionGroup], ...]:
         OptimizerOptions,
         TrainingOptions,
         RunOptions,
+        SweepOptions,
         StartOptions,
     )
 
 
 def main(options: Options) -> None:
-    """The command: trains a model; on an interruption, names the command that resumes."""
+    """The command: trains one or several models, and compares them if there are several.
+
+    On an interruption, it names the command that resumes.
+    """
+    seeds = options[SweepOptions].seeds
+    if seeds:
+        extras.require("evaluate", "seeds")  # for the table
     try:
-        _train(options)
+        found = _train_each(options) if seeds else [_train(options)]
     except Interrupted as stop:
-        folder = RunFolder(options[RunOptions].run_dir)
-        if not folder.has_checkpoint():
+        run_dir = options[RunOptions].run_dir
+        folders = sweep.folders(options).values() if seeds else [RunFolder(run_dir)]
+        if not any(folder.has_checkpoint() for folder in folders):
             raise
-        flags = f"--resume {shlex.quote(f'--run_dir={folder.path}')}"
+        flags = f"--resume {shlex.quote(f'--run_dir={run_dir}')}"
+        flags += f" --seeds={','.join(map(str, seeds))}" * bool(seeds)
         message = f"{stop}; resume with: python -m shakespeare_gen.train {flags}"
         raise Interrupted(stop.signal_number, message) from None
+    if seeds:
+        _show_comparison(found)
 
 
-def train_model(**options: Any) -> Run:
-    """Trains a model into a run folder.
+@overload
+def train_model(*, seeds: Sequence[int], **options: Any) -> list[Run]: ...
+
+
+@overload
+def train_model(**options: Any) -> Run: ...
+
+
+def train_model(**options: Any) -> Run | list[Run]:
+    """Trains a model into a run folder, or with `seeds` one model per seed.
 
     Args:
       **options: options of the command, by the names of its flags; `resume=True` resumes the run
         in `run_dir`.
 
     Returns:
-      The run: its folder and its spec.
+      The run: its folder and its spec; with `seeds`, a list of runs.
 
     Raises:
       UserError: an option, the text or the run folder is invalid.
       NotFiniteError: the loss or a weight became NaN or infinite.
       Interrupted: Ctrl-C or SIGTERM; a checkpoint has been saved.
     """
-    return _train(Options.parse(groups(), options))
+    parsed = Options.parse(groups(), options)
+    return _train_each(parsed) if parsed[SweepOptions].seeds else _train(parsed)
+
+
+def _train_each(options: Options) -> list[Run]:
+    from absl import logging
+
+    found = []
+    for own in sweep.plan(options):
+        run = sweep.finished(own)
+        if run:
+            logging.info("%s is finished: skipping it", run.path)
+        else:
+            logging.info("seed %d: %s", own[TrainingOptions].seed, own[RunOptions].run_dir)
+        found.append(run or _train(own))
+    return found
 
 
 def _train(options: Options) -> Run:
     from shakespeare_gen.system import devices
 
     devices.start()
-    from shakespeare_gen.report import plots
+    from shakespeare_gen.report import curves
     from shakespeare_gen.system import storage
     from shakespeare_gen.training import session
 
     run = session.train(options)
-    [picture] = plots.learning_curves({run.path.name: run.metrics()})
+    picture = curves.of_run(run.path.name, run.metrics(), run.step_metrics())
     storage.write(run.folder.loss_curve_path, picture)
     return run
+
+
+def _show_comparison(runs: Sequence[Run]) -> None:
+    from absl import logging
+
+    from shakespeare_gen.report import comparison, tables
+
+    compared = comparison.compare(runs)
+    for warning in comparison.warnings(compared):
+        logging.warning("%s", warning)
+    tables.show(*tables.comparison(compared))
 
 
 if __name__ == "__main__":

@@ -39,10 +39,39 @@ class PositionOptions(OptionGroup):
     angle: float = option(0.0, "degrees")
 
 
+class AngleOptions(OptionGroup):
+    angles: tuple[int, ...] = option((), "degrees", minimum=0, maximum=360)
+
+
 class ColorOptions(OptionGroup):
     TITLE = "Color"
 
     color: str = option("", "name of a color")
+
+
+@pytest.mark.parametrize("angles", ["0,90", ["0", "90"], (0, np.int64(90)), range(0, 180, 90)])
+def test_integers_come_from_a_flag_or_a_sequence(angles):
+    assert AngleOptions(angles=angles).angles == (0, 90)
+
+
+@pytest.mark.parametrize(
+    ("angles", "message"),
+    [
+        ("1,b", "angles: expected integers, received (1, 'b')"),
+        ((1, True), "angles: expected integers, received (1, True)"),
+        ((1, 361), "angles: expected at most 360, received (1, 361)"),
+        (5, "angles: expected integers, received 5"),
+    ],
+)
+def test_invalid_integers_are_rejected(angles, message):
+    with pytest.raises(UsageError) as error:
+        AngleOptions(angles=angles)
+    assert str(error.value) == message
+
+
+def test_a_tuple_of_paths_holds_strings():
+    assert ShapeOptions(labels=[pathlib.Path("a"), "b"]).labels == ("a", "b")
+    assert ShapeOptions(labels=pathlib.Path("a")).labels == ("a",)
 
 
 @pytest.mark.parametrize(

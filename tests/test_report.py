@@ -1,12 +1,14 @@
 """`evaluate` and `compare` from the user's point of view, on a text that contains scripts."""
 
 import dataclasses
+import io
 import json
 import os
 import pathlib
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -20,7 +22,8 @@ from shakespeare_gen.options.groups import (
     EvaluationOptions,
     ReportOptions,
 )
-from shakespeare_gen.report import comparison, plots, tables
+from shakespeare_gen.report import comparison, curves, plots, tables
+from tests import fake_runs
 from tests.test_commands import run as run_command
 
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -95,6 +98,35 @@ def test_the_frozen_row_equals_the_loss_on_the_card(figures, hostile_run):
     for split, loss in losses.items():
         found = figures["scores"][0]["splits"][split]["nats_per_character"]
         assert found == pytest.approx(loss, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_an_ensemble_is_evaluated_with_every_protocol(figures, hostile_run, tmp_path):
+    """Two equal models are as good as one of them, also while they adapt."""
+    twin = pathlib.Path(shutil.copytree(hostile_run.path, tmp_path / "twin"))
+    options = {"adapt": True, "protocol": "windows", "baselines": False, "sample_chars": 0}
+    found = shakespeare_gen.evaluate_run([hostile_run.path, twin], **options)
+    rows = {row["protocol"]: row for row in figures["scores"] if row["model"] == "this model"}
+    assert [row["protocol"] for row in found["scores"]] == list(rows)
+    for row in found["scores"]:
+        for split, score in row["splits"].items():
+            alone = rows[row["protocol"]]["splits"][split]["nats_per_character"]
+            assert score["nats_per_character"] == pytest.approx(alone, abs=2e-4)
+    assert found["parameters"] == 2 * figures["parameters"]
+    assert found["run"] == f"{hostile_run.path}, {twin}"
+    folder = hostile_run.folder.evaluation_dir / "ensembles"
+    assert len(list(folder.glob("2-runs-*/evaluation.html"))) == 1
+
+
+def test_runs_on_different_texts_are_not_evaluated_together(tmp_path):
+    """The validation text of one run could be in the training text of another."""
+    paths = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
+    for path, text in zip(paths, ("abab\n", "baba\n", "baba\nc"), strict=True):
+        fake_runs.write_run(path, text=30 * text)
+    with pytest.raises(UserError, match=r"run_dir: expected runs that .* on the same text"):
+        shakespeare_gen.evaluate_run(paths[:2])
+    with pytest.raises(UserError, match=r"run_dir: expected runs with the same tokenizer"):
+        shakespeare_gen.evaluate_run(f"{paths[1]},{paths[2]}")
 
 
 def test_the_figures_are_also_written_to_a_file(figures, hostile_run):
@@ -273,22 +305,76 @@ def test_runs_with_the_same_name_are_distinguished(hostile_run, tmp_path):
     for place in places:
         shutil.copytree(hostile_run.path, place)
     every = [runs.open_run(place) for place in places]
-    assert list(comparison.compare(every)) == ["a/final", "b/final"]
+    assert [group.name for group in comparison.compare(every)] == ["a/final", "b/final"]
     with pytest.raises(UsageError, match="expected different runs"):
         comparison.compare([every[0], every[0]])
 
 
-def test_names_of_runs_are_not_formulas():
-    rows = [{"epoch": 1, "loss": 2.0, "validation_loss": 2.1}, {"epoch": 2, "loss": 1.0}]
-    [svg] = plots.learning_curves({"a$^b": rows, "_b$": rows}, ("svg",))
-    assert b"training, _b$" in svg
-    assert b"validation, a$^b" in svg
+def test_names_of_runs_are_not_formulas(tmp_path):
+    rows = [{"epoch": 1, "step": 7, "loss": 2.0}, {"epoch": 2, "step": 14, "loss": 1.0}]
+    result = comparison.Result(fake_runs.write_run(tmp_path / "run", epochs=()), rows, {})
+    groups = [comparison.Group("a$^b", [result], {}), comparison.Group("_b$", [result] * 2, {})]
+    [svg] = curves.of_runs(groups, ("svg",))
+    assert b">a$^b<" in svg
+    assert b"> _b$ (2 seeds)<" in svg
+    assert b">Learning curves of 3 runs<" in svg
+    assert curves.of_run("a$^b", rows, [{"step": 7, "loss": 2.0}]).startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(("width", "last"), [(200, "perpl."), (98, "top 1"), (40, "both")])
-def test_a_narrow_terminal_gets_fewer_but_complete_columns(figures, width, last):
-    table = tables.scores(figures, width)
-    assert str(table.columns[-1].header).startswith(last)
+def test_comparing_runs_needs_no_tensorflow(tmp_path):
+    for seed in (0, 1):
+        fake_runs.write_run(tmp_path / f"s{seed}", epochs=(), seed=seed)
+    code = (
+        "import sys; from shakespeare_gen.__main__ import main\n"
+        f"main(['compare', '--run_dir={tmp_path}/s0', '--run_dir={tmp_path}/s[1-9]'])"
+    )
+    check = f"try:\n    {code.splitlines()[1]}\nexcept SystemExit:\n    pass"
+    code = f"{code.splitlines()[0]}\n{check}\nprint('tensorflow' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, cwd=tmp_path, text=True
+    )
+    assert done.stdout.endswith("False\n")
+    assert re.search(r"seeds +2", done.stdout)
+    pictures = {"learning_curves.png", "learning_curves.svg"}
+    assert {path.name for path in tmp_path.iterdir()} == {"s0", "s1", *pictures}
+
+
+def printed(found, width):
+    """The tables as a terminal of `width` columns shows them."""
+    from rich.console import Console
+
+    console = Console(width=width, file=io.StringIO())
+    for table in found:
+        console.print(table)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(("width", "num_tables"), [(200, 1), (80, 2), (40, 9)])
+def test_a_narrow_terminal_gets_every_column_in_several_tables(figures, width, num_tables):
+    """Columns that did not fit were once left out."""
+    found = tables.scores(figures, width)
+    assert len(found) == num_tables
+    columns = [str(column.header) for table in found for column in table.columns]
+    assert [c for c in columns if c not in ("model", "protocol")] == [
+        *("validation", "test", "both", "±", "bits/char", "top 1", "top 5", "bits/byte", "PPL")
+    ]
+    text = printed(found, width)
+    assert "…" not in text
+    assert text.count("Nats per") == 1
+    if width >= 80:
+        for row in figures["scores"]:
+            assert f"{row['splits']['both']['nats_per_character']:.4f}" in text
+
+
+def test_a_comparison_of_many_runs_is_wrapped_too(tmp_path):
+    units = range(8, 20)
+    every = [fake_runs.write_run(tmp_path / f"run-{n}", epochs=(), units=n) for n in units]
+    found = tables.comparison(comparison.compare(every), 80)
+    assert len(found) > 1
+    text = printed(found, 80)
+    assert text.count("--units") == len(found)
+    for n in units:
+        assert re.search(rf"\brun-{n}\b", text)
 
 
 @pytest.mark.slow

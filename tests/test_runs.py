@@ -11,7 +11,9 @@ from shakespeare_gen.data.token_store import TokenizedText
 from shakespeare_gen.errors import NotFiniteError, UsageError, UserError
 from shakespeare_gen.evaluation import likelihood
 from shakespeare_gen.runs import checkpoints, store
+from shakespeare_gen.training import tensorboard_logs
 from shakespeare_gen.training.model import TrainingModel
+from tests import fake_runs
 
 OPTIONS = {
     "units": 8,
@@ -224,8 +226,79 @@ def test_schedules_in_closed_form(schedule):
 
 def test_tensorboard_logs_are_written_to_the_run_folder(text_path, tmp_path):
     pytest.importorskip("tensorboard")
-    run = train(text_path, tmp_path / "run", epochs=1, tensorboard=True)
-    assert list(run.folder.tensorboard_dir.rglob("events.out.tfevents.*"))
+    run = train(text_path, tmp_path / "run", epochs=1, tensorboard=True, log_every_steps=5)
+    logs = run.folder.tensorboard_dir
+    steps = [(row["step"], pytest.approx(row["gradient_norm"])) for row in run.step_metrics()]
+    assert scalars(logs / "train")["gradient_norm"] == steps
+    for split, key in (("train", "loss"), ("validation", "validation_loss")):
+        losses = [(row["step"], pytest.approx(row[key])) for row in run.metrics()]
+        assert scalars(logs / split)["epoch_loss"] == losses
+    assert b"_hparams_/session_start_info" in events(logs)
+    assert b"window_chars" in events(logs)
+
+
+def test_tensorboard_logs_of_a_resumed_run_contain_each_step_once(tmp_path):
+    pytest.importorskip("tensorboard")
+    run = fake_runs.write_run(tmp_path / "run")
+    for number in (1, 2):
+        # As when a run starts: logs of steps that were dropped since do not remain.
+        records = tensorboard_logs.records(run, steps_per_epoch=9)
+        records.append_metrics({"step": 5 * number, "loss": 2.5, "learning_rate": 0.1})
+        records.append_sample(number, f"sample <{number}>\n")
+    logs = run.folder.tensorboard_dir
+    assert scalars(logs / "train")["loss"] == [(5, 2.5), (10, 2.5)]
+    assert events(logs / "train").count(b"    sample <1>") == 1
+    assert run.folder.samples() == [(1, "sample <1>\n"), (2, "sample <2>\n")]
+
+
+def events(folder):
+    """The bytes of all event files directly in a folder."""
+    return b"".join(path.read_bytes() for path in folder.glob("events.out.tfevents.*"))
+
+
+def scalars(folder):
+    """The scalars of a TensorBoard run: lists of step and value by tag."""
+    from tensorboard.backend.event_processing import event_accumulator
+    from tensorboard.util import tensor_util
+
+    found = event_accumulator.EventAccumulator(str(folder))
+    found.Reload()
+    return {
+        tag: [(e.step, tensor_util.make_ndarray(e.tensor_proto).item()) for e in found.Tensors(tag)]
+        for tag in found.Tags()["tensors"]
+        if tag != "sample"
+    }
+
+
+def test_rows_of_steps_show_how_far_the_weights_move(text_path, tmp_path):
+    options = {"optimizer": "sgd", "schedule": "constant", "warmup_steps": 0, "clip_norm": 0.0}
+    run = train(text_path, tmp_path / "run", epochs=1, log_every_steps=1, **options)
+    rows, [epoch] = run.step_metrics(), run.metrics()
+    assert [row["step"] for row in rows] == list(range(1, epoch["step"] + 1))
+    assert np.mean([row["loss"] for row in rows]) == pytest.approx(epoch["loss"], rel=1e-5)
+    assert [row["learning_rate"] for row in rows] == pytest.approx([0.002] * len(rows))
+    # An update of plain gradient descent is the gradient times the learning rate.
+    norms = [0.002 * row["gradient_norm"] / row["update_to_weight_ratio"] for row in rows]
+    weights_norm = np.sqrt(sum(np.square(w).sum() for w in weights(run).values()))
+    assert norms[-1] == pytest.approx(weights_norm, rel=1e-3)
+    assert "characters_per_second" not in rows[0]  # the first step includes tracing
+    assert all(row["characters_per_second"] > 0 for row in rows[1:])
+
+
+def test_rows_of_steps_do_not_affect_training(text_path, tmp_path):
+    often = train(text_path, tmp_path / "often", epochs=1, log_every_steps=2)
+    never = train(text_path, tmp_path / "never", epochs=1, log_every_steps=0)
+    assert never.step_metrics() == []
+    assert often.step_metrics()
+    for name, weight in weights(never).items():
+        np.testing.assert_array_equal(weights(often)[name], weight)
+
+
+def test_more_rows_than_can_be_read_again_are_rejected(text_path, tmp_path):
+    """The run could otherwise not be opened at its end."""
+    with pytest.raises(UsageError, match="log_every_steps: expected .* at most 200,000 rows"):
+        train(text_path, tmp_path / "run", epochs=1_000_000, log_every_steps=1)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_missing_tensorboard_is_reported_before_any_file_is_written(

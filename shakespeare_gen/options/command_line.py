@@ -29,6 +29,7 @@ _DEFINE: dict[Any, Callable[..., Any]] = {
     float: flags.DEFINE_float,
     bool: flags.DEFINE_bool,
     tuple[str, ...]: flags.DEFINE_multi_string,
+    tuple[int, ...]: flags.DEFINE_list,  # of strings, which the group converts
 }
 
 

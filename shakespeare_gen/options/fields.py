@@ -167,8 +167,14 @@ def _plain(value: Any, expected: Any) -> Any:
     if expected is str and isinstance(value, os.PathLike):
         value = os.fspath(value)
     if expected == tuple[str, ...]:
-        value = (value,) if isinstance(value, str) else value
+        value = (value,) if isinstance(value, str | os.PathLike) else value
         value = tuple(value) if isinstance(value, list) else value
+        if isinstance(value, tuple):
+            value = tuple(os.fspath(v) if isinstance(v, os.PathLike) else v for v in value)
+    if expected == tuple[int, ...]:
+        value = value.split(",") if isinstance(value, str) else value
+        if isinstance(value, Sequence):
+            value = tuple(_as_integer(_plain(item, int)) for item in value)
     return value
 
 
@@ -182,16 +188,23 @@ def _as_float(value: Any) -> Any:
         return math.inf
 
 
+def _as_integer(value: Any) -> Any:
+    """The integer that a string stands for; anything else unchanged."""
+    is_integer = isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,20}\s*", value)
+    return int(value) if is_integer else value
+
+
 def _violation(value: Any, field: dataclasses.Field) -> str | None:
     """What was expected instead of an invalid value; None if the value is valid."""
     expected = _wrong_type(value, field.type)
     choices = field.metadata["choices"]
     if expected is None and choices and value not in choices:
         expected = "one of " + ", ".join(choices)
-    if expected is None and isinstance(value, int | float):
-        expected = _broken_bound(value, field.metadata)
-    if expected is None and isinstance(value, str | tuple) and _SURROGATE.search("".join(value)):
-        expected = "utf-8"
+    for item in value if isinstance(value, tuple) else (value,):
+        if expected is None and isinstance(item, int | float):
+            expected = _broken_bound(item, field.metadata)
+        if expected is None and isinstance(item, str) and _SURROGATE.search(item):
+            expected = "utf-8"
     return expected
 
 
@@ -199,6 +212,9 @@ def _wrong_type(value: Any, expected: Any) -> str | None:
     if expected == tuple[str, ...]:
         is_tuple = isinstance(value, tuple) and all(isinstance(x, str) for x in value)
         return None if is_tuple else "a tuple of strings"
+    if expected == tuple[int, ...]:
+        is_tuple = isinstance(value, tuple) and all(_wrong_type(x, int) is None for x in value)
+        return None if is_tuple else "integers"
     is_right = isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
     return None if is_right else f"a value of type {expected.__name__}"
 

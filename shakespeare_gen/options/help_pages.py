@@ -48,4 +48,6 @@ def shown(default: object) -> str:
     """A default value in the spelling of a flag."""
     if default in ("", ()):
         return ""
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
     return str(default).lower() if isinstance(default, bool) else str(default)

@@ -1,6 +1,6 @@
-"""Plots of losses, drawn with matplotlib.
+"""Plots of the evaluation page, and what all plots share; drawn with matplotlib.
 
-Knows rows of `metrics.jsonl` and lists of numbers, but nothing about models.
+Knows lists of numbers, but nothing about models.
 """
 
 import io
@@ -14,28 +14,6 @@ from shakespeare_gen.models.loss_units import bits_per_character
 _INK = "#010203"
 
 
-def learning_curves(runs: dict[str, list[dict]], formats: Sequence[str] = ("png",)) -> list[bytes]:
-    """Plots training and validation loss by epoch for one or more runs, once per format."""
-    figure, axes = _figure((7, 4))
-    for number, (name, rows) in enumerate(runs.items()):
-        for key, label, style in (
-            ("loss", "training", "--"),
-            ("validation_loss", "validation", "-"),
-        ):
-            points = [(row["epoch"], row[key]) for row in rows if key in row]
-            if points:
-                # matplotlib reads text between dollar signs as a formula.
-                shown = name.replace("$", r"\$")
-                label = label if len(runs) == 1 else f"{label}, {shown}"
-                colour = f"C{number}" if len(runs) > 1 else None
-                axes.plot(*zip(*points, strict=True), style, color=colour, marker=".", label=label)
-    axes.set(xlabel="epoch", ylabel="loss (nats per character)")
-    _whole_numbers(axes.xaxis)
-    axes.legend()
-    _add_bits(axes)
-    return [_saved(figure, kind) for kind in formats]
-
-
 def loss_by_position(nats: Sequence[float]) -> str:
     """Plots the loss of the first, second, ... token after a state reset, as SVG for the page."""
     figure, axes = _figure((7, 3), _INK)
@@ -43,8 +21,8 @@ def loss_by_position(nats: Sequence[float]) -> str:
     axes.semilogx(*_smoothed(nats), color="C0", marker=".")
     axes.set(xlabel="token after the reset", ylabel="nats per token")
     axes.xaxis.set_major_formatter("{x:.0f}")
-    _add_bits(axes, "bits per token")
-    return _in_ink(_saved(figure, "svg"))
+    add_bits(axes, "bits per token")
+    return _in_ink(saved(figure, "svg", transparent=True))
 
 
 def calibration(rows: Sequence[dict]) -> str:
@@ -54,7 +32,7 @@ def calibration(rows: Sequence[dict]) -> str:
     axes.plot([r["probability"] for r in rows], [r["frequency"] for r in rows], marker="o")
     axes.set(xlabel="predicted probability", ylabel="observed frequency", xlim=(0, 1), ylim=(0, 1))
     axes.set_aspect("equal")
-    return _in_ink(_saved(figure, "svg"))
+    return _in_ink(saved(figure, "svg", transparent=True))
 
 
 def _figure(size: tuple[float, float], ink: str = "black") -> tuple[Any, Any]:
@@ -73,13 +51,8 @@ def _paint(axes, ink: str) -> None:
         part.set_color(ink)
 
 
-def _whole_numbers(axis) -> None:
-    import matplotlib.ticker
-
-    axis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-
-
-def _add_bits(axes, label: str = "bits per character") -> None:
+def add_bits(axes, label: str = "bits per character") -> None:
+    """Adds an axis in bits on the right of a plot in nats."""
     to_bits: Any = bits_per_character
     right = axes.secondary_yaxis("right", functions=(to_bits, lambda bits: bits / to_bits(1)))
     right.set_ylabel(label)
@@ -97,15 +70,15 @@ def _smoothed(nats: Sequence[float]) -> tuple[list[float], list[float]]:
     return xs, ys
 
 
-def _saved(figure, kind: str) -> bytes:
+def saved(figure, kind: str, transparent: bool = False) -> bytes:
+    """A figure as a file of type `png` or `svg`."""
     import matplotlib
 
     picture = io.BytesIO()
     # Text is stored as text, and equal figures give equal files.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "shakespeare_gen"}):
         metadata = {"Date": None} if kind == "svg" else None
-        is_page = kind == "svg"
-        figure.savefig(picture, format=kind, dpi=120, metadata=metadata, transparent=is_page)
+        figure.savefig(picture, format=kind, dpi=120, metadata=metadata, transparent=transparent)
     return picture.getvalue()
 
 

@@ -3,7 +3,7 @@
     config.json      options of the run, hash of its text, format version: see `spec`
     tokenizer.json   text to token ids
     checkpoints/     the most recent ones and the best one: see `checkpoints`
-    metrics.jsonl    one row per epoch
+    metrics.jsonl    one row per epoch, and one every `log_every_steps`: see `history`
     samples.txt      text generated during training
     loss.png         the loss curve
     run.json, README.md   the run card: see `card`

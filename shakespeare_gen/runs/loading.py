@@ -70,13 +70,13 @@ def generator_of(
     """
     EngineOptions(engine=engine)
     every, found = [run for run, _ in sources], [checkpoint for _, checkpoint in sources]
-    _check_tokenizers(every)
+    check_tokenizers(every)
     _check_engine(engine, every)
     if engine == "auto" and (devices.has_gpu() or _without_numpy_form(every)):
         engine = "tensorflow"
 
     def in_tensorflow() -> LanguageModel:
-        return _in_tensorflow(every, found, single_stream)
+        return load_model(every, found, single_stream)
 
     model = in_tensorflow() if engine == "tensorflow" else _in_numpy(every, found)
     for run, read in zip(every, found, strict=True):
@@ -93,9 +93,10 @@ def _in_numpy(every: Sequence[Run], found: Sequence[Checkpoint]) -> LanguageMode
     return loaded[0] if len(loaded) == 1 else Ensemble(loaded, np)
 
 
-def _in_tensorflow(
-    every: Sequence[Run], found: Sequence[Checkpoint], single_stream: bool
+def load_model(
+    every: Sequence[Run], found: Sequence[Checkpoint], single_stream: bool = False
 ) -> LanguageModel:
+    """The model of a run, or the ensemble of several, in TensorFlow; see `load_generator`."""
     devices.start(single_stream)
     import tensorflow.experimental.numpy as tnp
 
@@ -118,7 +119,8 @@ def _check_engine(engine: str, every: Sequence[Run]) -> None:
         )
 
 
-def _check_tokenizers(every: Sequence[Run]) -> None:
+def check_tokenizers(every: Sequence[Run]) -> None:
+    """Checks that the runs can be combined: that their tokenizers are equal."""
     first, *others = every
     for run in others:
         if run.spec.tokenizer != first.spec.tokenizer:

@@ -2,8 +2,10 @@
 
 - `session`: a whole run: corpus, tokenizer, windows, model, run folder;
 - `data`: the tokens of a run and their batches;
+- `sweep`: several runs that differ only in the seed;
 - `fit`: `model.fit` over the windows, from any step to the last epoch;
 - `model`: the Keras model for `fit`, with its `train_step`;
 - `optimizers`: optimizers and learning rate schedules from options;
-- `callbacks`: progress, validation, samples, checkpoints, early stopping.
+- `callbacks`: progress, validation, samples, checkpoints, early stopping;
+- `step_metrics`: rows of single steps; `tensorboard_logs`: TensorBoard.
 """

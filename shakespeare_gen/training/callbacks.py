@@ -8,6 +8,7 @@ import contextlib
 import math
 import sys
 import time
+from typing import Any, Protocol
 
 import keras
 import tqdm
@@ -17,7 +18,7 @@ from shakespeare_gen.evaluation import likelihood
 from shakespeare_gen.generation import Generator
 from shakespeare_gen.models import loss_units
 from shakespeare_gen.options.groups import TrainingOptions
-from shakespeare_gen.runs import Run, RunFolder, checkpoints
+from shakespeare_gen.runs import Run, checkpoints
 from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.system import terminal
@@ -60,8 +61,8 @@ class CountSteps(keras.callbacks.Callback):
 
 
 class Throughput(keras.callbacks.Callback):
-    """Characters per second of the training steps of an epoch, without the first step of the
-    process, which includes tracing."""
+    """Characters per second of the training steps since `restart` or the start of the epoch,
+    without the first step of the process, which includes tracing."""
 
     def __init__(self, chars_per_step: float) -> None:
         super().__init__()
@@ -69,8 +70,13 @@ class Throughput(keras.callbacks.Callback):
         self.characters_per_second = 0.0
         self._first_step_done = False
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def restart(self) -> None:
+        """Starts a new measurement."""
+        self.characters_per_second = 0.0
         self._began, self._steps = time.perf_counter(), 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.restart()
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.perf_counter()
@@ -102,12 +108,22 @@ class Validate(keras.callbacks.Callback):
         self.progress.finish_epoch(loss, self.data.plan.steps_per_epoch)
 
 
-class LogMetrics(keras.callbacks.Callback):
-    """Appends the row of the epoch to `metrics.jsonl`."""
+class Records(Protocol):
+    """Where rows of metrics and samples go: a `RunFolder` or a `tensorboard_logs.Records`."""
 
-    def __init__(self, folder: RunFolder, progress: Progress, throughput: Throughput) -> None:
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Appends the row of an epoch or of a step."""
+
+    def append_sample(self, epoch: int, text: str) -> None:
+        """Appends the text that was generated after an epoch."""
+
+
+class LogMetrics(keras.callbacks.Callback):
+    """Appends the row of the epoch."""
+
+    def __init__(self, records: Records, progress: Progress, throughput: Throughput) -> None:
         super().__init__()
-        self.folder, self.progress, self.throughput = folder, progress, throughput
+        self.records, self.progress, self.throughput = records, progress, throughput
 
     def on_epoch_begin(self, epoch, logs=None):
         self._began = time.perf_counter()
@@ -121,7 +137,7 @@ class LogMetrics(keras.callbacks.Callback):
         row["learning_rate"] = float(self.model.optimizer.learning_rate)
         row["characters_per_second"] = round(self.throughput.characters_per_second)
         row["seconds"] = round(time.perf_counter() - self._began, 2)
-        self.folder.append_metrics(row)
+        self.records.append_metrics(row)
 
 
 class ShowProgress(keras.callbacks.Callback):
@@ -175,17 +191,17 @@ class ShowProgress(keras.callbacks.Callback):
 
 
 class SampleText(keras.callbacks.Callback):
-    """Generates a sample, shows it and appends it to `samples.txt`."""
+    """Generates a sample, shows it and appends it to the samples."""
 
     def __init__(
         self,
-        folder: RunFolder,
+        records: Records,
         generator: Generator,
         show: ShowProgress,
         options: TrainingOptions,
     ) -> None:
         super().__init__()
-        self.folder, self.generator, self.show, self.options = folder, generator, show, options
+        self.records, self.generator, self.show, self.options = records, generator, show, options
 
     def on_epoch_end(self, epoch, logs=None):
         every = self.options.sample_every_epochs
@@ -198,7 +214,7 @@ class SampleText(keras.callbacks.Callback):
         )
         lines = "\n".join("    " + line for line in result.text.splitlines())
         self.show.say(f"\n{lines}\n")
-        self.folder.append_sample(epoch + 1, result.text)
+        self.records.append_sample(epoch + 1, result.text)
 
 
 class SaveCheckpoint(keras.callbacks.Callback):

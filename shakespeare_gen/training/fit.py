@@ -19,7 +19,7 @@ from shakespeare_gen.runs import Run, checkpoints
 from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.system.signals import Interruption
-from shakespeare_gen.training import callbacks, optimizers
+from shakespeare_gen.training import callbacks, optimizers, step_metrics, tensorboard_logs
 from shakespeare_gen.training.data import TrainingData
 from shakespeare_gen.training.model import TrainingModel
 
@@ -93,7 +93,7 @@ class _Fit:
 
     def run_to_the_end(self) -> None:
         """Trains unless the run has ended; adds advice to the error if it diverges."""
-        self.run.folder.drop_after(self.progress.epoch)
+        self.run.folder.drop_after(self.progress.epoch, self.progress.step)
         if self._has_ended():
             logging.info("Nothing to train: the run ended after epoch %d.", self.progress.epoch)
             return
@@ -129,24 +129,24 @@ class _Fit:
         self, show: callbacks.ShowProgress, saver: callbacks.SaveCheckpoint
     ) -> list[keras.callbacks.Callback]:
         """The callbacks, in the order of their execution."""
-        folder, progress, training = self.run.folder, self.progress, self.training
+        progress, training, steps = self.progress, self.training, self.steps_per_epoch
         generator = Generator(self.model.language_model, self.data.tokenizer)
-        every = [
-            callbacks.StartEpoch(progress, self.steps_per_epoch),
+        folder = self.run.folder
+        records = tensorboard_logs.records(self.run, steps) if training.tensorboard else folder
+        return [
+            callbacks.StartEpoch(progress, steps),
             callbacks.CountSteps(progress),
             show.throughput,
+            step_metrics.LogSteps(records, progress, self.data, training.log_every_steps),
             callbacks.Validate(progress, self.data, self.interruption),
-            callbacks.LogMetrics(folder, progress, show.throughput),
+            callbacks.LogMetrics(records, progress, show.throughput),
             show,
-            callbacks.SampleText(folder, generator, show, training),
+            callbacks.SampleText(records, generator, show, training),
             saver,
             callbacks.WriteCard(self.card, progress),
             callbacks.StopEarly(progress, training.patience),
             callbacks.StopWhenInterrupted(self.interruption),
         ]
-        if training.tensorboard:
-            every.append(keras.callbacks.TensorBoard(folder.tensorboard_dir))
-        return every
 
     def _fit(self, hooks: list[keras.callbacks.Callback]) -> None:
         """Runs `fit` to the end of a partial epoch, then over whole epochs."""

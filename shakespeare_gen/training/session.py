@@ -7,6 +7,7 @@ is not changed.
 
 import contextlib
 import dataclasses
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ from shakespeare_gen.options.groups import (
 )
 from shakespeare_gen.runs import CorpusFacts, Run, RunFolder, RunSpec, checkpoints, resuming
 from shakespeare_gen.runs.card import Card
+from shakespeare_gen.runs.history import MAX_STEP_ROWS
 from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.system import devices, extras
 from shakespeare_gen.system.signals import SAVING, Interruption
@@ -102,6 +104,12 @@ def _tokenized(corpus: Corpus, tokenizer: tokenizers.Tokenizer, options: Options
     plan = windows.plan(texts["train"].num_tokens, options[WindowOptions])
     models.spec_of(tokenizer.size, options)
     training = options[TrainingOptions]
+    num_rows = training.epochs * plan.steps_per_epoch // (training.log_every_steps or sys.maxsize)
+    if num_rows > MAX_STEP_ROWS:
+        raise UsageError(
+            f"log_every_steps: expected a number that gives at most {MAX_STEP_ROWS:,} rows, "
+            f"received {training.log_every_steps}, which gives {num_rows:,}"
+        )
     if training.tensorboard:
         extras.require("tensorboard", "tensorboard")
     if training.patience and not texts["validation"].num_tokens:

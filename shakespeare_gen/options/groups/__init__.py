@@ -20,6 +20,7 @@ from shakespeare_gen.options.groups.generation import (
     LoadOptions,
     OutputOptions,
     PromptOptions,
+    SavedRunsOptions,
     UnknownOptions,
 )
 from shakespeare_gen.options.groups.text import (
@@ -32,6 +33,7 @@ from shakespeare_gen.options.groups.training import (
     OptimizerOptions,
     RunOptions,
     StartOptions,
+    SweepOptions,
     TrainingOptions,
 )
 
@@ -50,7 +52,9 @@ __all__ = [
     "PromptOptions",
     "ReportOptions",
     "RunOptions",
+    "SavedRunsOptions",
     "StartOptions",
+    "SweepOptions",
     "TrainingOptions",
     "UnknownOptions",
     "WindowOptions",

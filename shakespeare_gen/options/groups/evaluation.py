@@ -41,7 +41,11 @@ class EvaluationOptions(OptionGroup):
         0, "tokens between the starts of consecutive windows; 0: window_chars", minimum=0
     )
     baselines: bool = option(True, "also score n-gram models and compressors")
-    output_dir: str = option("", "folder for the report; empty: evaluation in the run folder")
+    output_dir: str = option(
+        "",
+        "folder for the report; empty: evaluation in the run folder, or for several runs "
+        "evaluation/ensembles in the first one",
+    )
 
     def check_combinations(self) -> None:
         if self.window_stride > self.window_chars:
@@ -119,5 +123,7 @@ class ComparisonOptions(OptionGroup):
     TITLE = "Comparison"
 
     output: str = option(
-        "learning_curves", "path of the figure, without extension; a PNG and an SVG are written"
+        "",
+        "path of the figure, without extension; a PNG and an SVG are written; empty: "
+        "learning_curves in the common parent folder of the runs",
     )

@@ -5,6 +5,17 @@ from shakespeare_gen.options.fields import OptionGroup, option
 from shakespeare_gen.options.groups.limits import CHECKPOINTS, MAX_SEED
 
 
+class SavedRunsOptions(OptionGroup):
+    """The run or runs that a command reads."""
+
+    TITLE = "Run folder"
+
+    run_dir: tuple[str, ...] = option(
+        ("runs/default",),
+        "run folder; several are separated by commas, repeated, or named by a glob",
+    )
+
+
 class LoadOptions(OptionGroup):
     """Which checkpoint to load."""
 

@@ -90,6 +90,12 @@ class TrainingOptions(OptionGroup):
     )
     sample_every_epochs: int = option(1, "epochs between samples; 0: no samples", minimum=0)
     sample_chars: int = option(200, "tokens (characters by default) per sample", minimum=1)
+    log_every_steps: int = option(
+        50,
+        "steps between rows of loss, learning rate, gradient norm and update size in "
+        "metrics.jsonl; 0: only one row per epoch",
+        minimum=0,
+    )
     tensorboard: bool = option(False, "write TensorBoard logs to the run folder")
 
 
@@ -99,6 +105,24 @@ class RunOptions(OptionGroup):
     TITLE = "Run folder"
 
     run_dir: str = option("runs/default", "run folder")
+
+
+class SweepOptions(OptionGroup):
+    """Several runs that differ only in the seed."""
+
+    TITLE = "Several seeds"
+
+    seeds: tuple[int, ...] = option(
+        (),
+        "seeds of several runs, separated by commas: one run each, in a folder with the name "
+        "run_dir-seed-N; empty: a single run",
+        minimum=0,
+        maximum=MAX_SEED,
+    )
+
+    def check_combinations(self) -> None:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise UsageError(f"seeds: expected different seeds, received {self.seeds}")
 
 
 class StartOptions(OptionGroup):
