@@ -47,19 +47,22 @@ def main(options: Options) -> None:
         tables.show(tables.copying(figures), tables.style(figures))
 
 
-def evaluate_run(run_dir: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
+def evaluate_run(
+    run_dir: str | os.PathLike[str], *, text: str | None = None, **options: Any
+) -> dict[str, Any]:
     """Evaluates a run, writes `evaluation.json` and `evaluation.html`, and returns the figures.
 
     Args:
+      text: the text that the run was trained on, if it was given to `train_model` as `text`.
       **options: options of the command, by the names of its flags.
 
     Raises:
       UserError: there is no run or nothing to score, or the report cannot be written.
     """
-    return _evaluate(Options.parse(groups(), {"run_dir": run_dir, **options}))
+    return _evaluate(Options.parse(groups(), {"run_dir": run_dir, **options}), text)
 
 
-def _evaluate(options: Options) -> dict[str, Any]:
+def _evaluate(options: Options, text: str | None = None) -> dict[str, Any]:
     extras.require("evaluate", "evaluate")
     sampling.Sampling(options.only(sampling.groups()))  # reports contradictions early
     run = runs.open_run(options[RunOptions].run_dir)
@@ -73,7 +76,7 @@ def _evaluate(options: Options) -> dict[str, Any]:
     from shakespeare_gen.evaluation import assessment, subject
     from shakespeare_gen.report import page
 
-    found = subject.find(run, checkpoints.load_model(run, checkpoint), options)
+    found = subject.find(run, checkpoints.load_model(run, checkpoint), options, text)
     folder = _make_folder(run, options[EvaluationOptions])
     assessed = assessment.assess(run, checkpoint, found, options)
     html = page.render(assessed, options[ReportOptions].heatmap_chars)

@@ -50,10 +50,12 @@ def main(options: Options) -> None:
         raise Interrupted(stop.signal_number, message) from None
 
 
-def train_model(**options: Any) -> Run:
+def train_model(*, text: str | None = None, **options: Any) -> Run:
     """Trains a model into a run folder.
 
     Args:
+      text: the text to train on, instead of `corpus`. Its SHA-256 identifies it: to resume the
+        run, pass the same text again.
       **options: options of the command, by the names of its flags; `resume=True` resumes the run
         in `run_dir`.
 
@@ -65,10 +67,10 @@ def train_model(**options: Any) -> Run:
       NotFiniteError: the loss or a weight became NaN or infinite.
       Interrupted: Ctrl-C or SIGTERM; a checkpoint has been saved.
     """
-    return _train(Options.parse(groups(), options))
+    return _train(Options.parse(groups(), options), text)
 
 
-def _train(options: Options) -> Run:
+def _train(options: Options, text: str | None = None) -> Run:
     from shakespeare_gen.system import devices
 
     devices.start()
@@ -76,7 +78,7 @@ def _train(options: Options) -> Run:
     from shakespeare_gen.system import storage
     from shakespeare_gen.training import session
 
-    run = session.train(options)
+    run = session.train(options, text)
     [picture] = plots.learning_curves({run.path.name: run.metrics()})
     storage.write(run.folder.loss_curve_path, picture)
     return run

@@ -169,6 +169,32 @@ def test_a_validation_split_shorter_than_a_batch_is_scored_completely(text_path,
     assert np.isfinite(run.metrics()[0]["validation_loss"])
 
 
+def test_a_text_from_python_is_trained_resumed_and_evaluated(small_text, tmp_path):
+    """It is identified by its hash, like a file."""
+    options = {**OPTIONS, "run_dir": tmp_path / "run"}
+    run = shakespeare_gen.train_model(text=small_text, **options, epochs=1)
+    assert run.spec.corpus.name == run.spec.corpus.requested == "<text>"
+    with pytest.raises(UserError, match="given in Python, received none; pass it as text="):
+        shakespeare_gen.train_model(run_dir=run.path, resume=True, epochs=2)
+    with pytest.raises(UserError, match="expected the text that the run was trained on"):
+        shakespeare_gen.train_model(text="other" * 99, run_dir=run.path, resume=True, epochs=2)
+    shakespeare_gen.train_model(text=small_text, run_dir=run.path, resume=True, epochs=2)
+    (tmp_path / "a.txt").write_text(small_text, encoding="utf-8")
+    resumed = shakespeare_gen.train_model(
+        corpus=tmp_path / "a.txt", run_dir=run.path, resume=True, epochs=3
+    )
+    assert [row["epoch"] for row in resumed.metrics()] == [1, 2, 3]
+    figures = shakespeare_gen.evaluate_run(
+        run.path, text=small_text, sample_chars=0, baselines=False
+    )
+    assert set(figures["texts"]) == {"validation", "test"}
+
+
+def test_a_corpus_and_a_text_contradict_each_other(tmp_path):
+    with pytest.raises(UsageError, match="`corpus` and `text`: expected one of them"):
+        shakespeare_gen.train_model(text="text", corpus="plays", run_dir=tmp_path / "run")
+
+
 def test_without_validation_text_the_last_checkpoint_is_the_best(text_path, tmp_path):
     options = {"validation_fraction": 0.0, "test_fraction": 0.0}
     run = train(text_path, tmp_path / "run", epochs=2, **options)

@@ -1,6 +1,8 @@
 """Training of a run, from options to the run card.
 
 - `session`: a whole run: corpus, tokenizer, windows, model, run folder;
+- `sizing`: options chosen by the length of the text;
+- `forecast`: what to expect of training, before it starts;
 - `fit`: `model.fit` over the windows, from any step to the last epoch;
 - `model`: the Keras model for `fit`, with its `train_step`;
 - `optimizers`: optimizers and learning rate schedules from options;
