@@ -31,6 +31,10 @@ def load_whole(corpus, **options):
     return load(corpus, validation_fraction=0, test_fraction=0, **options).train
 
 
+def read(path, *arguments, **options):
+    return text_files.read(path, *arguments, **options).text
+
+
 # Files.
 
 
@@ -66,16 +70,16 @@ def test_a_glob_reads_the_matching_files(tmp_path):
 def test_byte_order_marks_are_removed_and_line_ends_become_lf(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\rthree\n")
-    assert text_files.read(path) == "one\ntwo\nthree\n"
+    assert read(path) == "one\ntwo\nthree\n"
 
 
 def test_bytes_that_do_not_fit_an_encoding_are_rejected_with_their_offset_and_a_fix(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes("naïve".encode("cp1252"))
     with pytest.raises(UserError, match=r"a.txt: .* 0xef at byte 2; try `encoding=cp1252` or"):
-        text_files.read(path, "utf-8")
-    assert text_files.read(path, "cp1252") == "naïve"
-    assert text_files.read(path, "utf-8", encoding_errors="ignore") == "nave"
+        read(path, "utf-8")
+    assert read(path, "cp1252") == "naïve"
+    assert read(path, "utf-8", encoding_errors="ignore") == "nave"
 
 
 def test_the_advice_never_repeats_what_was_tried(tmp_path):
@@ -83,13 +87,13 @@ def test_the_advice_never_repeats_what_was_tried(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes("“Großvater”".encode())
     with pytest.raises(UserError, match=r"expected cp1252, received 0x9d .*; try `encoding=utf-8`"):
-        text_files.read(path, "cp1252")
+        read(path, "cp1252")
     path.write_bytes(b"\x81\x8d\0\xff\xfe\x01" * 50)
     with pytest.raises(UserError, match="received binary data") as error:
-        text_files.read(path)
+        read(path)
     assert "encoding=auto" not in str(error.value)
     with pytest.raises(UserError, match=r"expected cp1252, .*; try `encoding_errors=replace`$"):
-        text_files.read(path, "cp1252")
+        read(path, "cp1252")
 
 
 SENTENCES = {
@@ -110,7 +114,14 @@ def test_the_encoding_of_each_file_is_found(tmp_path, encoding):
     path = tmp_path / "a.txt"
     text = "Chapter 1\n" * 200 + SENTENCES[encoding]
     path.write_bytes(text.encode(encoding))
-    assert text_files.read(path) == text
+    assert read(path) == text
+
+
+@pytest.mark.parametrize("text", ["naïve", "SPEAKER é:\n", "It’s a café.", "¿Qué?\n", "für"])
+def test_a_short_text_is_in_the_most_common_encoding(tmp_path, text):
+    """One byte that is not ASCII may be half of a Korean character."""
+    (tmp_path / "a.txt").write_bytes(text.encode("cp1252"))
+    assert read(tmp_path / "a.txt") == text
 
 
 def test_files_of_one_folder_may_have_different_encodings(tmp_path, caplog):
@@ -126,8 +137,8 @@ def test_files_of_one_folder_may_have_different_encodings(tmp_path, caplog):
 def test_an_explicit_encoding_wins(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes("é".encode())
-    assert text_files.read(path, "latin-1") == "Ã©"
-    assert text_files.read(path) == "é"
+    assert read(path, "latin-1") == "Ã©"
+    assert read(path) == "é"
 
 
 def test_mojibake_is_reported_with_the_round_trip_that_mends_it(tmp_path, caplog):
@@ -139,6 +150,12 @@ def test_mojibake_is_reported_with_the_round_trip_that_mends_it(tmp_path, caplog
     assert "2 sequences of UTF-8 decoded as cp1252, such as 'â€™' for '’' in train" in warning
     assert warning.endswith("mend the text with text.encode('cp1252').decode('utf-8')")
     assert broken[:9].encode("cp1252").decode("utf-8") == "Oliver’"
+
+
+def test_mojibake_by_a_wrong_option_is_mended_by_the_right_one(tmp_path, caplog):
+    (tmp_path / "a.txt").write_text("Oliver’s café.\n" * 30, encoding="utf-8")
+    load(tmp_path / "a.txt", encoding="latin-1")
+    assert "; try `encoding=auto`, or mend the text" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -164,7 +181,7 @@ def test_a_damaged_gz_is_rejected_on_one_line(tmp_path):
     path = tmp_path / "a.txt.gz"
     path.write_bytes(gzip.compress(b"text" * 100)[:-9])
     with pytest.raises(UserError, match="cannot be read"):
-        text_files.read(path)
+        read(path)
 
 
 def test_an_unknown_encoding_is_rejected(tmp_path):
@@ -309,7 +326,7 @@ def test_text_files_of_a_mixed_folder_are_read_and_others_skipped_with_reasons(t
     assert list(skipped) == ["5.docx", "6.epub", "7.jpg", "8.PDF"]
     assert skipped["5.docx"].startswith("a Word document; open it in a word processor and save")
     assert skipped["6.epub"] == "an EPUB book; convert it with Calibre: ebook-convert BOOK BOOK.txt"
-    assert skipped["7.jpg"] == "no suffix of text files"
+    assert skipped["7.jpg"] == "its suffix is not that of a text file"
     assert any(m.startswith(f"Skipped {tmp_path / 'sub/8.PDF'}: a PDF") for m in caplog.messages)
 
 
@@ -325,7 +342,9 @@ def test_many_files_are_summarized_in_the_log(tmp_path, caplog):
 def test_a_folder_without_text_files_names_what_was_found(tmp_path):
     for name in ("a.docx", "b.docx", "c.jpg"):
         (tmp_path / name).touch()
-    message = r"found 2 .docx \(a Word document; .*\), 1 .jpg \(no suffix of text files\)$"
+    message = (
+        r"found 2 .docx \(a Word document; .*\), 1 .jpg \(its suffix is not that of a text file\)$"
+    )
     with pytest.raises(UserError, match=message):
         load(tmp_path)
     with pytest.raises(UserError, match=r"found 2 .docx \(a Word document"):

@@ -143,7 +143,7 @@ def test_the_recommended_recipe_matches_its_file():
     flags = dict(re.findall(r"^--(\w+)=?(.*)$", recipe, re.M))
     assert not {name for size in sizing.SIZES for name in size.values} & flags.keys()
     assert {name for name, value in flags.items() if not value} == set(forecast.RECIPE_OPTIONS)
-    assert not {"cell", "num_layers", "embedding_size"} & flags.keys()
+    assert not {"cell", "num_layers", "window_stride", "steps_per_epoch"} & flags.keys()
 
 
 def test_the_recipe_is_a_valid_command_for_any_corpus_name():
@@ -168,7 +168,7 @@ def test_the_expected_minutes_depend_on_the_processor(monkeypatch):
 
 def test_the_forecast_names_settings_and_updates():
     found = expected(18_000)
-    assert found["settings for this size"].startswith("units 256, dropout 0.65, batch_size 8")
+    assert found["settings for this size"].startswith("units=384, embedding_size=256, dropout=0.75")
     assert found["updates"] > sizing.MIN_UPDATES
     assert "problem" not in found
 

@@ -17,6 +17,7 @@ from absl import logging
 from shakespeare_gen.data import documents, mojibake, sources, texts
 from shakespeare_gen.data.sources import files
 from shakespeare_gen.data.splits import SourceFile, Splits
+from shakespeare_gen.data.text_encodings import AUTO
 from shakespeare_gen.errors import CorpusUnavailableError, UserError
 from shakespeare_gen.options.groups import CorpusOptions
 
@@ -119,7 +120,7 @@ def _marked(name: str, splits: Splits, options: CorpusOptions) -> Corpus:
     corpus = Corpus(name, train, validation, test, splits.files)
     _log_files(splits.files)
     if is_files(name) or name == GIVEN_TEXT:
-        _warn_of_mojibake(corpus)
+        _warn_of_mojibake(corpus, options.encoding)
     return corpus
 
 
@@ -134,16 +135,13 @@ def _log_files(found: Sequence[SourceFile]) -> None:
         logging.info("Read %d more files and skipped %d", len(rest) - skipped, skipped)
 
 
-def _warn_of_mojibake(corpus: Corpus) -> None:
+def _warn_of_mojibake(corpus: Corpus, encoding: str) -> None:
     for split in SPLITS:
         if found := mojibake.find(getattr(corpus, split)):
-            logging.warning(
-                "corpus=%s: found %s in %s; mend the text with %s",
-                corpus.name,
-                found,
-                split,
-                found.remedy,
-            )
+            is_explicit = encoding not in (AUTO, "utf-8")
+            advice = "try `encoding=auto`, or " * is_explicit + f"mend the text with {found.remedy}"
+            # As the message itself, so that options are spelled as flags.
+            logging.warning(f"corpus={corpus.name}: found {found} in {split}; {advice}")
             return
 
 

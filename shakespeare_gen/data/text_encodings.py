@@ -65,10 +65,13 @@ def _plausible(data: bytes | bytearray) -> list[str]:
     """Encodings, the most plausible first."""
     import charset_normalizer
 
-    matches = charset_normalizer.from_bytes(_sample(data), steps=20)
+    sample = _sample(data)
+    matches = charset_normalizer.from_bytes(sample, steps=20)
     best = matches.best()
     if best is None:
         return []
+    if not best.coherence and _is_mostly_ascii(sample):
+        return [_COMMON[0], *(match.encoding for match in matches)]
     tied = {
         name
         for match in matches
@@ -77,6 +80,12 @@ def _plausible(data: bytes | bytearray) -> list[str]:
     }
     common = [name for name in _COMMON if name in tied]
     return [*common, *(match.encoding for match in matches)]
+
+
+def _is_mostly_ascii(sample: bytes) -> bool:
+    """As Western languages are; a short text in one of them is plausible in Chinese encodings."""
+    num_others = len(sample.translate(None, bytes(range(0x80))))
+    return b"\0" not in sample and num_others < 0.4 * len(sample)
 
 
 def _sample(data: bytes | bytearray) -> bytes:

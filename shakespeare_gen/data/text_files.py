@@ -32,12 +32,7 @@ class TextFile(NamedTuple):
     num_bytes: int
 
 
-def read(path: str | os.PathLike, encoding: str = AUTO, encoding_errors: str = "strict") -> str:
-    """The text of a file; see `load`."""
-    return load(path, encoding, encoding_errors).text
-
-
-def load(
+def read(
     path: str | os.PathLike,
     encoding: str = AUTO,
     encoding_errors: str = "strict",

@@ -186,4 +186,6 @@ def _corpus(
 def _read_text(run: Run, options: EvaluationOptions) -> str:
     path = pathlib.Path(os.path.expanduser(options.text_path))
     encoding = options.encoding or run.spec.options[CorpusOptions].encoding
-    return text_files.read(path, encoding, options.encoding_errors)
+    found = text_files.read(path, encoding, options.encoding_errors)
+    logging.info("Read %s: %s bytes, %s", path, f"{found.num_bytes:,}", found.encoding)
+    return found.text

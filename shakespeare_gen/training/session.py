@@ -161,17 +161,28 @@ def _train(prepared: _Prepared, interruption: Interruption) -> Run:
     run = Run(prepared.folder, run_spec)
     with Card(run, model.facts()) as card:
         fit.train(run, training_model, data, progress, card, interruption)
-        card.write(**evaluate_best(run, data))
-        _log_baseline(data)
+        found = evaluate_best(run, data)
+        card.write(**found)
+    if "validation" in found["losses"]:
+        _log_baseline(found["losses"]["validation"], data)
     return run
 
 
-def _log_baseline(data: TrainingData) -> None:
-    """Logs the loss of the n-gram baseline, to compare it with that of the model."""
-    train, validation = data.texts["train"], data.texts["validation"]
-    if validation.num_tokens:
-        found = kneser_ney.baseline(train, validation, data.tokenizer)
-        logging.info("baseline, validation: %s", found)
+def _log_baseline(loss: float, data: TrainingData) -> None:
+    """Logs the loss of the model on the validation text next to that of n-grams."""
+    found = kneser_ney.baseline(data.texts["train"], data.texts["validation"], data.tokenizer)
+    bits, baseline = map(loss_units.bits_per_character, (loss, found.nats))
+    verdict = (
+        f"the network is {abs(bits - baseline):.3f} {'better' if bits < baseline else 'worse'}"
+    )
+    logging.info(
+        "validation: the network has %.3f bits/char, a Kneser-Ney %d-gram %.3f%s; %s",
+        bits,
+        found.order,
+        baseline,
+        f" ({found.limits})" if found.limits else "",
+        verdict,
+    )
 
 
 def _new_spec(prepared: _Prepared, options: Options) -> RunSpec:

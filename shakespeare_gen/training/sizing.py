@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shakespeare_gen.data.windows import Plan
-from shakespeare_gen.options import Options
+from shakespeare_gen.options import Options, help_pages
 from shakespeare_gen.options.groups import TrainingOptions
 
 MIN_UPDATES = 500  # with fewer, a network learns little more than the frequencies of tokens
@@ -32,39 +32,72 @@ def _size(max_tokens: float, **values: Any) -> Size:
     return Size(max_tokens, values)
 
 
+# The learning rate and the warm-up suit AdamW with a cosine schedule, as in `flags/own_text.cfg`.
 SIZES = (
     _size(
-        50_000,
-        units=256,
-        dropout=0.65,
+        60_000,
+        units=384,
+        embedding_size=256,
+        dropout=0.75,
+        carry_state=False,
         batch_size=8,
         window_chars=32,
-        epochs=28,
+        epochs=30,
+        patience=8,
         warmup_steps=50,
         learning_rate=0.004,
-        patience=8,
     ),
     _size(
-        700_000,
+        300_000,
         units=384,
-        dropout=0.5,
+        embedding_size=256,
+        dropout=0.6,
+        carry_state=True,
         batch_size=16,
         window_chars=64,
-        epochs=16,
+        epochs=14,
+        patience=3,
         warmup_steps=100,
         learning_rate=0.004,
+    ),
+    _size(
+        1_000_000,
+        units=512,
+        embedding_size=128,
+        dropout=0.4,
+        carry_state=True,
+        batch_size=32,
+        window_chars=64,
+        epochs=10,
         patience=3,
+        warmup_steps=100,
+        learning_rate=0.004,
+    ),
+    _size(
+        8_000_000,
+        units=512,
+        embedding_size=128,
+        dropout=0.1,
+        carry_state=True,
+        batch_size=64,
+        window_chars=64,
+        epochs=4,
+        patience=2,
+        warmup_steps=200,
+        learning_rate=0.004,
     ),
     _size(
         math.inf,
-        units=512,
-        dropout=0.2,
-        batch_size=64,
-        window_chars=64,
-        epochs=5,
+        units=768,
+        embedding_size=128,
+        dropout=0.0,
+        carry_state=True,
+        batch_size=128,
+        window_chars=128,
+        epochs=2,
+        patience=0,
         warmup_steps=200,
-        learning_rate=0.004,
-        patience=2,
+        learning_rate=0.002,
     ),
 )
 
@@ -89,7 +122,8 @@ def resolve(options: Options, num_tokens: int, has_validation: bool = True) -> O
 def chosen(options: Options) -> str:
     """The values of all options that depend on the size, as one line."""
     known = options.by_name()
-    return ", ".join(f"{name} {known[name]:g}" for name in SIZES[0].values if name in known)
+    values = {name: known[name] for name in SIZES[0].values if name in known}
+    return ", ".join(f"{name}={help_pages.shown(value)}" for name, value in values.items())
 
 
 def too_few_updates(plan: Plan, options: Options) -> str | None:

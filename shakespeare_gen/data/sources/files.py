@@ -100,7 +100,7 @@ def _reason_to_skip(file: pathlib.Path, in_folder: bool) -> str | None:
     if found := formats.by_name(file.name):
         return f"{found.name}; {found.advice}"
     if in_folder and not file.name.lower().removesuffix(".gz").endswith(SUFFIXES):
-        return "no suffix of text files"
+        return "its suffix is not that of a text file"
     return None
 
 
@@ -143,7 +143,7 @@ def _read_all(
 ) -> Iterator[text_files.TextFile]:
     remaining = text_files.MAX_BYTES
     for place in files:
-        found = text_files.load(place, options.encoding, options.encoding_errors, remaining)
+        found = text_files.read(place, options.encoding, options.encoding_errors, remaining)
         remaining -= found.num_bytes
         yield found
 
