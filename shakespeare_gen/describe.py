@@ -3,7 +3,7 @@
 python -m shakespeare_gen.describe --corpus=my_novel.txt
 """
 
-from shakespeare_gen.options import OptionGroup, Options, command_line
+from shakespeare_gen.options import OptionGroup, Options, command_line, spelling
 from shakespeare_gen.options.groups import CorpusOptions
 from shakespeare_gen.system import extras
 
@@ -25,9 +25,13 @@ def main(options: Options) -> None:
     found = corpus_statistics.describe(corpus)
     given = options.only([CorpusOptions]).non_defaults()
     vocabulary_size = found["facts"]["vocabulary"]
-    found["training"] = forecast.forecast(
+    expected = forecast.forecast(
         corpus.name, len(corpus.train), vocabulary_size, bool(corpus.validation), given
     )
+    found["training"] = {
+        name: spelling.as_flags(value, ()) if isinstance(value, str) else value
+        for name, value in expected.items()
+    }
     tables.show(*tables.description(found))
 
 

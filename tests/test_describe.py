@@ -310,6 +310,7 @@ def test_the_command_prints_tables(tmp_path):
     (tmp_path / "a.txt").write_text("one line\n" * 50, encoding="utf-8")
     done = run_describe(f"--corpus={tmp_path / 'a.txt'}")
     assert done.returncode == 0, done.stderr
+    assert "try --epochs=" in done.stdout  # the text is too short
     for title in ("Files", "Corpus", "Facts", "Entropy", "Training", "flags/own_text.cfg"):
         assert title in done.stdout
     none = run_describe(f"--corpus={tmp_path / 'none.txt'}")

@@ -117,7 +117,7 @@ def _sized(options: Options, texts: dict[str, TokenizedText]) -> Options:
     num_tokens = texts["train"].num_tokens
     sized = sizing.resolve(options, num_tokens, bool(texts["validation"].num_tokens))
     if sized[TrainingOptions].auto_size:
-        logging.info("%s training tokens: %s", f"{num_tokens:,}", sizing.chosen(sized))
+        logging.info("for %s training tokens: %s", f"{num_tokens:,}", sizing.chosen(sized))
     return sized
 
 
