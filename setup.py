@@ -44,6 +44,7 @@ setup(
         "numpy>=2.0",
         "absl-py>=1.4",
         "requests>=2.32.2",
+        "charset-normalizer>=3.4",
         "filelock>=3.16",
         "safetensors>=0.5.3",
         "threadpoolctl>=3.5",

@@ -53,21 +53,25 @@ def main(options: Options) -> None:
 
 
 def evaluate_run(
-    run_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], **options: Any
+    run_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    text: str | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Evaluates a run, writes `evaluation.json` and `evaluation.html`, and returns the figures.
 
     Args:
       run_dir: a run folder, or several, whose probabilities are averaged.
+      text: the text that the run was trained on, if it was given to `train_model` as `text`.
       **options: options of the command, by the names of its flags.
 
     Raises:
       UserError: there is no run or nothing to score, or the report cannot be written.
     """
-    return _evaluate(Options.parse(groups(), {"run_dir": run_dir, **options}))
+    return _evaluate(Options.parse(groups(), {"run_dir": run_dir, **options}), text)
 
 
-def _evaluate(options: Options) -> dict[str, Any]:
+def _evaluate(options: Options, text: str | None = None) -> dict[str, Any]:
     extras.require("evaluate", "evaluate")
     sampling.Sampling(options.only(sampling.groups()))  # reports contradictions early
     every = _open_runs(options[SavedRunsOptions].run_dir)
@@ -81,7 +85,7 @@ def _evaluate(options: Options) -> dict[str, Any]:
     from shakespeare_gen.evaluation import assessment, subject
     from shakespeare_gen.report import page
 
-    found = subject.find(every[0], loading.load_model(every, read), options)
+    found = subject.find(every[0], loading.load_model(every, read), options, text)
     folder = _make_folder(every, options[EvaluationOptions])
     assessed = assessment.assess(every, read, found, options)
     html = page.render(assessed, options[ReportOptions].heatmap_chars)

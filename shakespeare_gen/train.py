@@ -67,17 +67,19 @@ def main(options: Options) -> None:
 
 
 @overload
-def train_model(*, seeds: Sequence[int], **options: Any) -> list[Run]: ...
+def train_model(*, seeds: Sequence[int], text: str | None = None, **options: Any) -> list[Run]: ...
 
 
 @overload
-def train_model(**options: Any) -> Run: ...
+def train_model(*, text: str | None = None, **options: Any) -> Run: ...
 
 
-def train_model(**options: Any) -> Run | list[Run]:
+def train_model(*, text: str | None = None, **options: Any) -> Run | list[Run]:
     """Trains a model into a run folder, or with `seeds` one model per seed.
 
     Args:
+      text: the text to train on, instead of `corpus`. Its SHA-256 identifies it: to resume the
+        run, pass the same text again.
       **options: options of the command, by the names of its flags; `resume=True` resumes the run
         in `run_dir`.
 
@@ -90,10 +92,10 @@ def train_model(**options: Any) -> Run | list[Run]:
       Interrupted: Ctrl-C or SIGTERM; a checkpoint has been saved.
     """
     parsed = Options.parse(groups(), options)
-    return _train_each(parsed) if parsed[SweepOptions].seeds else _train(parsed)
+    return _train_each(parsed, text) if parsed[SweepOptions].seeds else _train(parsed, text)
 
 
-def _train_each(options: Options) -> list[Run]:
+def _train_each(options: Options, text: str | None = None) -> list[Run]:
     from absl import logging
 
     found = []
@@ -103,11 +105,11 @@ def _train_each(options: Options) -> list[Run]:
             logging.info("%s is finished: skipping it", run.path)
         else:
             logging.info("seed %d: %s", own[TrainingOptions].seed, own[RunOptions].run_dir)
-        found.append(run or _train(own))
+        found.append(run or _train(own, text))
     return found
 
 
-def _train(options: Options) -> Run:
+def _train(options: Options, text: str | None = None) -> Run:
     from shakespeare_gen.system import devices
 
     devices.start()
@@ -115,7 +117,7 @@ def _train(options: Options) -> Run:
     from shakespeare_gen.system import storage
     from shakespeare_gen.training import session
 
-    run = session.train(options)
+    run = session.train(options, text)
     picture = curves.of_run(run.path.name, run.metrics(), run.step_metrics())
     storage.write(run.folder.loss_curve_path, picture)
     return run

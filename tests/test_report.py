@@ -202,10 +202,8 @@ def test_any_text_can_be_scored(hostile_run, tmp_path):
     assert found["texts"]["text"] == counted
     place.write_bytes("SPEAKER é:\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"mine.txt: expected utf-8, .* try `encoding=cp1252`"):
-        shakespeare_gen.evaluate_run(str(hostile_run.path), **options)
-    shakespeare_gen.evaluate_run(
-        str(hostile_run.path), **options, unknown="skip", encoding="cp1252"
-    )
+        shakespeare_gen.evaluate_run(str(hostile_run.path), **options, encoding="utf-8")
+    shakespeare_gen.evaluate_run(str(hostile_run.path), **options, unknown="skip")
     with pytest.raises(UserError, match=r"none.txt: cannot be read"):
         shakespeare_gen.evaluate_run(
             str(hostile_run.path), **{**options, "text_path": str(tmp_path / "none.txt")}

@@ -12,6 +12,7 @@ from shakespeare_gen.report.comparison import Group, Spread
 from shakespeare_gen.system import terminal
 
 MIN_WIDTH = 120  # if the output is not a terminal
+MAX_FILES = 50  # files in the table of a corpus
 
 
 FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -200,8 +201,30 @@ def _comparison(columns: dict[str, dict[str, Any]]) -> Table:
 
 
 def description(found: dict[str, Any]) -> list[Table]:
-    """The figures of `corpus_statistics.describe`."""
-    return [_splits(found), _facts(found["facts"]), _entropy(found)]
+    """The figures of `corpus_statistics.describe`, and what to expect of training, if present."""
+    tables = [_files(found["files"])] if found["files"] else []
+    tables += [_splits(found), _facts("Facts", found["facts"]), _entropy(found)]
+    if "training" in found:
+        tables.append(_facts("Training", found["training"]))
+    return tables
+
+
+def _files(found: list[dict[str, Any]]) -> Table:
+    """The files that were read, then those that were skipped."""
+    table = Table(box=box.SIMPLE_HEAD, title="Files")
+    table.add_column("file", overflow="fold")
+    for name in ("bytes", "characters"):
+        table.add_column(name, justify="right")
+    table.add_column("encoding, or why it is skipped", overflow="fold")
+    for file in found[:MAX_FILES]:
+        sizes = ["", ""] if file["skipped"] else map(_cell, (file["num_bytes"], file["num_chars"]))
+        table.add_row(
+            _line(file["path"]), *sizes, file["encoding"] or f"skipped: {file['skipped']}"
+        )
+    if rest := found[MAX_FILES:]:
+        skipped = sum(bool(file["skipped"]) for file in rest)
+        table.add_row(f"{len(rest)} more files, {skipped} of them skipped")
+    return table
 
 
 def _splits(found: dict[str, Any]) -> Table:
@@ -222,8 +245,8 @@ def _splits(found: dict[str, Any]) -> Table:
     return table
 
 
-def _facts(facts: dict[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title="Facts")
+def _facts(title: str, facts: dict[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title)
     table.add_column("")
     table.add_column("", overflow="fold")
     for name, value in facts.items():

@@ -105,7 +105,7 @@ def choose_precision(requested: str) -> str:
     """
     import tensorflow as tf
 
-    has_products = bool({"amx_bf16", "avx512_bf16"} & set(_cpu_info("flags").split()))
+    has_products = has_bfloat16_products()
     has_gpu = bool(tf.config.list_physical_devices("GPU"))
     if requested == "bfloat16" and not (has_products or has_gpu):
         logging.warning(
@@ -115,6 +115,11 @@ def choose_precision(requested: str) -> str:
     if requested != "auto":
         return requested
     return "bfloat16" if has_products and not has_gpu else "float32"
+
+
+def has_bfloat16_products() -> bool:
+    """Whether the processor multiplies matrices in bfloat16; does not import TensorFlow."""
+    return bool({"amx_bf16", "avx512_bf16"} & set(_cpu_info("flags").split()))
 
 
 def _processor() -> str:

@@ -3,6 +3,8 @@
 - `session`: a whole run: corpus, tokenizer, windows, model, run folder;
 - `data`: the tokens of a run and their batches;
 - `sweep`: several runs that differ only in the seed;
+- `sizing`: options chosen by the length of the text;
+- `forecast`: what to expect of training, before it starts;
 - `fit`: `model.fit` over the windows, from any step to the last epoch;
 - `model`: the Keras model for `fit`, with its `train_step`;
 - `optimizers`: optimizers and learning rate schedules from options;

@@ -18,8 +18,9 @@ from absl import logging
 from shakespeare_gen import models, runs
 from shakespeare_gen.data import corpora, token_store, tokenizers, windows
 from shakespeare_gen.data.corpora import Corpus
+from shakespeare_gen.data.token_store import TokenizedText
 from shakespeare_gen.errors import UsageError, UserError
-from shakespeare_gen.evaluation import likelihood
+from shakespeare_gen.evaluation import kneser_ney, likelihood
 from shakespeare_gen.models import loss_units
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import (
@@ -36,12 +37,15 @@ from shakespeare_gen.runs.history import MAX_STEP_ROWS
 from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.system import devices, extras
 from shakespeare_gen.system.signals import SAVING, Interruption
-from shakespeare_gen.training import fit
+from shakespeare_gen.training import fit, sizing
 from shakespeare_gen.training.data import TrainingData
 
 
-def train(options: Options) -> Run:
+def train(options: Options, text: str | None = None) -> Run:
     """Trains a model and returns the run.
+
+    Args:
+      text: the text to train on, instead of the option `corpus`.
 
     Raises:
       UserError: an option, the text or the run folder is invalid.
@@ -50,7 +54,9 @@ def train(options: Options) -> Run:
     """
     folder = RunFolder(options[RunOptions].run_dir)
     prepare = _resumed if options[StartOptions].resume else _new
-    with Interruption(SAVING) as interruption, prepare(folder, options) as prepared:
+    if text is not None:
+        options = _with_given_text(options)
+    with Interruption(SAVING) as interruption, prepare(folder, options, text) as prepared:
         return _train(prepared, interruption)
 
 
@@ -68,16 +74,26 @@ class _Prepared:
     before: RunSpec | None
 
 
+def _with_given_text(options: Options) -> Options:
+    if "corpus" in options.given:
+        raise UsageError("`corpus` and `text`: expected one of them, received both")
+    return options.replaced(corpus=corpora.GIVEN_TEXT)
+
+
 @contextlib.contextmanager
-def _new(folder: RunFolder, options: Options) -> Iterator[_Prepared]:
-    corpus = corpora.load(options[CorpusOptions])
+def _new(folder: RunFolder, options: Options, text: str | None) -> Iterator[_Prepared]:
+    corpus = corpora.load(options[CorpusOptions], text)
     tokenizer = tokenizers.from_text(corpus.train, options)
     if tokenizer.size < 2:
         raise UserError(
             f"corpus={corpus.name}: expected at least 2 different tokens, "
             f"received {tokenizer.decode(range(tokenizer.size))!r} only"
         )
-    data = _tokenized(corpus, tokenizer, options)
+    texts = token_store.tokenize(corpus, tokenizer)
+    options = _sized(options, texts)
+    data = _checked(tokenizer, texts, options)
+    if warning := sizing.too_few_updates(data.plan, options):
+        logging.warning(warning)  # as the message itself, so that options are spelled as flags
     folder.make()
     with folder.locked():
         folder.empty(options[StartOptions].overwrite)
@@ -85,22 +101,33 @@ def _new(folder: RunFolder, options: Options) -> Iterator[_Prepared]:
 
 
 @contextlib.contextmanager
-def _resumed(folder: RunFolder, given: Options) -> Iterator[_Prepared]:
+def _resumed(folder: RunFolder, given: Options, text: str | None) -> Iterator[_Prepared]:
     resuming.check_can_resume(folder)
     with folder.locked():
         spec = runs.read_spec(folder)
         options = resuming.resumed_options(spec, given)
         now = options[CorpusOptions]
         moved_to = now.corpus if "corpus" in given.given else ""
-        corpus = corpora.load(resuming.corpus_options(spec, moved_to, now.data_dir))
+        corpus = corpora.load(resuming.corpus_options(spec, moved_to, now.data_dir), text)
         resuming.check_corpus(spec, corpus)
-        data = _tokenized(corpus, spec.tokenizer, options)
+        texts = token_store.tokenize(corpus, spec.tokenizer)
+        data = _checked(spec.tokenizer, texts, options)
         yield _Prepared(folder, options, corpus, data, spec)
 
 
-def _tokenized(corpus: Corpus, tokenizer: tokenizers.Tokenizer, options: Options) -> TrainingData:
-    """The tokens of a corpus; checks that they are compatible with the options."""
-    texts = token_store.tokenize(corpus, tokenizer)
+def _sized(options: Options, texts: dict[str, TokenizedText]) -> Options:
+    """The options of a new run; those that depend on the size of the text are resolved."""
+    num_tokens = texts["train"].num_tokens
+    sized = sizing.resolve(options, num_tokens, bool(texts["validation"].num_tokens))
+    if sized[TrainingOptions].auto_size:
+        logging.info("for %s training tokens: %s", f"{num_tokens:,}", sizing.chosen(sized))
+    return sized
+
+
+def _checked(
+    tokenizer: tokenizers.Tokenizer, texts: dict[str, TokenizedText], options: Options
+) -> TrainingData:
+    """The data of a run; checks that the texts are compatible with the options."""
     plan = windows.plan(texts["train"].num_tokens, options[WindowOptions])
     models.spec_of(tokenizer.size, options)
     training = options[TrainingOptions]
@@ -145,7 +172,26 @@ def _train(prepared: _Prepared, interruption: Interruption) -> Run:
         fit.train(run, training_model, data, progress, card, interruption)
         best = _evaluate_best(run, data)
         card.write(best_checkpoint=best.checkpoint, losses=best.losses)
+    if "validation" in best.losses:
+        _log_baseline(best.losses["validation"], data)
     return run
+
+
+def _log_baseline(loss: float, data: TrainingData) -> None:
+    """Logs the loss of the model on the validation text next to that of n-grams."""
+    found = kneser_ney.baseline(data.texts["train"], data.texts["validation"], data.tokenizer)
+    bits, baseline = map(loss_units.bits_per_character, (loss, found.nats))
+    verdict = (
+        f"the network is {abs(bits - baseline):.3f} {'better' if bits < baseline else 'worse'}"
+    )
+    logging.info(
+        "validation: the network has %.3f bits/char, a Kneser-Ney %d-gram %.3f%s; %s",
+        bits,
+        found.order,
+        baseline,
+        f" ({found.limits})" if found.limits else "",
+        verdict,
+    )
 
 
 def _new_spec(prepared: _Prepared, options: Options) -> RunSpec:

@@ -13,7 +13,7 @@ class EvaluationOptions(OptionGroup):
     text_path: str = option(
         "", "text file to score; empty: the validation and test text of the run"
     )
-    encoding: str = option("", "encoding of text_path; empty: that of the run's corpus")
+    encoding: str = option("", "encoding of text_path, or auto; empty: that of the run's corpus")
     encoding_errors: str = option(
         "strict",
         "how to handle bytes of text_path that cannot be decoded",

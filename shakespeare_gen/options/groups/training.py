@@ -70,6 +70,12 @@ class TrainingOptions(OptionGroup):
 
     TITLE = "Training"
 
+    auto_size: bool = option(
+        False,
+        "choose units, embedding_size, dropout, carry_state, batch_size, window_chars, epochs, "
+        "patience, warmup_steps and learning_rate by the length of the training text, unless they "
+        "are given",
+    )
     epochs: int = option(20, "number of epochs", minimum=1)
     patience: int = option(
         0,
