@@ -17,7 +17,9 @@ export PROMPT
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@awk -F ':.*## ' 'BEGIN { n = 0 } /^[a-z-]+:.*## / { \
+		name[n] = $$1; text[n++] = $$2; if (length($$1) > width) width = length($$1) \
+	} END { for (i = 0; i < n; i++) printf "%-" width "s  %s\n", name[i], text[i] }' $(MAKEFILE_LIST)
 
 install: $(VENV)/installed  ## create the virtual environment .venv and install the package in it
 
@@ -55,8 +57,9 @@ wheel:  ## build a wheel in dist and run its console script in a new environment
 	cd build && fresh/bin/shakespeare-gen generate --help > /dev/null
 	ls build/fresh/lib/python3*/site-packages/shakespeare_gen/py.typed
 
-docs: $(VENV)/installed  ## regenerate the flag tables of README.md
+docs: $(VENV)/installed  ## regenerate the flag tables of README.md and the types for editors
 	$(BIN)/python -m docs.update_tables
+	$(BIN)/python -m docs.update_stub
 
 bench-train: $(VENV)/installed-bench  ## measure training speed against Keras and PyTorch (benchmarks/RESULTS.md)
 	$(BIN)/python benchmarks/train_speed.py

@@ -7,13 +7,13 @@ import os
 import pathlib
 
 from shakespeare_gen.options import OptionGroup, Options, command_line
-from shakespeare_gen.options.groups import ComparisonOptions, RunOptions
+from shakespeare_gen.options.groups import ComparisonOptions, SavedRunsOptions
 from shakespeare_gen.system import extras
 
 
 def groups() -> tuple[type[OptionGroup], ...]:
     """The option groups of the command."""
-    return RunOptions, ComparisonOptions
+    return SavedRunsOptions, ComparisonOptions
 
 
 def main(options: Options) -> None:
@@ -23,9 +23,11 @@ def main(options: Options) -> None:
 
     from shakespeare_gen import runs
     from shakespeare_gen.report import comparison, plots, tables
+    from shakespeare_gen.runs import finding
     from shakespeare_gen.system import storage
 
-    opened = [runs.open_run(path) for path in runs.split_paths(options[RunOptions].run_dir)]
+    run_dir = finding.chosen(options[SavedRunsOptions].run_dir)
+    opened = [runs.open_run(path) for path in runs.split_paths(run_dir)]
     compared = comparison.compare(opened)
     curves = {name: run.metrics() for name, run in zip(compared, opened, strict=True)}
     formats = ("png", "svg")

@@ -11,24 +11,26 @@ from typing import Any
 from shakespeare_gen import runs
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.generation import sampling
-from shakespeare_gen.options import OptionGroup, Options, command_line
+from shakespeare_gen.options import OptionGroup, Options, command_line, signatures
 from shakespeare_gen.options.groups import (
     AdaptationOptions,
     CorpusLocationOptions,
     EvaluationOptions,
     LoadOptions,
     ReportOptions,
-    RunOptions,
+    SavedRunOptions,
+    UnknownOptions,
 )
-from shakespeare_gen.runs import Run, checkpoints
+from shakespeare_gen.runs import Run, checkpoints, finding
 from shakespeare_gen.system import extras, storage
 
 
 def groups() -> tuple[type[OptionGroup], ...]:
     """The option groups of the command."""
     return (
-        RunOptions,
+        SavedRunOptions,
         LoadOptions,
+        UnknownOptions,
         CorpusLocationOptions,
         EvaluationOptions,
         AdaptationOptions,
@@ -47,13 +49,15 @@ def main(options: Options) -> None:
         tables.show(tables.copying(figures), tables.style(figures))
 
 
-def evaluate_run(run_dir: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
+@signatures.typed(groups())
+def evaluate_run(run_dir: str | os.PathLike[str] = "", **options: Any) -> dict[str, Any]:
     """Evaluates a run, writes `evaluation.json` and `evaluation.html`, and returns the figures.
 
     Args:
-      **options: options of the command, by the names of its flags.
+      {options}
 
     Raises:
+      UsageError: an option is unknown, out of bounds or contradicts another one.
       UserError: there is no run or nothing to score, or the report cannot be written.
     """
     return _evaluate(Options.parse(groups(), {"run_dir": run_dir, **options}))
@@ -62,7 +66,7 @@ def evaluate_run(run_dir: str | os.PathLike[str], **options: Any) -> dict[str, A
 def _evaluate(options: Options) -> dict[str, Any]:
     extras.require("evaluate", "evaluate")
     sampling.Sampling(options.only(sampling.groups()))  # reports contradictions early
-    run = runs.open_run(options[RunOptions].run_dir)
+    run = runs.open_run(finding.chosen(options[SavedRunOptions].run_dir))
     checkpoint = checkpoints.read(run, options[LoadOptions].checkpoint)
     # All input is verified by now; importing TensorFlow takes seconds.
     from shakespeare_gen.system import devices

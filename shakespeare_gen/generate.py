@@ -19,33 +19,39 @@ from shakespeare_gen.options.groups import (
     GenerationOptions,
     LoadOptions,
     PromptOptions,
-    RunOptions,
+    SavedRunsOptions,
+    UnknownOptions,
 )
-from shakespeare_gen.runs.loading import load_generator
+from shakespeare_gen.runs import loading
 from shakespeare_gen.system import terminal
 from shakespeare_gen.system.signals import Interruption
 
 
 def groups() -> tuple[type[OptionGroup], ...]:
     """The option groups of the command."""
-    return (RunOptions, LoadOptions, EngineOptions, PromptOptions, *generation.groups())
+    return (
+        SavedRunsOptions,
+        LoadOptions,
+        UnknownOptions,
+        EngineOptions,
+        PromptOptions,
+        *generation.groups(),
+    )
 
 
 def main(options: Options) -> None:
     """The command: writes the prompt and its continuation."""
     prompt = read_prompt(options[PromptOptions])
-    load = options[LoadOptions]
+    unknown = options[UnknownOptions].unknown
     if options[GenerationOptions].seed < 0:
         options = options.replaced(seed=secrets.randbelow(2**31))
-    request = Request.from_options(options, prompt, load.unknown)
+    request = Request.from_options(options, prompt, unknown)
     is_single = request.generation.num_samples == request.generation.num_beams == 1
     if not is_single:
         request.check_is_finite()
-    generator = load_generator(
-        options[RunOptions].run_dir, load.checkpoint, options[EngineOptions].engine, is_single
-    )
+    generator = loading.load(options, single_stream=is_single)
     path = options[PromptOptions].prompt_path
-    generator.tokenizer.prepare(prompt, load.unknown, f"prompt_path={path}" if path else "prompt")
+    generator.tokenizer.prepare(prompt, unknown, f"prompt_path={path}" if path else "prompt")
     logging.info("seed %d", request.generation.seed)
     if is_single:
         _stream(generator, request)

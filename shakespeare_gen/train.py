@@ -9,7 +9,7 @@ from typing import Any
 from shakespeare_gen import models
 from shakespeare_gen.data import tokenizers
 from shakespeare_gen.errors import Interrupted
-from shakespeare_gen.options import OptionGroup, Options, command_line
+from shakespeare_gen.options import OptionGroup, Options, command_line, signatures
 from shakespeare_gen.options.groups import (
     ComputeOptions,
     CorpusOptions,
@@ -50,12 +50,12 @@ def main(options: Options) -> None:
         raise Interrupted(stop.signal_number, message) from None
 
 
+@signatures.typed(groups())
 def train_model(**options: Any) -> Run:
     """Trains a model into a run folder.
 
     Args:
-      **options: options of the command, by the names of its flags; `resume=True` resumes the run
-        in `run_dir`.
+      {options}
 
     Returns:
       The run: its folder and its spec.

@@ -15,7 +15,7 @@ from absl import logging
 
 from shakespeare_gen.data import documents, sources, texts
 from shakespeare_gen.data.sources import files
-from shakespeare_gen.errors import CorpusUnavailableError, UserError
+from shakespeare_gen.errors import CorpusUnavailableError, UsageError
 from shakespeare_gen.options.groups import CorpusOptions
 
 SPLITS = ("train", "validation", "test")
@@ -87,7 +87,7 @@ def is_files(corpus: str) -> bool:
 
 def _load(name: str, options: CorpusOptions) -> Corpus:
     if not name:
-        raise UserError("corpus: expected a name or a path, received none")
+        raise UsageError("corpus: expected a name or a path, received none")
     found = sources.find(name)
     splits = found[0].load(found[1], options) if found else files.load(name, options)
     separator = options.document_separator

@@ -20,8 +20,8 @@ from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import (
     AdaptationOptions,
     EvaluationOptions,
-    LoadOptions,
     ReportOptions,
+    UnknownOptions,
 )
 from shakespeare_gen.runs import Run
 from shakespeare_gen.runs.checkpoints import Checkpoint
@@ -84,7 +84,7 @@ def assess(run: Run, checkpoint: Checkpoint, subject: Subject, options: Options)
         "checkpoint": checkpoint.place.name,
         "text": evaluation.text_path or run.spec.corpus.name,
         "texts": subject.describe(),
-        "unknown": options[LoadOptions].unknown,
+        "unknown": options[UnknownOptions].unknown,
         "parameters": subject.model.num_parameters,
         "scores": rows,
         "adapting": constants,

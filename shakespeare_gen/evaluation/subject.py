@@ -23,7 +23,7 @@ from shakespeare_gen.options.groups import (
     CorpusLocationOptions,
     CorpusOptions,
     EvaluationOptions,
-    LoadOptions,
+    UnknownOptions,
 )
 from shakespeare_gen.runs import Run, resuming
 
@@ -107,7 +107,7 @@ def find(run: Run, model: LanguageModel, options: Options) -> Subject:
     if evaluation.text_path:
         raw["text"] = _read_text(run, evaluation)
         name = f"text_path={evaluation.text_path}"
-        texts = {"text": _tokenized(raw["text"], tokenizer, options[LoadOptions].unknown, name)}
+        texts = {"text": _tokenized(raw["text"], tokenizer, options[UnknownOptions].unknown, name)}
         if not texts["text"].num_tokens:
             raise UserError(f"{name}: expected text, received none")
     else:

@@ -9,7 +9,7 @@ from shakespeare_gen.errors import UsageError
 from shakespeare_gen.generation import sampling, stopping
 from shakespeare_gen.generation.sampling import Sampling
 from shakespeare_gen.options import Options
-from shakespeare_gen.options.groups import GenerationOptions, LoadOptions
+from shakespeare_gen.options.groups import GenerationOptions, UnknownOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Request:
     start: Any = None
 
     def __post_init__(self) -> None:
-        LoadOptions(unknown=self.unknown)
+        UnknownOptions(unknown=self.unknown)
         if self.generation.seed < 0:
             raise UsageError(f"seed: expected at least 0, received {self.generation.seed}")
         if self.generation.num_samples > self.generation.num_beams > 1:

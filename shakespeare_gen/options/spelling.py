@@ -4,9 +4,10 @@ Libraries refer to an option by its Python name, in backticks or at the start of
 `as_flags` turns these names into flags.
 """
 
+import difflib
 import re
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 _QUOTED = re.compile(r"`([a-z_][a-z_0-9]*)(=[^`]*)?`")
@@ -23,6 +24,12 @@ def as_flags(message: str, names: Collection[str]) -> str:
     if first and first[1] in names:
         message = "--" + message
     return _QUOTED.sub(lambda m: f"--{m[1]}{m[2] or ''}", message)
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """A question that names the option closest to a misspelt one; "" if none is close."""
+    [closest] = difflib.get_close_matches(name, list(names), n=1) or [""]
+    return f"did you mean `{closest}`?" if closest else ""
 
 
 def command_line(verb: str, options: Mapping[str, Any]) -> str:

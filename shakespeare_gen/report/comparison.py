@@ -8,11 +8,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from shakespeare_gen.errors import UsageError, UserError
+from shakespeare_gen.errors import UsageError
 from shakespeare_gen.runs import Run
-from shakespeare_gen.system import storage
 
-MAX_CARD_BYTES = 8 << 20
 SPLITS = ("validation", "test", "both")
 
 
@@ -82,10 +80,7 @@ def _figures(run: Run) -> dict[str, int | float | None]:
 
 def _losses(run: Run) -> dict[str, float]:
     """The losses on the run card; empty while the run is being trained."""
-    try:
-        losses = storage.read_json(run.folder.card_path, MAX_CARD_BYTES).get("losses")
-    except UserError:
-        return {}
+    losses = run.folder.card().get("losses")
     if not isinstance(losses, dict):
         return {}
     return {key: value for key, value in losses.items() if isinstance(value, float)}

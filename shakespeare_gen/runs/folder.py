@@ -25,6 +25,7 @@ from shakespeare_gen.runs import history, store
 from shakespeare_gen.system import storage
 
 MAX_TRAINER_BYTES = 1 << 12
+MAX_CARD_BYTES = 8 << 20
 MAX_SPEC_BYTES = (
     5 << 20
 )  # limit for config.json and the tokenizer; large enough for all code points
@@ -138,7 +139,13 @@ class RunFolder:
                 f"run_dir={self.path}: cannot be written: {storage.reason(error)}"
             ) from None
 
-    # Records per epoch
+    # Records of training
+
+    def card(self) -> dict[str, Any]:
+        """The values of `run.json`; empty if the file is missing or damaged."""
+        with contextlib.suppress(UserError):
+            return storage.read_json(self.card_path, MAX_CARD_BYTES)
+        return {}
 
     def metrics(self) -> list[dict[str, Any]]:
         """The metrics so far, one row per epoch."""

@@ -9,6 +9,7 @@ loads for the first large request; see `generation.Generator`.
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -18,34 +19,41 @@ from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.generation import Generator
 from shakespeare_gen.models import LanguageModel, loss_units
 from shakespeare_gen.models.ensemble import Ensemble
-from shakespeare_gen.options.groups import EngineOptions
-from shakespeare_gen.runs import checkpoints
+from shakespeare_gen.options import OptionGroup, Options, signatures
+from shakespeare_gen.options.groups import EngineOptions, LoadOptions, SavedRunsOptions
+from shakespeare_gen.runs import checkpoints, finding
 from shakespeare_gen.runs.checkpoints import Checkpoint
 from shakespeare_gen.runs.run import Run, open_run, split_paths
 from shakespeare_gen.system import devices
 
+GROUPS: tuple[type[OptionGroup], ...] = (SavedRunsOptions, LoadOptions, EngineOptions)
 
-def load_generator(
-    run_dir: str | os.PathLike[str],
-    checkpoint: str = "best",
-    engine: str = "auto",
-    single_stream: bool = False,
-) -> Generator:
-    """Loads a generator from the best or the last checkpoint of a run.
+
+@signatures.typed(GROUPS)
+def load_generator(run_dir: str | os.PathLike[str] = "", **options: Any) -> Generator:
+    """Loads a generator from a checkpoint of one or several runs.
 
     Args:
-      run_dir: a run folder, or several separated by commas, whose probabilities are averaged.
-      checkpoint: `best` or `last`.
-      engine: `numpy`, `tensorflow` or `auto`. `auto` computes in NumPy unless a request is large;
-        with a GPU, or a model family that has no NumPy form, it is `tensorflow`.
-      single_stream: see `system.devices.start`; has no effect if TensorFlow is already running.
+      {options}
 
     Raises:
+      UsageError: an option is unknown or out of bounds.
       UserError: there is no intact run, or the runs have different tokenizers.
     """
-    EngineOptions(engine=engine)
+    return load(Options.parse(GROUPS, {"run_dir": run_dir, **options}))
+
+
+def load(options: Options, single_stream: bool = False) -> Generator:
+    """Loads a generator; see `load_generator`. The probabilities of several runs are averaged.
+
+    Args:
+      options: contains `GROUPS`.
+      single_stream: see `system.devices.start`; has no effect if TensorFlow is already running.
+    """
+    engine = options[EngineOptions].engine
+    run_dir = finding.chosen(options[SavedRunsOptions].run_dir)
     every = [open_run(path) for path in split_paths(run_dir)]
-    found = [checkpoints.read(run, checkpoint) for run in every]
+    found = [checkpoints.read(run, options[LoadOptions].checkpoint) for run in every]
     _check_tokenizers(every)
     _check_engine(engine, every)
     if engine == "auto" and (devices.has_gpu() or _without_numpy_form(every)):

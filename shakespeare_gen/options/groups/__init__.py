@@ -19,6 +19,9 @@ from shakespeare_gen.options.groups.generation import (
     GenerationOptions,
     LoadOptions,
     PromptOptions,
+    SavedRunOptions,
+    SavedRunsOptions,
+    UnknownOptions,
 )
 from shakespeare_gen.options.groups.text import (
     CorpusLocationOptions,
@@ -47,7 +50,10 @@ __all__ = [
     "PromptOptions",
     "ReportOptions",
     "RunOptions",
+    "SavedRunOptions",
+    "SavedRunsOptions",
     "StartOptions",
     "TrainingOptions",
+    "UnknownOptions",
     "WindowOptions",
 ]

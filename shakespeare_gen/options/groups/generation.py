@@ -1,16 +1,43 @@
-"""The options of loading a model and generating with it."""
+"""The options of finding a run, loading its model and generating with it."""
 
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.options.fields import OptionGroup, option
 from shakespeare_gen.options.groups.limits import MAX_SEED
 
 
+class SavedRunOptions(OptionGroup):
+    """The run that a command reads."""
+
+    TITLE = "Run folder"
+
+    run_dir: str = option("", "run folder; empty: the newest finished run in the folder runs")
+
+
+class SavedRunsOptions(OptionGroup):
+    """The run or runs that a command reads."""
+
+    TITLE = "Run folder"
+
+    run_dir: str = option(
+        "",
+        "run folder, or several separated by commas; empty: the newest finished run in the folder "
+        "runs",
+    )
+
+
 class LoadOptions(OptionGroup):
-    """Which checkpoint to load, and how to handle characters outside its vocabulary."""
+    """Which checkpoint to load."""
 
     TITLE = "Model to load"
 
     checkpoint: str = option("best", "checkpoint to load", choices=("best", "last"))
+
+
+class UnknownOptions(OptionGroup):
+    """How to handle characters outside the vocabulary of the model."""
+
+    TITLE = "Model to load"
+
     unknown: str = option(
         "error",
         "how to handle characters outside the vocabulary: error (unless there is an unknown "
