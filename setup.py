@@ -33,7 +33,7 @@ setup(
     package_dir={recipes: "flags"},
     package_data={
         recipes: ["*.cfg"],
-        "shakespeare_gen": ["py.typed", "*.pyi"],
+        "shakespeare_gen": ["py.typed", "__init__.pyi"],
         "shakespeare_gen.report": ["page.html", "page.css", "page.js"],
     },
     entry_points={"console_scripts": ["shakespeare-gen = shakespeare_gen.__main__:main"]},

@@ -50,6 +50,9 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from shakespeare_gen.system import logs
+
+    logs.set_up_notebook()
     return getattr(importlib.import_module(_MODULES[name]), name)
 
 

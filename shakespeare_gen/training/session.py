@@ -122,6 +122,7 @@ def _train(prepared: _Prepared, interruption: Interruption) -> Run:
     model = models.build(spec, precision, compute.kernel)
     facts = {"parameters": f"{spec.num_parameters:,}", "precision": precision, **model.facts()}
     logging.info("%s", ", ".join(f"{name} {value}" for name, value in facts.items()))
+    _log_epoch(options[WindowOptions].steps_per_epoch, data.plan)
     training_model = fit.compiled(model, data.plan, options)
     progress, run_spec = Progress(), _new_spec(prepared, options)
     if prepared.before:
@@ -136,6 +137,19 @@ def _train(prepared: _Prepared, interruption: Interruption) -> Run:
         fit.train(run, training_model, data, progress, card, interruption)
         card.write(**evaluate_best(run, data))
     return run
+
+
+def _log_epoch(requested: int, plan: windows.Plan) -> None:
+    """Logs whether `steps_per_epoch` exceeds one pass over the text, or cuts it short."""
+    steps = plan.steps_per_pass
+    if requested > steps:
+        logging.info("steps_per_epoch=%d: one pass over the text has only %d", requested, steps)
+    elif 0 < requested < steps:
+        logging.info(
+            "steps_per_epoch=%d: an epoch reads a part of the text; one pass over it has %d",
+            requested,
+            steps,
+        )
 
 
 def _new_spec(prepared: _Prepared, options: Options) -> RunSpec:
