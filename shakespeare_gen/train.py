@@ -69,14 +69,19 @@ def train_model(**options: Any) -> Run:
 
 
 def _train(options: Options) -> Run:
-    from shakespeare_gen.system import devices
+    from shakespeare_gen.system import devices, storage
+    from shakespeare_gen.system.signals import SAVING, Interruption
+    from shakespeare_gen.training import preparation
 
-    devices.start()
+    devices.check_not_forked()
+    with Interruption(SAVING) as interruption, preparation.prepared(options) as prepared:
+        # All input is verified by now; importing TensorFlow takes seconds.
+        devices.start()
+        from shakespeare_gen.training import session
+
+        run = session.train(prepared, interruption)
     from shakespeare_gen.report import plots
-    from shakespeare_gen.system import storage
-    from shakespeare_gen.training import session
 
-    run = session.train(options)
     [picture] = plots.learning_curves({run.path.name: run.metrics()})
     storage.write(run.folder.loss_curve_path, picture)
     return run

@@ -59,8 +59,8 @@ def start(single_stream: bool = False) -> None:
                 tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.list_logical_devices()
         if was_imported:
-            # It read its log level before this package set it. XLA reports its first program and its
-            # first fusion.
+            # It read its log level before this package set it; XLA reports the first program and
+            # the first fusion.
             tf.function(tf.nn.softmax, jit_compile=True, autograph=False)(tf.ones([4, 4]))
 
 

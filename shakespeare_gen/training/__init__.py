@@ -1,6 +1,7 @@
 """Training of a run, from options to the run card.
 
-- `session`: a whole run: corpus, tokenizer, windows, model, run folder;
+- `preparation`: checks and loads options, text and run folder, without TensorFlow;
+- `session`: a whole run: model, training, run folder;
 - `fit`: `model.fit` over the windows, from any step to the last epoch;
 - `model`: the Keras model for `fit`, with its `train_step`;
 - `optimizers`: optimizers and learning rate schedules from options;

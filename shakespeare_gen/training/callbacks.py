@@ -81,7 +81,7 @@ class Throughput(keras.callbacks.Callback):
 class Validate(keras.callbacks.Callback):
     """Adds losses per character to the logs of the epoch, and finishes the epoch.
 
-    `data` is a `fit.TrainingData`.
+    `data` is a `preparation.TrainingData`.
     """
 
     def __init__(self, progress: Progress, data, interruption: Interruption) -> None:

@@ -3,15 +3,11 @@
 Knows tokens, windows and models, but not the source of the text.
 """
 
-import dataclasses
-
 import keras
 import numpy as np
 from absl import logging
 
 from shakespeare_gen.data import windows
-from shakespeare_gen.data.token_store import TokenizedText
-from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.errors import Interrupted, NotFiniteError, UserError
 from shakespeare_gen.generation import Generator
 from shakespeare_gen.models import LanguageModel
@@ -23,25 +19,7 @@ from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.system.signals import Interruption
 from shakespeare_gen.training import callbacks, optimizers
 from shakespeare_gen.training.model import TrainingModel
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingData:
-    """The text of a run as tokens.
-
-    Attributes:
-      texts: the splits `train`, `validation` and `test`.
-      plan: how `train` is cut into batches.
-    """
-
-    tokenizer: Tokenizer
-    texts: dict[str, TokenizedText]
-    plan: windows.Plan
-
-    @property
-    def characters_per_token(self) -> float:
-        """Characters per token of the training text."""
-        return self.texts["train"].num_chars / self.texts["train"].num_tokens
+from shakespeare_gen.training.preparation import TrainingData
 
 
 def compiled(language_model: LanguageModel, plan: windows.Plan, options: Options) -> TrainingModel:

@@ -1,0 +1,117 @@
+"""Everything before training: options, text and run folder are checked and loaded.
+
+A user error is reported here and creates no files; if a run cannot be resumed, its folder is not
+changed. Does not import TensorFlow, except to read a dataset of TFDS.
+
+    with prepared(options) as run_to_train: ...     # the run folder is locked
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+from shakespeare_gen import models, runs
+from shakespeare_gen.data import corpora, token_store, tokenizers, windows
+from shakespeare_gen.data.corpora import Corpus
+from shakespeare_gen.data.token_store import TokenizedText
+from shakespeare_gen.data.tokenizers import Tokenizer
+from shakespeare_gen.errors import UsageError, UserError
+from shakespeare_gen.options import Options
+from shakespeare_gen.options.groups import (
+    CorpusOptions,
+    RunOptions,
+    StartOptions,
+    TrainingOptions,
+    WindowOptions,
+)
+from shakespeare_gen.runs import RunFolder, RunSpec, resuming
+from shakespeare_gen.system import extras
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """The text of a run as tokens.
+
+    Attributes:
+      texts: the splits `train`, `validation` and `test`.
+      plan: how `train` is cut into batches.
+    """
+
+    tokenizer: Tokenizer
+    texts: dict[str, TokenizedText]
+    plan: windows.Plan
+
+    @property
+    def characters_per_token(self) -> float:
+        """Characters per token of the training text."""
+        return self.texts["train"].num_chars / self.texts["train"].num_tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to start: its folder is locked and its data is loaded.
+
+    Attributes:
+      before: the saved spec of a resumed run; None: the run is new.
+    """
+
+    folder: RunFolder
+    options: Options
+    corpus: Corpus
+    data: TrainingData
+    before: RunSpec | None
+
+
+def prepared(options: Options) -> contextlib.AbstractContextManager[Prepared]:
+    """A context with a prepared run, in which no other process can train it.
+
+    Raises:
+      UserError: an option, the text or the run folder is invalid.
+    """
+    folder = RunFolder(options[RunOptions].run_dir)
+    return (_resumed if options[StartOptions].resume else _new)(folder, options)
+
+
+@contextlib.contextmanager
+def _new(folder: RunFolder, options: Options) -> Iterator[Prepared]:
+    corpus = corpora.load(options[CorpusOptions])
+    tokenizer = tokenizers.from_text(corpus.train, options)
+    if tokenizer.size < 2:
+        raise UserError(
+            f"corpus={corpus.name}: expected at least 2 different tokens, "
+            f"received {tokenizer.decode(range(tokenizer.size))!r} only"
+        )
+    data = _tokenized(corpus, tokenizer, options)
+    folder.make()
+    with folder.locked():
+        folder.empty(options[StartOptions].overwrite)
+        yield Prepared(folder, runs.saved_options(options), corpus, data, None)
+
+
+@contextlib.contextmanager
+def _resumed(folder: RunFolder, given: Options) -> Iterator[Prepared]:
+    resuming.check_can_resume(folder)
+    with folder.locked():
+        spec = runs.read_spec(folder)
+        options = resuming.resumed_options(spec, given)
+        now = options[CorpusOptions]
+        moved_to = now.corpus if "corpus" in given.given else ""
+        corpus = corpora.load(resuming.corpus_options(spec, moved_to, now.data_dir))
+        resuming.check_corpus(spec, corpus)
+        data = _tokenized(corpus, spec.tokenizer, options)
+        yield Prepared(folder, options, corpus, data, spec)
+
+
+def _tokenized(corpus: Corpus, tokenizer: Tokenizer, options: Options) -> TrainingData:
+    """The tokens of a corpus; checks that they are compatible with the options."""
+    texts = token_store.tokenize(corpus, tokenizer)
+    plan = windows.plan(texts["train"].num_tokens, options[WindowOptions])
+    models.spec_of(tokenizer.size, options)
+    training = options[TrainingOptions]
+    if training.tensorboard:
+        extras.require("tensorboard", "tensorboard")
+    if training.patience and not texts["validation"].num_tokens:
+        raise UsageError(
+            f"patience: expected 0 without validation text, received {training.patience}"
+        )
+    return TrainingData(tokenizer, texts, plan)
