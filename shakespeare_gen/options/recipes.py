@@ -9,6 +9,7 @@ no option.
 
 import os
 import pathlib
+import re
 from collections.abc import Iterator, Sequence
 
 from shakespeare_gen.errors import UsageError, UserError
@@ -18,6 +19,8 @@ MAX_BYTES = 1 << 20
 MAX_FILES = 100  # of one command line: a file may include others, or itself
 SUFFIX = ".cfg"
 _FLAG = "flagfile"
+# In two words: two arguments, or one line of a file.
+_DIRECTIVE = re.compile(rf"--?{_FLAG}(?:[=\s](.*))?", re.DOTALL)
 _PACKAGE = pathlib.Path(__file__).parent.parent
 
 
@@ -61,19 +64,18 @@ class _Expansion:
     def expanded(self, arguments: Sequence[str]) -> Iterator[str]:
         rest = iter(arguments)
         for argument in rest:
-            name, equals, value = argument.partition("=")
-            if name not in (f"-{_FLAG}", f"--{_FLAG}"):
-                yield argument
-                if argument == "--":  # no flags follow
-                    yield from rest
+            if match := _DIRECTIVE.fullmatch(argument):
+                value = next(rest, "") if match[1] is None else match[1]
+                yield from self.expanded(self._lines(value))
                 continue
-            value = value if equals else next(rest, "")
-            if not value:
-                raise UsageError(f"`{_FLAG}`: expected a file or a recipe, received none")
-            yield from self.expanded(self._lines(value))
+            yield argument
+            if argument == "--":  # no flags follow
+                yield from rest
 
     def _lines(self, value: str) -> list[str]:
         """The flags in a file, without blank lines and comments."""
+        if not value:
+            raise UsageError(f"`{_FLAG}`: expected a file or a recipe, received none")
         self._num_files += 1
         if self._num_files > MAX_FILES:
             raise UsageError(
