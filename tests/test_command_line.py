@@ -1,5 +1,7 @@
 """What every command does before its work: help, flags, recipes, and the choice of a run."""
 
+import importlib
+import inspect
 import os
 import re
 import shutil
@@ -11,11 +13,14 @@ import zipfile
 import pytest
 
 import shakespeare_gen
+from shakespeare_gen import train
 from shakespeare_gen.__main__ import VERBS
 from shakespeare_gen.errors import UsageError, UserError
-from shakespeare_gen.options import recipes
+from shakespeare_gen.options import Options, recipes
+from shakespeare_gen.options.fields import fields_by_name
 from shakespeare_gen.runs import finding
 from shakespeare_gen.system import storage
+from shakespeare_gen.training import preparation
 from tests.conftest import REPOSITORY
 from tests.fake_runs import write_run
 
@@ -298,6 +303,70 @@ def test_make_help_is_aligned():
     lines = done.stdout.splitlines()
     assert len({re.match(r"[a-z-]+ +", line).end() for line in lines}) == 1
     assert {"help", "bench-generate"} <= {line.split()[0] for line in lines}
+
+
+# Python
+
+
+def test_the_package_lists_its_public_names_without_importing_anything():
+    code = (
+        "import sys; import shakespeare_gen; print(*dir(shakespeare_gen))\n"
+        "print({'numpy', 'absl', 'tensorflow'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    names, heavy = done.stdout.splitlines()
+    assert set(names.split()) == {*shakespeare_gen.__all__, "__version__"}
+    assert heavy == "set()"
+
+
+@pytest.mark.parametrize(
+    ("function", "option", "meant"),
+    [
+        (shakespeare_gen.train_model, "unit", "units"),
+        (shakespeare_gen.load_generator, "enginee", "engine"),
+        (shakespeare_gen.evaluate_run, "protocoll", "protocol"),
+    ],
+)
+def test_a_misspelt_option_is_answered_with_the_right_one(function, option, meant):
+    with pytest.raises(shakespeare_gen.UsageError) as error:
+        function(**{option: 1})
+    assert str(error.value) == f"unknown option {option!r}; did you mean `{meant}`?"
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+def test_a_function_has_the_options_of_its_command(verb):
+    function = {"train": "train_model", "evaluate": "evaluate_run"}[verb]
+    parameters = inspect.signature(getattr(shakespeare_gen, function)).parameters
+    fields = fields_by_name(importlib.import_module(VERBS[verb].module).groups())
+    assert parameters.keys() == fields.keys()
+    for name, field in fields.items():
+        assert parameters[name].default == field.default
+
+
+# Training
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (500, "steps_per_epoch=500: a pass over the text, and so an epoch, has only 3"),
+        (2, "steps_per_epoch=2: an epoch is part of a pass over the text, which has 3"),
+        (3, ""),
+        (0, ""),
+    ],
+)
+def test_the_log_says_how_steps_per_epoch_relates_to_the_text(steps, message, tmp_path, caplog):
+    (tmp_path / "text.txt").write_text("ab" * 70, "utf-8")
+    options = Options.parse(
+        train.groups(),
+        {
+            **{"corpus": tmp_path / "text.txt", "run_dir": tmp_path / "run"},
+            **{"window_chars": 10, "batch_size": 4, "steps_per_epoch": steps},
+        },
+    )
+    with caplog.at_level("INFO", "absl"), preparation.prepared(options):
+        pass
+    assert [r for r in caplog.messages if "steps_per_epoch" in r] == [message] * bool(message)
 
 
 # Import time

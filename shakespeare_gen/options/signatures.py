@@ -35,18 +35,17 @@ def typed(groups: Sequence[type[OptionGroup]]) -> Callable[[F], F]:
     as a parameter may be passed by position. In its docstring, the line `{options}` stands for the
     options.
     """
-    fields = fields_by_name(groups)
 
     def decorate(function: F) -> F:
         plain = inspect.signature(function)
-        # Sorted: parameters that may be passed by position precede keywords.
-        parameters = sorted(
-            (_parameter(field, field.name in plain.parameters) for field in fields.values()),
-            key=lambda parameter: parameter.kind,
+        # Parameters that may be passed by position precede keywords.
+        fields = sorted(
+            fields_by_name(groups).values(), key=lambda field: field.name not in plain.parameters
         )
+        parameters = [_parameter(field, field.name in plain.parameters) for field in fields]
         signature = plain.replace(parameters=parameters)
         function.__signature__ = signature  # type: ignore[attr-defined]
-        function.__doc__ = _documented(function.__doc__ or "", list(fields.values()))
+        function.__doc__ = _documented(function.__doc__ or "", fields)
         return function
 
     return decorate

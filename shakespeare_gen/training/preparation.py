@@ -10,6 +10,8 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 
+from absl import logging
+
 from shakespeare_gen import models, runs
 from shakespeare_gen.data import corpora, token_store, tokenizers, windows
 from shakespeare_gen.data.corpora import Corpus
@@ -106,6 +108,7 @@ def _tokenized(corpus: Corpus, tokenizer: Tokenizer, options: Options) -> Traini
     """The tokens of a corpus; checks that they are compatible with the options."""
     texts = token_store.tokenize(corpus, tokenizer)
     plan = windows.plan(texts["train"].num_tokens, options[WindowOptions])
+    _log_epoch(options[WindowOptions].steps_per_epoch, plan)
     models.spec_of(tokenizer.size, options)
     training = options[TrainingOptions]
     if training.tensorboard:
@@ -115,3 +118,20 @@ def _tokenized(corpus: Corpus, tokenizer: Tokenizer, options: Options) -> Traini
             f"patience: expected 0 without validation text, received {training.patience}"
         )
     return TrainingData(tokenizer, texts, plan)
+
+
+def _log_epoch(requested: int, plan: windows.Plan) -> None:
+    """Logs whether `steps_per_epoch` exceeds one pass over the text, or cuts it short."""
+    steps = plan.steps_per_pass
+    if requested > steps:
+        logging.info(
+            "steps_per_epoch=%d: a pass over the text, and so an epoch, has only %d",
+            requested,
+            steps,
+        )
+    elif 0 < requested < steps:
+        logging.info(
+            "steps_per_epoch=%d: an epoch is part of a pass over the text, which has %d",
+            requested,
+            steps,
+        )

@@ -8,7 +8,6 @@ import numpy as np
 from absl import logging
 
 from shakespeare_gen import models, runs
-from shakespeare_gen.data import windows
 from shakespeare_gen.evaluation import likelihood
 from shakespeare_gen.models import loss_units
 from shakespeare_gen.options import Options
@@ -16,7 +15,6 @@ from shakespeare_gen.options.groups import (
     ComputeOptions,
     CorpusOptions,
     TrainingOptions,
-    WindowOptions,
 )
 from shakespeare_gen.runs import CorpusFacts, Run, RunSpec, checkpoints, resuming
 from shakespeare_gen.runs.card import Card
@@ -45,7 +43,6 @@ def train(prepared: Prepared, interruption: Interruption) -> Run:
     model = models.build(spec, precision, compute.kernel)
     facts = {"parameters": f"{spec.num_parameters:,}", "precision": precision, **model.facts()}
     logging.info("%s", ", ".join(f"{name} {value}" for name, value in facts.items()))
-    _log_epoch(options[WindowOptions].steps_per_epoch, data.plan)
     training_model = fit.compiled(model, data.plan, options)
     progress, run_spec = Progress(), _new_spec(prepared, options)
     if prepared.before:
@@ -60,23 +57,6 @@ def train(prepared: Prepared, interruption: Interruption) -> Run:
         fit.train(run, training_model, data, progress, card, interruption)
         card.write(**evaluate_best(run, data))
     return run
-
-
-def _log_epoch(requested: int, plan: windows.Plan) -> None:
-    """Logs whether `steps_per_epoch` exceeds one pass over the text, or cuts it short."""
-    steps = plan.steps_per_pass
-    if requested > steps:
-        logging.info(
-            "steps_per_epoch=%d: a pass over the text, and so an epoch, has only %d",
-            requested,
-            steps,
-        )
-    elif 0 < requested < steps:
-        logging.info(
-            "steps_per_epoch=%d: an epoch is part of a pass over the text, which has %d",
-            requested,
-            steps,
-        )
 
 
 def _new_spec(prepared: Prepared, options: Options) -> RunSpec:
