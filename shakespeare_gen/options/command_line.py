@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from logging import Formatter, LogRecord, getLogger
+from logging import Formatter, LogRecord
 from typing import Any
 
 from absl import app, flags, logging
@@ -113,7 +113,6 @@ def _set_up_log(names: Collection[str]) -> None:
     logging.get_absl_handler().setFormatter(_LogFormatter(names))
     logging.set_verbosity(logging.INFO)
     logging.set_stderrthreshold(logging.INFO)
-    getLogger("matplotlib").setLevel("WARNING")  # it reports its font cache
 
 
 class _LogFormatter(Formatter):
