@@ -256,6 +256,15 @@ def test_the_error_for_a_missing_run_lists_the_runs_beside_it(run_folders):
     )
 
 
+@pytest.mark.parametrize("run_dir", ["newest", "elsewhere/newest"])
+def test_without_runs_beside_a_missing_one_those_in_the_folder_runs_are_listed(
+    run_dir, run_folders
+):
+    """A common slip is to leave out the folder."""
+    with pytest.raises(UserError, match="found no config.json; runs in runs: new, old, running$"):
+        shakespeare_gen.load_generator(run_dir)
+
+
 def test_commands_that_accept_several_runs_say_so():
     for verb in ("generate", "compare"):
         assert "several separated by commas" in run(verb, "--help").stdout

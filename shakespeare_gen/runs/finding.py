@@ -1,7 +1,7 @@
 """Finds runs by their parent folder: the newest finished one, or those next to a missing one.
 
     chosen("")             # the newest finished run in `runs`
-    beside("runs/qiuck")   # "; runs in runs: quick, novel"
+    beside("runs/qiuck")   # "; runs in runs: novel, quick"
 
 Opens no run: a run that is found here may still be damaged.
 """
@@ -45,11 +45,15 @@ def newest_finished(folder: str | os.PathLike[str]) -> pathlib.Path | None:
 
 
 def beside(run_dir: str | os.PathLike[str]) -> str:
-    """For the message about a missing run: the runs in the same folder; "" if there are none."""
-    parent = pathlib.Path(run_dir).parent
-    names = [path.name for path in _runs(parent)]
-    more = ", …" if len(names) > MAX_NAMED else ""
-    return f"; runs in {parent}: {', '.join(names[:MAX_NAMED])}{more}" if names else ""
+    """For the message about a missing run: the runs in the same folder, or else in `RUNS`.
+
+    "" if there are none.
+    """
+    for folder in (pathlib.Path(run_dir).parent, pathlib.Path(RUNS)):
+        if names := [path.name for path in _runs(folder)]:
+            more = ", …" if len(names) > MAX_NAMED else ""
+            return f"; runs in {folder}: {', '.join(names[:MAX_NAMED])}{more}"
+    return ""
 
 
 def _runs(parent: pathlib.Path) -> list[pathlib.Path]:
