@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     verb, *flags = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     sys.argv = ["shakespeare-gen"]
     with command_line.exit_codes():
-        if verb in ("--help", "-h", "help", "--version"):
+        if verb in ("--help", "-h", "help", "--helpfull", "--helpshort", "--version"):
             terminal.write(command_line.VERSION if verb == "--version" else help_page())
             return
         if verb not in VERBS:
