@@ -25,9 +25,11 @@ def main(options: Options) -> None:
 
     from shakespeare_gen import runs
     from shakespeare_gen.report import comparison, curves, tables
+    from shakespeare_gen.runs import finding
     from shakespeare_gen.system import storage
 
-    opened = [runs.open_run(path) for path in runs.split_paths(options[SavedRunsOptions].run_dir)]
+    run_dir = finding.chosen(options[SavedRunsOptions].run_dir)
+    opened = [runs.open_run(path) for path in runs.split_paths(run_dir)]
     compared = comparison.compare(opened)
     output = os.path.expanduser(options[ComparisonOptions].output)
     output = output or os.path.join(comparison.common_folder(opened), "learning_curves")

@@ -14,7 +14,7 @@ from typing import Any
 from shakespeare_gen import runs
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.generation import sampling
-from shakespeare_gen.options import OptionGroup, Options, command_line
+from shakespeare_gen.options import OptionGroup, Options, command_line, signatures
 from shakespeare_gen.options.groups import (
     AdaptationOptions,
     CorpusLocationOptions,
@@ -24,7 +24,7 @@ from shakespeare_gen.options.groups import (
     SavedRunsOptions,
     UnknownOptions,
 )
-from shakespeare_gen.runs import Run, checkpoints, loading
+from shakespeare_gen.runs import Run, checkpoints, finding, loading
 from shakespeare_gen.system import extras, storage
 
 
@@ -52,8 +52,9 @@ def main(options: Options) -> None:
         tables.show(tables.copying(figures), tables.style(figures))
 
 
+@signatures.typed(groups())
 def evaluate_run(
-    run_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    run_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "",
     *,
     text: str | None = None,
     **options: Any,
@@ -61,11 +62,11 @@ def evaluate_run(
     """Evaluates a run, writes `evaluation.json` and `evaluation.html`, and returns the figures.
 
     Args:
-      run_dir: a run folder, or several, whose probabilities are averaged.
       text: the text that the run was trained on, if it was given to `train_model` as `text`.
-      **options: options of the command, by the names of its flags.
+      {options}
 
     Raises:
+      UsageError: an option is unknown, out of bounds or contradicts another one.
       UserError: there is no run or nothing to score, or the report cannot be written.
     """
     return _evaluate(Options.parse(groups(), {"run_dir": run_dir, **options}), text)
@@ -74,7 +75,7 @@ def evaluate_run(
 def _evaluate(options: Options, text: str | None = None) -> dict[str, Any]:
     extras.require("evaluate", "evaluate")
     sampling.Sampling(options.only(sampling.groups()))  # reports contradictions early
-    every = _open_runs(options[SavedRunsOptions].run_dir)
+    every = _open_runs(finding.chosen(options[SavedRunsOptions].run_dir))
     read = [checkpoints.read(run, options[LoadOptions].checkpoint) for run in every]
     # All input is verified by now; importing TensorFlow takes seconds.
     from shakespeare_gen.system import devices

@@ -22,7 +22,7 @@ from shakespeare_gen.options.groups import (
     LoadOptions,
     OutputOptions,
     PromptOptions,
-    RunOptions,
+    SavedRunsOptions,
     UnknownOptions,
 )
 from shakespeare_gen.runs import loading
@@ -35,7 +35,7 @@ from shakespeare_gen.writing.samples import Source
 def groups() -> tuple[type[OptionGroup], ...]:
     """The option groups of the command."""
     return (
-        RunOptions,
+        SavedRunsOptions,
         LoadOptions,
         UnknownOptions,
         EngineOptions,
@@ -83,8 +83,8 @@ def read_prompt(options: PromptOptions) -> str:
 
 def _load(options: Options, prompt: str, is_single: bool) -> tuple[Generator, Source]:
     """The generator, after a check of the prompt, and what it was loaded from."""
-    run_dir, checkpoint = options[RunOptions].run_dir, options[LoadOptions].checkpoint
-    found = loading.read_checkpoints(run_dir, checkpoint)
+    run_dir = options[SavedRunsOptions].run_dir
+    found = loading.read_checkpoints(run_dir, options[LoadOptions].checkpoint)
     generator = loading.generator_of(found, options[EngineOptions].engine, is_single)
     path = options[PromptOptions].prompt_path
     name = f"prompt_path={path}" if path else "prompt"

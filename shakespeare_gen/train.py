@@ -11,7 +11,7 @@ from typing import Any, overload
 from shakespeare_gen import models
 from shakespeare_gen.data import tokenizers
 from shakespeare_gen.errors import Interrupted
-from shakespeare_gen.options import OptionGroup, Options, command_line
+from shakespeare_gen.options import OptionGroup, Options, command_line, signatures
 from shakespeare_gen.options.groups import (
     ComputeOptions,
     CorpusOptions,
@@ -74,14 +74,14 @@ def train_model(*, seeds: Sequence[int], text: str | None = None, **options: Any
 def train_model(*, text: str | None = None, **options: Any) -> Run: ...
 
 
+@signatures.typed(groups())
 def train_model(*, text: str | None = None, **options: Any) -> Run | list[Run]:
     """Trains a model into a run folder, or with `seeds` one model per seed.
 
     Args:
       text: the text to train on, instead of `corpus`. Its SHA-256 identifies it: to resume the
         run, pass the same text again.
-      **options: options of the command, by the names of its flags; `resume=True` resumes the run
-        in `run_dir`.
+      {options}
 
     Returns:
       The run: its folder and its spec; with `seeds`, a list of runs.
@@ -110,14 +110,19 @@ def _train_each(options: Options, text: str | None = None) -> list[Run]:
 
 
 def _train(options: Options, text: str | None = None) -> Run:
-    from shakespeare_gen.system import devices
+    from shakespeare_gen.system import devices, storage
+    from shakespeare_gen.system.signals import SAVING, Interruption
+    from shakespeare_gen.training import preparation
 
-    devices.start()
+    devices.check_not_forked()
+    with Interruption(SAVING) as interruption, preparation.prepared(options, text) as prepared:
+        # All input is verified by now; importing TensorFlow takes seconds.
+        devices.start()
+        from shakespeare_gen.training import session
+
+        run = session.train(prepared, interruption)
     from shakespeare_gen.report import curves
-    from shakespeare_gen.system import storage
-    from shakespeare_gen.training import session
 
-    run = session.train(options, text)
     picture = curves.of_run(run.path.name, run.metrics(), run.step_metrics())
     storage.write(run.folder.loss_curve_path, picture)
     return run

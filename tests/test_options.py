@@ -1,7 +1,11 @@
 """Options: checks, typed groups, and formatting as flags."""
 
 import dataclasses
+import inspect
+import os
 import pathlib
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,9 +14,11 @@ from shakespeare_gen.errors import UsageError
 from shakespeare_gen.options import (
     OptionGroup,
     Options,
+    fields,
     groups,
     help_pages,
     option,
+    signatures,
     spelling,
     tables,
 )
@@ -270,7 +276,7 @@ def test_tables_of_a_page_are_regenerated():
 def test_a_help_page_shows_defaults_and_choices():
     page = help_pages.command("draw", "Draws a shape.\n", [ShapeOptions, ColorOptions])
     assert page == (
-        "usage: draw [--flagfile=PATH] [--flag=value ...]\n\n"
+        "usage: draw [--flagfile=FILE] [--flag=value ...]\n\n"
         "Draws a shape.\n\n"
         "Shape:\n\n"
         "  --shape=circle\n      outline (circle, square)\n\n"
@@ -279,5 +285,71 @@ def test_a_help_page_shows_defaults_and_choices():
         "  --[no]filled (default: off)\n      fill the outline\n\n"
         "  --labels=\n      texts of the labels\n\n"
         "Color:\n\n"
-        "  --color=\n      name of a color\n"
+        "  --color=\n      name of a color\n\n"
+        "--flagfile reads flags from a file, or from a recipe of this package by its name. "
+        "--version\nprints the version, --helpfull also lists the flags of absl.\n"
     )
+
+
+class PenOptions(OptionGroup):
+    """Shares its options with `ColorOptions` and `ShapeOptions`."""
+
+    TITLE = "Pen"
+
+    color: str = option("", "name of a color")
+    scale: float = option(0.5, "factor", above=0, below=2)
+
+
+class InkOptions(OptionGroup):
+    TITLE = "Ink"
+
+    color: str = option("", "name of a color")
+    ink_path: str = option("", "file of the ink")
+
+
+def test_an_option_that_groups_share_is_listed_once():
+    """Tables once listed it in each group, and a title without options remained."""
+    shared = [ShapeOptions, ColorOptions, PenOptions, InkOptions]
+    titles = [title for title, _ in fields.sections(shared)]
+    assert titles == ["Shape", "Color", "Ink"]
+    assert help_pages.command("draw", "", shared).count("--color=") == 1
+    assert tables.table(shared).count("`--color`") == 1
+    assert "Pen" not in tables.table(shared)
+
+
+@signatures.typed([ShapeOptions, InkOptions])
+def draw(color="", **options) -> int:
+    """Draws a shape.
+
+    Args:
+      {options}
+
+    Returns:
+      An area.
+    """
+    return Options.parse([ShapeOptions, InkOptions], {"color": color, **options})
+
+
+def test_a_function_lists_its_options_with_types_defaults_and_help():
+    signature = inspect.signature(draw)
+    parameters = list(signature.parameters.values())
+    assert [parameter.name for parameter in parameters] == [
+        *("color", "shape", "size", "scale", "filled", "labels", "ink_path"),
+    ]
+    assert parameters[0].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    assert {parameter.kind for parameter in parameters[1:]} == {inspect.Parameter.KEYWORD_ONLY}
+    assert signature.parameters["size"].default == 3
+    assert signature.return_annotation is int
+    kinds = {parameter.name: parameter.annotation for parameter in parameters}
+    assert kinds["size"] is int
+    assert kinds["shape"] is str  # its choices are a registry, which may grow
+    assert kinds["ink_path"] == str | os.PathLike[str]
+    assert kinds["labels"] == str | Sequence[str]
+    assert draw.__doc__.startswith("Draws a shape.\n\nArgs:\n  color: name of a color.\n")
+    assert "\n  shape: outline (`circle`, `square`).\n" in draw.__doc__
+    assert draw.__doc__.endswith("Returns:\n  An area.")
+
+
+def test_fixed_choices_are_part_of_the_type():
+    [field] = [f for f in fields.fields_of(groups.LoadOptions) if f.name == "checkpoint"]
+    assert signatures.annotation(field) == Literal["best", "last"]

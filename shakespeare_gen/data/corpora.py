@@ -18,7 +18,7 @@ from shakespeare_gen.data import documents, mojibake, sources, texts
 from shakespeare_gen.data.sources import files
 from shakespeare_gen.data.splits import SourceFile, Splits
 from shakespeare_gen.data.text_encodings import AUTO
-from shakespeare_gen.errors import CorpusUnavailableError, UserError
+from shakespeare_gen.errors import CorpusUnavailableError, UsageError, UserError
 from shakespeare_gen.options.groups import CorpusOptions
 
 SPLITS = ("train", "validation", "test")
@@ -86,7 +86,7 @@ def is_files(corpus: str) -> bool:
 
 def _load(name: str, options: CorpusOptions) -> Corpus:
     if not name:
-        raise UserError("corpus: expected a name or a path, received none")
+        raise UsageError("corpus: expected a name or a path, received none")
     if name == GIVEN_TEXT:
         raise UserError(
             "corpus: expected the text of this run, which was given in Python, received none; pass "

@@ -47,6 +47,11 @@ class Plan:
         """Tokens predicted per step."""
         return self.batch_size * self.window_chars
 
+    @property
+    def steps_per_pass(self) -> int:
+        """Steps of one pass over the text; `steps_per_epoch` may be fewer."""
+        return self.num_windows // self.batch_size
+
 
 def plan(num_tokens: int, options: WindowOptions) -> Plan:
     """Fits windows and batches to a text of `num_tokens` tokens.

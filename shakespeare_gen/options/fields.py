@@ -12,10 +12,11 @@ as a field, a keyword argument in Python, a flag and a key in JSON.
 """
 
 import dataclasses
+import itertools
 import math
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, Unpack, get_type_hints
 
 from shakespeare_gen.errors import UsageError
@@ -86,6 +87,27 @@ def fields_of(group: type[OptionGroup]) -> tuple[dataclasses.Field, ...]:
     return dataclasses.fields(group)  # type: ignore[arg-type]
 
 
+def sections(
+    groups: Iterable[type[OptionGroup]],
+) -> Iterator[tuple[str, list[dataclasses.Field]]]:
+    """The options of a command by title, in order.
+
+    Consecutive groups with the same title form one section. An option that several groups share,
+    such as two model families, is listed once.
+    """
+    listed: set[str] = set()
+    for title, titled in itertools.groupby(groups, lambda group: group.TITLE):
+        fields = {f.name: f for group in titled for f in fields_of(group) if f.name not in listed}
+        listed.update(fields)
+        if fields:
+            yield title, list(fields.values())
+
+
+def fields_by_name(groups: Iterable[type[OptionGroup]]) -> dict[str, dataclasses.Field]:
+    """The options of a command by name, in order."""
+    return {field.name: field for _, fields in sections(groups) for field in fields}
+
+
 class Options:
     """The options of one command or run: immutable, one object per group.
 
@@ -107,8 +129,8 @@ class Options:
           UsageError: a name is unknown, or a value is invalid.
         """
         values = dict(values or {})
-        names = {field.name for group in types for field in fields_of(group)}
-        if unknown := sorted(values.keys() - names):
+        names = fields_by_name(types)
+        if unknown := sorted(values.keys() - names.keys()):
             advice = spelling.advice(unknown[0], names)
             raise UsageError(f"unknown option {unknown[0]!r}; {advice}")
         return cls(

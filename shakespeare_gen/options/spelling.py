@@ -9,7 +9,7 @@ import difflib
 import json
 import re
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 _QUOTED = re.compile(r"`([a-z_][a-z_0-9]*)(=[^`]*)?`")
@@ -34,10 +34,15 @@ def as_names(message: str) -> str:
     return _QUOTED.sub(lambda m: m[1] + (m[2] or ""), message)
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question that names the known name closest to an unknown one; "" if none is close."""
+    closest = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {closest[0]!r}?" if closest else ""
+
+
 def advice(name: str, known: Collection[str]) -> str:
     """The end of a message about an unknown name: the closest known one, or all of them."""
-    closest = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {closest[0]!r}?" if closest else f"known: {', '.join(sorted(known))}"
+    return did_you_mean(name, known) or f"known: {', '.join(sorted(known))}"
 
 
 def value(text: str, kind: Any) -> Any:

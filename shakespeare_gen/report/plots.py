@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from shakespeare_gen.models.loss_units import bits_per_character
+from shakespeare_gen.system import logs
 
 # In a plot of a page, this color is replaced by the text color of the page.
 _INK = "#010203"
@@ -36,7 +37,8 @@ def calibration(rows: Sequence[dict]) -> str:
 
 
 def _figure(size: tuple[float, float], ink: str = "black") -> tuple[Any, Any]:
-    import matplotlib.figure
+    with logs.errors_only("matplotlib"):  # it reports its font cache
+        import matplotlib.figure
 
     figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()

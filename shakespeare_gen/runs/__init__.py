@@ -11,6 +11,7 @@
 - `folder`: paths, the lock, deletion; `history`: metrics and samples;
 - `spec`: options, tokenizer and corpus of a run; `spec_files`: their files; `format_1`: conversion
   of the previous format;
+- `finding`: the newest finished run, the runs in a folder;
 - `run`: a folder with its spec; `resuming`: which options a resumed run may change;
 - `checkpoints`: weights and training state; `store`: atomic checkpoint folders; `tensors`: verified
   safetensors; `progress`: the progress of training;

@@ -16,7 +16,7 @@ from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.models import ModelOptions
 from shakespeare_gen.options import OptionGroup, Options
-from shakespeare_gen.runs import format_1
+from shakespeare_gen.runs import finding, format_1
 from shakespeare_gen.runs.folder import MAX_SPEC_BYTES, RunFolder
 from shakespeare_gen.runs.spec import (
     CorpusFacts,
@@ -117,6 +117,7 @@ def _check_exists(folder: RunFolder) -> None:
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"run_dir={folder.path}: expected a run folder, found no config.json"
+            f"{finding.beside(folder.path)}"
         ) from None
     except OSError as error:
         raise UserError(f"{folder.config_path}: cannot be read: {storage.reason(error)}") from None

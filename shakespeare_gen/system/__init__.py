@@ -5,5 +5,6 @@
 - `signals`: Ctrl-C and SIGTERM;
 - `devices`: TensorFlow startup, description of the hardware;
 - `threads`: how many threads NumPy uses;
+- `logs`: where the log goes, in a terminal and in a notebook;
 - `extras`: optional packages.
 """

@@ -1,7 +1,8 @@
 """Training of a run, from options to the run card.
 
-- `session`: a whole run: corpus, tokenizer, windows, model, run folder;
-- `data`: the tokens of a run and their batches;
+- `preparation`: checks and loads options, text and run folder, without TensorFlow;
+- `session`: a run from prepared data to the run card;
+- `data`: the tokens of a run and how they are cut into batches;
 - `sweep`: several runs that differ only in the seed;
 - `sizing`: options chosen by the length of the text;
 - `forecast`: what to expect of training, before it starts;

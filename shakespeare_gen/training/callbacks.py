@@ -6,7 +6,6 @@ are in nats per token inside `fit`, and per character in all output.
 
 import contextlib
 import math
-import sys
 import time
 from typing import Any, Protocol
 
@@ -21,11 +20,12 @@ from shakespeare_gen.options.groups import TrainingOptions
 from shakespeare_gen.runs import Run, checkpoints
 from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
-from shakespeare_gen.system import terminal
+from shakespeare_gen.system import logs, terminal
 from shakespeare_gen.system.signals import Interruption
 from shakespeare_gen.training.data import TrainingData
 
 SAMPLE_TEMPERATURE = 0.8
+NOTEBOOK_WIDTH = 100
 
 
 class StartEpoch(keras.callbacks.Callback):
@@ -153,9 +153,12 @@ class ShowProgress(keras.callbacks.Callback):
         self.bar = tqdm.tqdm(
             total=epochs * data.plan.steps_per_epoch,
             initial=progress.step,
-            disable=None,
+            file=logs.stream(),
             leave=False,
-            dynamic_ncols=True,
+            # None: only on a terminal, and as wide as it is.
+            disable=False if logs.in_notebook() else None,
+            ncols=NOTEBOOK_WIDTH if logs.in_notebook() else None,
+            dynamic_ncols=not logs.in_notebook(),
             bar_format="{desc} {percentage:3.0f}%|{bar}| ETA {remaining}{postfix}",
         )
 
@@ -187,7 +190,7 @@ class ShowProgress(keras.callbacks.Callback):
     def say(self, text: str) -> None:
         """Prints above the bar; control characters are escaped."""
         with contextlib.suppress(OSError):  # training continues if standard error fails
-            self.bar.write(terminal.visible(text), file=sys.stderr)
+            self.bar.write(terminal.visible(text), file=logs.stream())
 
 
 class SampleText(keras.callbacks.Callback):

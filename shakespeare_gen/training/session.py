@@ -1,14 +1,8 @@
-"""A whole training run, from options to the run card.
+"""A training run, from prepared data to the run card.
 
-Combines corpus, tokenizer, windows, model, training and run folder. All checks that do not need
-training come first, so that a user error creates no files; if a run cannot be resumed, its folder
-is not changed.
+Combines model, training and run folder.
 """
 
-import contextlib
-import dataclasses
-import sys
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
@@ -16,137 +10,31 @@ import numpy as np
 from absl import logging
 
 from shakespeare_gen import models, runs
-from shakespeare_gen.data import corpora, token_store, tokenizers, windows
-from shakespeare_gen.data.corpora import Corpus
-from shakespeare_gen.data.token_store import TokenizedText
-from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.evaluation import kneser_ney, likelihood
 from shakespeare_gen.models import loss_units
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import (
     ComputeOptions,
     CorpusOptions,
-    RunOptions,
-    StartOptions,
     TrainingOptions,
-    WindowOptions,
 )
-from shakespeare_gen.runs import CorpusFacts, Run, RunFolder, RunSpec, checkpoints, resuming
+from shakespeare_gen.runs import CorpusFacts, Run, RunSpec, checkpoints, resuming
 from shakespeare_gen.runs.card import Card
-from shakespeare_gen.runs.history import MAX_STEP_ROWS
 from shakespeare_gen.runs.progress import Progress
-from shakespeare_gen.system import devices, extras
-from shakespeare_gen.system.signals import SAVING, Interruption
-from shakespeare_gen.training import fit, sizing
+from shakespeare_gen.system import devices
+from shakespeare_gen.system.signals import Interruption
+from shakespeare_gen.training import fit
 from shakespeare_gen.training.data import TrainingData
+from shakespeare_gen.training.preparation import Prepared
 
 
-def train(options: Options, text: str | None = None) -> Run:
+def train(prepared: Prepared, interruption: Interruption) -> Run:
     """Trains a model and returns the run.
 
-    Args:
-      text: the text to train on, instead of the option `corpus`.
-
     Raises:
-      UserError: an option, the text or the run folder is invalid.
       NotFiniteError: the loss or a weight became NaN or infinite.
       Interrupted: Ctrl-C or SIGTERM; a checkpoint has been saved.
     """
-    folder = RunFolder(options[RunOptions].run_dir)
-    prepare = _resumed if options[StartOptions].resume else _new
-    if text is not None:
-        options = _with_given_text(options)
-    with Interruption(SAVING) as interruption, prepare(folder, options, text) as prepared:
-        return _train(prepared, interruption)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Prepared:
-    """A run that is ready to start: its folder is locked and its data is loaded.
-
-    `before` is the saved spec of a resumed run.
-    """
-
-    folder: RunFolder
-    options: Options
-    corpus: Corpus
-    data: TrainingData
-    before: RunSpec | None
-
-
-def _with_given_text(options: Options) -> Options:
-    if "corpus" in options.given:
-        raise UsageError("`corpus` and `text`: expected one of them, received both")
-    return options.replaced(corpus=corpora.GIVEN_TEXT)
-
-
-@contextlib.contextmanager
-def _new(folder: RunFolder, options: Options, text: str | None) -> Iterator[_Prepared]:
-    corpus = corpora.load(options[CorpusOptions], text)
-    tokenizer = tokenizers.from_text(corpus.train, options)
-    if tokenizer.size < 2:
-        raise UserError(
-            f"corpus={corpus.name}: expected at least 2 different tokens, "
-            f"received {tokenizer.decode(range(tokenizer.size))!r} only"
-        )
-    texts = token_store.tokenize(corpus, tokenizer)
-    options = _sized(options, texts)
-    data = _checked(tokenizer, texts, options)
-    if warning := sizing.too_few_updates(data.plan, options):
-        logging.warning(warning)  # as the message itself, so that options are spelled as flags
-    folder.make()
-    with folder.locked():
-        folder.empty(options[StartOptions].overwrite)
-        yield _Prepared(folder, runs.saved_options(options), corpus, data, None)
-
-
-@contextlib.contextmanager
-def _resumed(folder: RunFolder, given: Options, text: str | None) -> Iterator[_Prepared]:
-    resuming.check_can_resume(folder)
-    with folder.locked():
-        spec = runs.read_spec(folder)
-        options = resuming.resumed_options(spec, given)
-        now = options[CorpusOptions]
-        moved_to = now.corpus if "corpus" in given.given else ""
-        corpus = corpora.load(resuming.corpus_options(spec, moved_to, now.data_dir), text)
-        resuming.check_corpus(spec, corpus)
-        texts = token_store.tokenize(corpus, spec.tokenizer)
-        data = _checked(spec.tokenizer, texts, options)
-        yield _Prepared(folder, options, corpus, data, spec)
-
-
-def _sized(options: Options, texts: dict[str, TokenizedText]) -> Options:
-    """The options of a new run; those that depend on the size of the text are resolved."""
-    num_tokens = texts["train"].num_tokens
-    sized = sizing.resolve(options, num_tokens, bool(texts["validation"].num_tokens))
-    if sized[TrainingOptions].auto_size:
-        logging.info("for %s training tokens: %s", f"{num_tokens:,}", sizing.chosen(sized))
-    return sized
-
-
-def _checked(
-    tokenizer: tokenizers.Tokenizer, texts: dict[str, TokenizedText], options: Options
-) -> TrainingData:
-    """The data of a run; checks that the texts are compatible with the options."""
-    plan = windows.plan(texts["train"].num_tokens, options[WindowOptions])
-    models.spec_of(tokenizer.size, options)
-    training = options[TrainingOptions]
-    num_rows = training.epochs * plan.steps_per_epoch // (training.log_every_steps or sys.maxsize)
-    if num_rows > MAX_STEP_ROWS:
-        raise UsageError(
-            f"log_every_steps: expected a number that gives at most {MAX_STEP_ROWS:,} rows, "
-            f"received {training.log_every_steps}, which gives {num_rows:,}"
-        )
-    if training.tensorboard:
-        extras.require("tensorboard", "tensorboard")
-    if training.patience and not texts["validation"].num_tokens:
-        raise UsageError(
-            f"patience: expected 0 without validation text, received {training.patience}"
-        )
-    return TrainingData(tokenizer, texts, plan)
-
-
-def _train(prepared: _Prepared, interruption: Interruption) -> Run:
     options, data = prepared.options, prepared.data
     # After the data is prepared, because TFDS draws random folder names.
     keras.utils.set_random_seed(options[TrainingOptions].seed)
@@ -194,7 +82,7 @@ def _log_baseline(loss: float, data: TrainingData) -> None:
     )
 
 
-def _new_spec(prepared: _Prepared, options: Options) -> RunSpec:
+def _new_spec(prepared: Prepared, options: Options) -> RunSpec:
     facts = CorpusFacts.of(prepared.corpus, options[CorpusOptions].corpus)
     return RunSpec(options, prepared.data.tokenizer, facts)
 

@@ -6,9 +6,9 @@ Knows nothing about files outside the data folder of TFDS.
 """
 
 import contextlib
+import io
 import pathlib
 import queue
-import sys
 import threading
 
 from absl import logging
@@ -149,8 +149,8 @@ def _download_and_prepare(builder, manual_dir: pathlib.Path, requested: str) -> 
         raise _unavailable(builder.name, reason, missing)
     logging.info("Preparing the TFDS dataset %s in %s", builder.name, builder.data_dir)
     try:
-        # TFDS prints its progress; standard output is reserved for the caller.
-        with _errors_only(), contextlib.redirect_stdout(sys.stderr):
+        # TFDS prints sizes that it does not know.
+        with _errors_only(), contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
     except NonMatchingChecksumError as error:
         where = f"{manual_dir} or from its host" if not missing else "its host"

@@ -1,4 +1,4 @@
-"""The options of loading a model and generating with it."""
+"""The options of finding a run, loading its model and generating with it."""
 
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.options.fields import OptionGroup, option
@@ -11,8 +11,9 @@ class SavedRunsOptions(OptionGroup):
     TITLE = "Run folder"
 
     run_dir: tuple[str, ...] = option(
-        ("runs/default",),
-        "run folder; several are separated by commas, repeated, or named by a glob",
+        (),
+        "run folder; several are separated by commas, repeated, or named by a glob; empty: the "
+        "newest finished run in the folder runs",
     )
 
 
@@ -25,9 +26,9 @@ class LoadOptions(OptionGroup):
 
 
 class UnknownOptions(OptionGroup):
-    """How to handle characters outside the vocabulary."""
+    """How to handle characters outside the vocabulary of the model."""
 
-    TITLE = "Unknown characters"
+    TITLE = "Model to load"
 
     unknown: str = option(
         "error",

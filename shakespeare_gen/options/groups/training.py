@@ -106,7 +106,7 @@ class TrainingOptions(OptionGroup):
 
 
 class RunOptions(OptionGroup):
-    """The run folder."""
+    """The folder of the run to train."""
 
     TITLE = "Run folder"
 
