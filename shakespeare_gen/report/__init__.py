@@ -1,6 +1,7 @@
 """Presentation of results.
 
-- `tables`: tables for the terminal; `page`: an HTML page; `plots`: figures;
+- `tables`: tables for the terminal; `page`: an HTML page; `plots`: its figures;
+- `curves`: learning curves of one or several runs;
 - `comparison`: several runs side by side.
 
 Knows the values that `evaluation` returns, but not how they were computed.

@@ -13,6 +13,7 @@ from shakespeare_gen.system import terminal
 
 MIN_WIDTH = 120  # if the output is not a terminal
 MAX_FILES = 50  # files in the table of a corpus
+MAX_RUN_WIDTH = 28  # of a column of a comparison
 
 
 FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -193,8 +194,8 @@ def _comparison(columns: dict[str, dict[str, Any]]) -> Table:
         show_edge=False,
     )
     table.add_column("")
-    for name in columns:
-        table.add_column(_line(name), justify="right")
+    for name in columns:  # a path in a cell is folded, so that columns still stand side by side
+        table.add_column(_line(name), justify="right", max_width=MAX_RUN_WIDTH, overflow="fold")
     for key in next(iter(columns.values())):
         table.add_row(key, *(_cell(column[key]) for column in columns.values()))
     return table
