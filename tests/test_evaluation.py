@@ -17,6 +17,7 @@ from shakespeare_gen.evaluation import (
     copying,
     dynamic,
     likelihood,
+    loops,
     mixture,
     neurons,
     ngrams,
@@ -547,6 +548,38 @@ def reading_of(text, nats):
     )
 
 
+def test_a_loop_is_found_with_its_phrase():
+    figures = loops.measure(["All is well.", "He said: and the king, and the king, and the king,"])
+    assert figures["phrase"] == " and the king,"
+    assert figures["before"] == "He said:"
+    assert figures["loop"] == " and the king," * 3
+    assert (figures["longest_loop_chars"], figures["repeats"]) == (42, 3)
+    assert figures["share_in_loops"] == pytest.approx(42 / 62)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "No, no, no!", "and the king, and the king, all the men"]
+)
+def test_a_short_repetition_is_no_loop(text):
+    figures = loops.measure([text])
+    assert (figures["share_in_loops"], figures["longest_loop_chars"]) == (0, 0)
+    assert figures["phrase"] == figures["loop"] == ""
+
+
+def test_loops_match_a_brute_force_search():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        text = "".join(rng.choice(["a", "b", "ab", "aab" * 12, "b" * 31], 30))
+        expected = np.zeros(len(text), bool)
+        for begin in range(len(text)):
+            for phrase_chars in range(1, len(text) // 3 + 1):
+                end = begin + max(3 * phrase_chars, loops.MIN_LOOP_CHARS)
+                part = text[begin:end]
+                if end <= len(text) and part[phrase_chars:] == part[:-phrase_chars]:
+                    expected[begin:end] = True
+        np.testing.assert_array_equal(loops.find(text).is_inside, expected)
+
+
 def test_the_losses_of_the_classes_sum_to_the_whole_loss():
     text = "Ab 1.\n"
     rows = breakdown.by_class(reading_of(text, [1, 2, 3, 4, 5, 6]), list(text))
@@ -571,6 +604,13 @@ def test_lines_are_ranked_by_their_mean_loss():
     found = breakdown.by_line(reading_of(text, nats), list(text), num_lines=2)
     assert [row["line"] for row in found["hardest"]] == [3, 1]
     assert [row["line"] for row in found["easiest"]] == [4, 2]
+
+
+def test_a_line_that_occurs_often_is_listed_once():
+    """The easiest lines were once the same line, eight times."""
+    text = "  the same line of the song\n" * 9 + "and another line of the song\n"
+    found = breakdown.by_line(reading_of(text, np.ones(len(text))), list(text))["easiest"]
+    assert [(row["line"], row["begin"]) for row in found] == [(1, 2), (10, text.index("and"))]
 
 
 def test_long_lines_are_cut_and_a_loss_of_zero_has_no_shares():
@@ -604,6 +644,19 @@ def test_a_unit_that_tracks_the_line_is_ranked_first():
     assert first["correlation"] == pytest.approx(-1, abs=1e-5)
     names = {row["property"] for row in neurons.rank(outputs, list(text))}
     assert "inside quotation marks" not in names  # there are none in this text
+
+
+def test_the_excerpt_of_a_unit_is_where_it_tracks_its_property():
+    """It was once the excerpt where the property varies most, whatever the unit did there."""
+    text = "a short line\n" * 200
+    outputs = np.zeros((len(text), 1), np.float32)
+    begin = 5 * neurons.EXCERPT_TOKENS
+    place = slice(begin, begin + neurons.EXCERPT_TOKENS)
+    outputs[place, 0] = neurons.PROPERTIES["position in the line"](text)[place]
+    [row] = [
+        r for r in neurons.rank(outputs, list(text)) if r["property"] == "position in the line"
+    ]
+    assert row["begin"] == begin
 
 
 def test_activations_are_the_outputs_after_each_token(model):

@@ -28,8 +28,8 @@ import logging, threading
 logging.basicConfig(level="INFO")
 timer = threading.Timer
 threading.Timer = lambda seconds, *rest: timer(0, *rest)
-from shakespeare_gen.report import plots
-plots.learning_curves({"run": [{"epoch": 1, "loss": 1.0}]})
+from shakespeare_gen.report import curves
+curves.of_run("run", [{"epoch": 1, "step": 1, "loss": 1.0}], [])
 """
 
 STARTED_BY_THE_USER = """

@@ -1,7 +1,9 @@
 """`evaluate` and `compare` from the user's point of view, on a text that contains scripts."""
 
 import dataclasses
+import html
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -16,13 +18,23 @@ import pytest
 import shakespeare_gen
 from shakespeare_gen import runs
 from shakespeare_gen.errors import UsageError, UserError
+from shakespeare_gen.evaluation import breakdown
+from shakespeare_gen.evaluation.likelihood import Reading
 from shakespeare_gen.options.groups import (
     AdaptationOptions,
     CorpusOptions,
     EvaluationOptions,
     ReportOptions,
 )
-from shakespeare_gen.report import comparison, curves, plots, tables
+from shakespeare_gen.report import (
+    charts,
+    comparison,
+    curves,
+    excerpts,
+    page,
+    tables,
+    verdict,
+)
 from tests import fake_runs
 from tests.test_commands import run as run_command
 
@@ -63,7 +75,7 @@ def figures(hostile_run):
 
 
 @pytest.fixture(scope="module")
-def page(hostile_run, figures):
+def page_path(hostile_run, figures):
     return hostile_run.folder.evaluation_dir / "evaluation.html"
 
 
@@ -136,9 +148,9 @@ def test_the_figures_are_also_written_to_a_file(figures, hostile_run):
     assert len(saved["nats_by_position"]) == 256
 
 
-def test_the_page_is_small_and_self_contained(page):
-    text = page.read_text("utf-8")
-    assert page.stat().st_size < MAX_PAGE_BYTES
+def test_the_page_is_small_and_self_contained(page_path):
+    text = page_path.read_text("utf-8")
+    assert page_path.stat().st_size < MAX_PAGE_BYTES
     assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!#)""", text.replace("&#34;", ""))
     assert "@import" not in text
     assert text.count("<script") == 2  # the data and the script of the page
@@ -147,9 +159,6 @@ def test_the_page_is_small_and_self_contained(page):
 
 def test_a_page_with_the_longest_heatmap_stays_small():
     """50,000 tokens with 5 candidates each, in addition to plots of a few hundred kilobytes."""
-    from shakespeare_gen.evaluation.likelihood import Reading
-    from shakespeare_gen.report import page
-
     vocabulary = [chr(1000 + i) for i in range(300)]
     [field] = [f for f in dataclasses.fields(ReportOptions) if f.name == "heatmap_chars"]
     n = field.metadata["maximum"]
@@ -159,14 +168,13 @@ def test_a_page_with_the_longest_heatmap_stays_small():
     assert len(data.encode()) < 4_000_000
 
 
-@pytest.fixture(scope="module")
-def dom(page):
-    """The DOM of the page in a browser."""
+def dom_of(address, *options):
+    """The DOM of a page in a browser, after its scripts have run."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         pytest.skip("chromium is not here")
     return subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", page.as_uri()],
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", *options, "--dump-dom", address],
         capture_output=True,
         check=True,
         text=True,
@@ -174,14 +182,258 @@ def dom(page):
     ).stdout
 
 
+@pytest.fixture(scope="module")
+def dom(page_path):
+    return dom_of(page_path.as_uri())
+
+
 @pytest.mark.slow
 def test_a_browser_shows_the_heatmap_and_runs_no_script_of_the_text(dom, figures):
-    heatmap = re.search(r'<pre class="box" id="heatmap">(.*?)</pre>', dom, re.DOTALL)[1]
+    heatmap = re.search(r'<pre class="box" id="heatmap"[^>]*>(.*?)</pre>', dom, re.DOTALL)[1]
     spans = re.findall(r'<span[^>]*data-i="\d+"[^>]*>', heatmap)
     assert len(spans) == min(figures["texts"]["validation"]["characters"], 20_000)
     assert "&lt;" in heatmap
     assert "<title>Evaluation of" in dom
     assert "<img" not in dom
+
+
+@pytest.mark.slow
+def test_a_phone_shows_the_page_without_horizontal_scrolling_and_keys_move_the_inspector(
+    page_path, tmp_path
+):
+    """The wide table once made the whole page scroll, and only a mouse could reach the tokens."""
+    script = """
+      const { document: inner, KeyboardEvent } = f.contentWindow;
+      const box = inner.getElementById("heatmap");
+      const press = (key) => box.dispatchEvent(new KeyboardEvent("keydown", { key }));
+      box.focus();
+      press("ArrowRight"), press("ArrowRight"), press("ArrowDown"), press("ArrowUp");
+      document.title = JSON.stringify({
+        widths: [inner.documentElement.scrollWidth, inner.documentElement.clientWidth],
+        chosen: inner.querySelector(".chosen").dataset.i,
+        inspector: inner.getElementById("inspector").innerText,
+        wide: [...inner.querySelectorAll(".is-wide .scroll")].map((table) => table.tabIndex),
+      });"""
+    frame = f'<iframe id=f src="{page_path.as_uri()}" style="width: 360px; height: 800px"></iframe>'
+    outer = tmp_path / "outer.html"
+    outer.write_text(f"{frame}<script>f.onload = () => {{{script}}}</script>", "utf-8")
+    shown = dom_of(outer.as_uri(), "--allow-file-access-from-files", "--virtual-time-budget=4000")
+    found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", shown, re.DOTALL)[1]))
+    assert found["widths"][0] == found["widths"][1] < 360
+    assert found["chosen"] == "1"
+    assert re.search(r"bits: it had a probability of .* %", found["inspector"])
+    assert found["inspector"].count("%") == 6  # the token, and five candidates
+    assert set(found["wide"]) == {0}  # tables wider than the phone can be reached with the keyboard
+
+
+def visible_text(markup):
+    """The text of a page, without that of the corpus, options and paths."""
+    markup = re.sub(
+        r"<(script|style|pre|code|dd|h1|title|td)\b.*?</\1>", " ", markup, flags=re.DOTALL
+    )
+    return html.unescape(re.sub(r"<[^>]*>", " ", markup))
+
+
+def test_the_page_begins_with_a_verdict_and_every_section_is_in_the_contents(page_path, figures):
+    markup = page_path.read_text("utf-8")
+    for sentence in verdict.sentences(figures):
+        assert 0 < markup.find(html.escape(sentence, quote=False)) < markup.find("<main>")
+    contents = re.search(r"<nav.*?</nav>", markup, re.DOTALL)[0]
+    linked = re.findall(r'<a href="#(\w+)">', contents)
+    assert linked == re.findall(r'<section id="(\w+)"', markup)
+    assert len(linked) > 8
+    for name in linked:
+        assert f'<h2 id="{name}-title">' in markup
+
+
+def test_the_labels_of_the_page_are_words(page_path):
+    """The page once showed the key `looked_at_closely` and the names of constants."""
+    assert not re.findall(r"\b\w+_\w+\b", visible_text(page_path.read_text("utf-8")))
+
+
+def test_the_page_speaks_to_a_screen_reader(page_path):
+    markup = page_path.read_text("utf-8")
+    assert all(' scope="' in header for header in re.findall(r"<th\b[^>]*>", markup))
+    charts_of_the_page = re.findall(r"<svg[^>]*>", markup)
+    assert len(charts_of_the_page) == 3
+    assert all('role="img" aria-label="' in chart for chart in charts_of_the_page)
+    assert markup.count("<details><summary>Values</summary>") == 3
+    levels = [int(level) for level in re.findall(r"<h([1-6])\b", markup)]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def luminance(colour):
+    """Relative luminance, as WCAG 2 defines it."""
+    shares = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+    return np.dot(linear, [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_texts_stand_out_from_every_background(theme):
+    """WCAG AA asks for a contrast of 4.5, also on the strongest colour of the heatmap."""
+    style = (pathlib.Path(page.__file__).parent / "page.css").read_text("utf-8")
+    blocks = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    colours = [dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block)) for block in blocks]
+    assert colours[0].keys() == colours[1].keys()
+    found = colours[theme]
+    texts = {"ink": found.keys() - {"ink", "muted", "accent", "line", "bar", "second"}}
+    texts |= {"muted": {"paper", "box", "own"}, "accent": {"paper", "box"}}
+    for text, backgrounds in texts.items():
+        for background in backgrounds:
+            pair = sorted(luminance(found[name]) for name in (text, background))
+            assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, (text, background)
+
+
+def test_the_excerpts_of_lines_are_coloured_by_loss():
+    text = "A line of twenty chars.\nAnother line, a hard one.\n"
+    bits = np.where(np.arange(len(text)) < 24, 0.5, 3.2)
+    bits[text.index("hard")] = 99
+    no_candidates = np.zeros((len(text), 1), int)
+    reading = Reading(np.zeros(len(text), int), bits * np.log(2), no_candidates, no_candidates)
+    rows = breakdown.by_line(reading, list(text))["hardest"]
+    hard, easy = excerpts.lines(reading, list(text), rows)
+    assert [(run.text, run.style) for run in easy["runs"]] == [("A line of twenty chars.", "h0")]
+    assert [(run.text, run.style) for run in hard["runs"]] == [
+        ("Another line, a ", "h3"),
+        ("h", "h8"),
+        ("ard one.", "h3"),
+    ]
+
+
+def test_a_copied_span_is_marked_beside_its_source(page_path, figures):
+    markup = page_path.read_text("utf-8")
+    copying = re.search(r'<section id="copying".*?</section>', markup, re.DOTALL)[0]
+    marked = [html.unescape(text) for text in re.findall(r"<mark>(.*?)</mark>", copying, re.DOTALL)]
+    spans = [figures["copying"][kind]["longest_span"] for kind in ("generated", "human")]
+    assert marked == [spans[0], spans[0], spans[1], spans[1]]  # each one beside its source
+
+
+def test_a_very_long_copied_span_is_shortened_on_the_page():
+    row = {"longest_span": "ab" * 50_000, "around": ["x", "y"], "around_in_training": ["v", "w"]}
+    before, span, after = excerpts.copied_spans(row)["source"]
+    assert (before, after) == ("v", "w")
+    assert "[…99,400 more characters…]" in span
+    assert len(span) < 700
+
+
+def test_an_excerpt_of_a_unit_marks_where_its_property_holds():
+    pieces = list("ab\nab\n")
+    outputs = np.array([[0.1], [0.1], [-0.9], [0.1], [0.1], [-0.9]])
+    row = {"property": "after a line end", "unit": 0, "correlation": -1.0, "begin": 0}
+    runs_of_styles = excerpts.unit(row, pieces, outputs)["runs"]
+    assert [(run.text, run.style) for run in runs_of_styles] == [
+        ("ab", "against2"),
+        ("⏎\n", "with4 holds"),
+    ] * 2
+
+
+def test_the_loss_curve_has_both_losses_in_bits():
+    rows = [
+        {"epoch": epoch, "loss": np.log(2) * bits, "validation_loss": np.log(2) * 3}
+        for epoch, bits in ((1, 4.0), (2, 2.0))
+    ]
+    chart = charts.training(rows)
+    assert [line.label for line in chart.lines] == ["training", "validation"]
+    assert chart.rows == [["1", "4.000", "3.000"], ["2", "2.000", "3.000"]]
+    (x, high), (right, low) = (
+        map(float, point.split(",")) for point in chart.lines[0].points.split()
+    )
+    assert (x, right) == (0, 100)
+    assert 0 < high < 50 < low < 100  # from the top
+    assert [label for _, label in chart.x_ticks] == ["1", "2"]
+
+
+def test_charts_of_any_run_can_be_drawn():
+    assert charts.training([]) is None
+    assert charts.loss_by_position([]) is None
+    one = charts.training([{"epoch": 3, "loss": 0.0}])
+    assert one.x_ticks == [("50", "3")]
+    many = charts.training([{"epoch": i, "loss": 1 / i} for i in range(1, 30_001)])
+    assert len(many.lines[0].points) < 10_000
+    assert (many.rows[0][0], many.rows[-1][0]) == ("1", "30,000")
+
+
+def figures_for_the_verdict(frozen=2.0, adapting=None, **changes):
+    """A model and the baselines of a text of 65 symbols, in bits per character."""
+    bits = {("uniform", "frozen"): 6.02, ("1-gram", "frozen"): 4.83}
+    bits |= {("Kneser-Ney 6-gram", "frozen"): 2.25, ("PPMd, order 8", "adapting"): 2.0}
+    if changes.pop("without_baselines", False):
+        bits = {}
+    bits[("this model", "frozen")] = frozen
+    if adapting:
+        bits[("this model + n-grams", "adapting")] = adapting
+    usual = {"characters": 20_000, "share_in_loops": 0.0}
+    copied = {"share_in_spans_of_50": 0.0, "longest_span_chars": 30}
+    return {
+        "scores": [
+            {"model": model, "protocol": protocol, "splits": {"both": {"bits_per_character": loss}}}
+            for (model, protocol), loss in bits.items()
+        ],
+        "copying": {"generated": copied, "human": copied},
+        "loops": {"generated": usual, "human": usual},
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ({}, "needs 2.00 bits per character on the validation and test text, 11 % fewer than the"),
+        ({}, r"best baseline, Kneser-Ney 6-gram \(2.25\)\."),
+        ({"frozen": 2.26}, "2.26 bits .* about as many as the best baseline, Kneser-Ney"),
+        ({"frozen": 3.0}, "33 % more than the best baseline, Kneser-Ney"),
+        ({"frozen": 4.7}, "2.1 times as many as the best baseline, Kneser-Ney"),
+        ({"frozen": 4.9}, r"no better than the frequencies of single tokens \(4.83\)"),
+        ({"frozen": 7.5}, r"no better than guessing every token .* \(6.02\): nothing"),
+        (
+            {"adapting": 1.9},
+            r"n-grams, it needs 1.90, 5 % fewer than the .* PPMd, order 8 \(2.00\)",
+        ),
+        ({"without_baselines": True}, "no baseline was scored, so it is unknown whether"),
+    ],
+)
+def test_the_verdict_compares_the_loss_with_baselines_of_the_same_protocol(losses, expected):
+    sentence, _ = verdict.sentences(figures_for_the_verdict(**losses))
+    assert re.search(expected, sentence)
+    assert ("PPMd" in sentence) == ("adapting" in losses)  # it learns from the text
+
+
+def shares(name, generated, human, **others):
+    return {"generated": {name: generated, **others}, "human": {name: human, **others}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "copies no long passage .* 30 characters, .* and it never loops"),
+        (
+            {"copying": shares("share_in_spans_of_50", 0.4, 0.01)},
+            "it copies its training text .40.0 % .*human text: 1.0 %",
+        ),
+        ({"copying": shares("share_in_spans_of_50", 0.02, 0)}, "copies its .* now and then .2.0 %"),
+        ({"copying": shares("share_in_spans_of_50", 0.5, 0.6)}, "copies no more than human text"),
+        ({"copying": None}, "may or may not copy, because its training text was not available"),
+        ({"loops": shares("share_in_loops", 0.3, 0, characters=9000)}, r"it loops \(30.0 %"),
+        ({"loops": shares("share_in_loops", 0.01, 0, characters=9000)}, "it loops rarely"),
+        (
+            {"loops": shares("share_in_loops", 0.3, 0.4, characters=9000)},
+            "loops no more than human",
+        ),
+        ({"loops": shares("share_in_loops", 0, 0, characters=40)}, "40 characters, too few to"),
+        ({"loops": None, "copying": None}, "No text was generated, so it is unknown"),
+    ],
+)
+def test_the_verdict_says_whether_the_model_copies_or_loops(changes, expected):
+    _, sentence = verdict.sentences(figures_for_the_verdict(**changes))
+    assert re.search(expected, sentence)
+
+
+def test_a_token_is_only_called_a_character_if_it_is_one():
+    """The page once said that characters are predicted, also for a tokenizer of words."""
+    assert page.token({"test": {"characters": 9, "tokens": 9}}) == "one character"
+    assert "several characters" in page.token({"test": {"characters": 9, "tokens": 4}})
 
 
 def test_any_text_can_be_scored(hostile_run, tmp_path):
@@ -446,13 +698,9 @@ def test_without_its_corpus_a_run_still_scores_a_text(hostile_run, tmp_path):
     assert [row["model"] for row in found["scores"]] == ["this model"]
     assert found["copying"] is None
     assert len(found["samples"]) == 3
-
-
-def test_plots_of_the_page_use_its_text_color():
-    svg = plots.loss_by_position([3.0, 2.0, 1.5, 1.4])
-    assert svg.startswith("<svg")
-    assert "currentColor" in svg
-    assert "#000000" not in svg
+    markup = (tmp_path / "out" / "evaluation.html").read_text("utf-8")
+    assert "because its training text was not available" in markup
+    assert 'id="copying"' not in markup
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@
 - `mixture`: a model mixed with n-grams;
 - `scores`: a loss with its units, accuracy and standard error;
 - `copying`: spans copied from the training text;
-- `style`: repetition and drift;
+- `style`: repetition and drift; `loops`: phrases repeated in a row;
 - `breakdown`, `neurons`: the distribution of the loss, and properties tracked by single units;
 - `subject`: the model and texts to evaluate; `leaderboard`: the rows of scores; `generated`:
   generated text;

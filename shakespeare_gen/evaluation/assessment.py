@@ -31,6 +31,7 @@ SHOWN_SECONDS = 0.1
 NEURON_TOKENS = 20_000
 POSITION_TOKENS = 150_000
 NUM_POSITIONS = 256
+MAX_METRIC = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +95,8 @@ def assess(
         "parameters": subject.model.num_parameters,
         "scores": rows,
         "adapting": constants,
-        "looked_at_closely": subject.main,
+        "examined_text": subject.main,
+        "training": _training(runs[0]) if len(runs) == 1 else [],
         "sampling": {**sampling.options.by_name(), "seed": options[ReportOptions].sample_seed},
         "by_class": breakdown.by_class(reading, pieces),
         "by_line": breakdown.by_line(reading, pieces),
@@ -106,6 +108,13 @@ def assess(
     }
     vocabulary = [tokenizer.decode([i]) for i in range(tokenizer.size)]
     return Assessment(figures, reading, pieces, vocabulary, activations)
+
+
+def _training(run: Run) -> list[dict[str, Any]]:
+    """The losses after each epoch; without rows that no training run can have written."""
+    names = ("epoch", "loss", "validation_loss")
+    rows = [{name: row[name] for name in names if name in row} for row in run.metrics()]
+    return [row for row in rows if all(0 <= value < MAX_METRIC for value in row.values())]
 
 
 def _timed(what: str, function, *arguments):

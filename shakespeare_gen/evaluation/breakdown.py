@@ -76,20 +76,26 @@ def by_class(reading: Reading, pieces: Sequence[str]) -> list[dict]:
 def by_line(reading: Reading, pieces: Sequence[str], num_lines: int = 8) -> dict[str, list[dict]]:
     """The `hardest` and `easiest` lines of at least 20 characters, including the line end.
 
-    Lines are cut to 200 characters.
+    `begin` is the position of the first character that is shown. Lines are cut to 200 characters;
+    of equal lines, only the first one counts.
     """
     text, losses = "".join(pieces), by_character(reading.nats, pieces)
-    found: list[dict[str, Any]] = []
+    found: dict[str, dict[str, Any]] = {}
     begin = 0
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         end = begin + len(line)
         if len(line.strip()) >= MIN_LINE_CHARS:
-            nats = float(losses[begin:end].mean())
             shown = line.strip()[:SHOWN_LINE_CHARS]
-            found.append({"line": number, "text": shown, "nats_per_character": nats})
+            row = {
+                "line": number,
+                "begin": begin + len(line) - len(line.lstrip()),
+                "text": shown,
+                "nats_per_character": float(losses[begin:end].mean()),
+            }
+            found.setdefault(shown, row)
         begin = end
-    found.sort(key=lambda row: row["nats_per_character"])
-    return {"hardest": found[: -num_lines - 1 : -1], "easiest": found[:num_lines]}
+    rows = sorted(found.values(), key=lambda row: row["nats_per_character"])
+    return {"hardest": rows[: -num_lines - 1 : -1], "easiest": rows[:num_lines]}
 
 
 def calibration(reading: Reading, num_bins: int = 20) -> list[dict]:

@@ -18,7 +18,7 @@ from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import AdaptationOptions, EvaluationOptions
 
 FROZEN, ADAPTING = "frozen", "adapting"
-THIS_MODEL = "this model"
+THIS_MODEL, UNIFORM, UNIGRAM = "this model", "uniform", "1-gram"
 TUNING_TOKENS = 20_000
 # The best values on the validation text of tiny_shakespeare with `flags/tiny_shakespeare.cfg`.
 CONSTANTS = {"rms": {"rate": 1e-3, "decay": 1e-2}, "sgd": {"rate": 0.1, "decay": 1e-3}}
@@ -148,8 +148,8 @@ def baseline_rows(subject: Subject) -> list[dict]:
     by_order = {k: {name: nats[k] for name, nats in frozen.items()} for k in (0, best)}
     kneser_ney = f"Kneser-Ney {best + 1}-gram"
     return [
-        _nats_row(subject, "uniform", FROZEN, uniform),
-        _nats_row(subject, "1-gram", FROZEN, by_order[0]),
+        _nats_row(subject, UNIFORM, FROZEN, uniform),
+        _nats_row(subject, UNIGRAM, FROZEN, by_order[0]),
         _nats_row(subject, kneser_ney, FROZEN, by_order[best]),
         _nats_row(subject, kneser_ney, ADAPTING, adapting),
         *(_compressor_row(subject, name) for name in compressors.COMPRESSORS),

@@ -87,16 +87,15 @@ def rank(outputs: np.ndarray, pieces: Sequence[str]) -> list[dict]:
 
     Returns:
       Rows with `property`; `unit`, numbered across all layers; `correlation` (Pearson); and
-      `begin`, the first token of the excerpt in which the property varies most.
+      `begin`, the first token of the excerpt in which the unit tracks the property best.
     """
     if not outputs.shape[1]:
         return []
-    text, ends = "".join(pieces), np.cumsum([len(piece) for piece in pieces]) - 1
     centred = outputs - outputs.mean(0)
     norms = np.linalg.norm(centred, axis=0) + 1e-12
     found = []
-    for name, measure in PROPERTIES.items():
-        values = np.asarray(measure(text), float)[np.maximum(ends, 0)]
+    for name in PROPERTIES:
+        values = property_values(name, pieces)
         share = (values > 0).mean()
         if not MIN_SHARE <= share <= 1 - MIN_SHARE:
             continue
@@ -108,13 +107,24 @@ def rank(outputs: np.ndarray, pieces: Sequence[str]) -> list[dict]:
                 "property": name,
                 "unit": unit,
                 "correlation": float(correlations[unit]),
-                "begin": _most_varied(values),
+                "begin": _clearest(centred[:, unit] * np.sign(correlations[unit]), values),
             }
         )
     return sorted(found, key=lambda row: -abs(row["correlation"]))
 
 
-def _most_varied(values: np.ndarray) -> int:
-    """The start of the excerpt whose values vary most."""
-    starts = np.arange(0, max(len(values) - EXCERPT_TOKENS, 0) + 1, EXCERPT_TOKENS // 2)
-    return int(max(starts, key=lambda start: values[start : start + EXCERPT_TOKENS].var()))
+def property_values(name: str, pieces: Sequence[str]) -> np.ndarray:
+    """A property of the text after each of its tokens: float [N]."""
+    ends = np.cumsum([len(piece) for piece in pieces]) - 1
+    return np.asarray(PROPERTIES[name]("".join(pieces)), float)[np.maximum(ends, 0)]
+
+
+def _clearest(outputs: np.ndarray, values: np.ndarray) -> int:
+    """The start of the excerpt within which output and property covary most."""
+    starts = range(0, max(len(values) - EXCERPT_TOKENS, 0) + 1, EXCERPT_TOKENS // 2)
+
+    def covariance(start: int) -> float:
+        part = slice(start, start + EXCERPT_TOKENS)
+        return float(outputs[part] @ (values[part] - values[part].mean()))
+
+    return max(starts, key=covariance)

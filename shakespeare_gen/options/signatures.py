@@ -58,7 +58,7 @@ def typed(groups: Sequence[type[OptionGroup]]) -> Callable[[F], F]:
 def annotation(field: dataclasses.Field) -> Any:
     """The type of the values that an option accepts in Python."""
     is_path = field.name.endswith(("_dir", "_path"))
-    one = str | os.PathLike[str] if is_path else str
+    one: Any = str | os.PathLike[str] if is_path else str
     if field.type == tuple[str, ...]:
         return one | Sequence[one]
     choices = field.metadata["choices"]

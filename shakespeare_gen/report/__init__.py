@@ -1,7 +1,7 @@
 """Presentation of results.
 
-- `tables`: tables for the terminal; `page`: an HTML page; `plots`: its figures;
-- `curves`: learning curves of one or several runs;
+- `tables`: tables for the terminal; `curves`: learning curves of one or several runs;
+- `page`: an HTML page; `verdict`, `charts`, `excerpts`: its parts;
 - `comparison`: several runs side by side.
 
 Knows the values that `evaluation` returns, but not how they were computed.

@@ -3,13 +3,15 @@
 Knows rows of `metrics.jsonl` and groups of runs, but nothing about models.
 """
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from shakespeare_gen.report import plots
+from shakespeare_gen.models.loss_units import bits_per_character
 from shakespeare_gen.report.comparison import Group
+from shakespeare_gen.system import logs
 
 Rows = Sequence[dict[str, Any]]
 STYLES = {"loss": ("training", "--"), "validation_loss": ("validation", "-")}
@@ -38,8 +40,8 @@ def of_run(name: str, epochs: Rows, steps: Rows) -> bytes:
     for lowest in axes[-2:] if len(axes) > 1 else axes:
         lowest.set_xlabel("epoch")
         _whole_numbers(lowest.xaxis)
-    plots.add_bits(axes[0])
-    return plots.saved(figure, "png")
+    _add_bits(axes[0])
+    return _saved(figure, "png")
 
 
 def of_runs(groups: Sequence[Group], formats: Sequence[str]) -> list[bytes]:
@@ -59,13 +61,14 @@ def of_runs(groups: Sequence[Group], formats: Sequence[str]) -> list[bytes]:
     num_runs = sum(len(group.results) for group in groups)
     axes.set_title(f"Learning curves of {num_runs} run{'s' * (num_runs > 1)}")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    plots.add_bits(axes)
-    return [plots.saved(figure, kind) for kind in formats]
+    _add_bits(axes)
+    return [_saved(figure, kind) for kind in formats]
 
 
 def _panels(num_small: int) -> tuple[Any, list[Any]]:
     """A figure with one large panel and, below it, `num_small` small ones in two columns."""
-    import matplotlib.figure
+    with logs.errors_only("matplotlib"):  # it reports its font cache
+        import matplotlib.figure
 
     num_rows = num_small // 2
     figure = matplotlib.figure.Figure(figsize=(7, 4.5 + 1.7 * num_rows), layout="constrained")
@@ -115,3 +118,22 @@ def _whole_numbers(axis) -> None:
     import matplotlib.ticker
 
     axis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+
+
+def _add_bits(axes) -> None:
+    """Adds an axis in bits on the right of a plot in nats."""
+    to_bits: Any = bits_per_character
+    right = axes.secondary_yaxis("right", functions=(to_bits, lambda bits: bits / to_bits(1)))
+    right.set_ylabel("bits per character")
+
+
+def _saved(figure, kind: str) -> bytes:
+    """A figure as a file of type `png` or `svg`."""
+    import matplotlib
+
+    picture = io.BytesIO()
+    # Text is stored as text, and equal figures give equal files.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "shakespeare_gen"}):
+        metadata = {"Date": None} if kind == "svg" else None
+        figure.savefig(picture, format=kind, dpi=120, metadata=metadata)
+    return picture.getvalue()

@@ -8,39 +8,159 @@ import base64
 import hashlib
 import importlib.resources
 import json
+import pathlib
+from typing import Any
 
 import jinja2
 import numpy as np
 
 from shakespeare_gen.evaluation.assessment import Assessment
 from shakespeare_gen.evaluation.likelihood import Reading
-from shakespeare_gen.evaluation.neurons import EXCERPT_TOKENS
-from shakespeare_gen.report import plots, tables
+from shakespeare_gen.models.loss_units import bits_per_character
+from shakespeare_gen.report import charts, excerpts, tables, verdict
+
+# In the order of the page; a section without content is left out.
+SECTIONS = {
+    "loss": "Loss against baselines",
+    "samples": "Generated text",
+    "copying": "Copying",
+    "loops": "Loops, repetition and drift",
+    "surprise": "Surprise, token by token",
+    "lines": "Hardest and easiest lines",
+    "classes": "Loss by kind of character",
+    "training": "Training",
+    "context": "Use of context, and calibration",
+    "units": "What single units track",
+    "details": "Details of this evaluation",
+}
+SPLITS = {"both": "both texts", "text": "given text"}
+MEASURES = {
+    "distinct_4_grams": "distinct sequences of 4 characters",
+    "distinct_12_grams": "distinct sequences of 12 characters",
+    "repeated_lines": "lines that occurred before",
+    "known_words": "words that occur in the training text",
+    "line_chars": "characters per line",
+    "known_speakers": "speakers that occur in the training text",
+    "speech_lines": "lines per speech",
+}
+CONSTANTS = {
+    "rule": "update rule",
+    "rate": "step size",
+    "segment_chars": "tokens between updates",
+}
 
 
 def render(assessment: Assessment, heatmap_tokens: int) -> str:
     """The HTML page of an evaluation."""
-    figures, pieces = assessment.figures, assessment.pieces
     folder = importlib.resources.files("shakespeare_gen.report")
     script = (folder / "page.js").read_text("utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    filters = (tables.percent, tables.nats, tables.size, tables.perplexity)
+    filters = (
+        tables.percent,
+        tables.perplexity,
+        tables.size,
+        tables.number,
+        bits_per_character,
+        bits,
+        label,
+    )
     environment.filters |= {function.__name__: function for function in filters}
     template = environment.from_string((folder / "page.html").read_text("utf-8"))
+    reading, pieces = assessment.reading, assessment.pieces
     return template.render(
-        figures=figures,
+        figures=assessment.figures,
         style=(folder / "page.css").read_text("utf-8"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        heatmap=heatmap(assessment.reading, pieces, assessment.vocabulary, heatmap_tokens),
+        heatmap=heatmap(reading, pieces, assessment.vocabulary, heatmap_tokens),
         heatmap_tokens=min(heatmap_tokens, len(pieces)),
-        position_curve=plots.loss_by_position(figures["nats_by_position"]),
-        calibration_curve=plots.calibration(figures["calibration"]),
-        neurons=[_neuron(row, pieces, assessment.activations) for row in figures["neurons"]],
-        number=tables.number,
+        **_content(assessment),
     )
+
+
+def _content(assessment: Assessment) -> dict[str, Any]:
+    """What the page shows besides the plain figures."""
+    figures, pieces = assessment.figures, assessment.pieces
+    found: dict[str, Any] = {
+        "name": pathlib.PurePath(figures["run"]).name or figures["run"],
+        "verdict": verdict.sentences(figures),
+        "highlights": highlights(figures),
+        "protocols": protocols(figures["scores"]),
+        "copied": {
+            kind: excerpts.copied_spans(row) for kind, row in (figures["copying"] or {}).items()
+        },
+        "lines": {
+            kind: excerpts.lines(assessment.reading, pieces, rows)
+            for kind, rows in figures["by_line"].items()
+        },
+        "examined": verdict.name_of(figures["examined_text"]),
+        "token": token(figures["texts"]),
+        "training": charts.training(figures["training"]),
+        "context": charts.loss_by_position(figures["nats_by_position"]),
+        "calibration": charts.calibration(figures["calibration"]),
+        "units": [excerpts.unit(row, pieces, assessment.activations) for row in figures["neurons"]],
+    }
+    is_empty = {
+        "samples": not figures["samples"],
+        "copying": not figures["copying"],
+        "loops": not figures["loops"],
+        "lines": not any(figures["by_line"].values()),
+        "training": not figures["training"],
+        "units": not figures["neurons"],
+    }
+    shown = {name: title for name, title in SECTIONS.items() if not is_empty.get(name, False)}
+    return {**found, "sections": shown}
+
+
+def highlights(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    """A few figures with their labels; those that were measured."""
+    score = list(figures["scores"][0]["splits"].values())[-1]
+    copying, style = figures["copying"], figures["style"]
+    words = style and style["generated"].get("known_words")
+    found = [
+        (f"{score['bits_per_character']:.2f}", "bits per character"),
+        (tables.percent(score["top_1_accuracy"]), "of tokens guessed at the first try"),
+    ]
+    if copying:
+        longest = copying["generated"]["longest_span_chars"]
+        found.append((f"{longest:,}", "characters in the longest copied span"))
+    if words is not None:
+        found.append((tables.percent(words), "of generated words occur in the training text"))
+    return found
+
+
+def protocols(scores: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of scores by protocol, the lowest loss first, with the width of a bar in percent."""
+
+    def loss(row: dict[str, Any]) -> float:
+        return list(row["splits"].values())[-1]["bits_per_character"]
+
+    highest = max(map(loss, scores)) or 1.0
+    found: dict[str, list[dict[str, Any]]] = {row["protocol"]: [] for row in scores}
+    for row in sorted(scores, key=loss):
+        bar = f"{100 * loss(row) / highest:.1f}"
+        found[row["protocol"]].append({**row, "bar": bar, "is_own": verdict.is_this_model(row)})
+    return found
+
+
+def bits(found: dict[str, Any]) -> tuple[str, str]:
+    """A loss in bits per character, and its standard error, if there is one."""
+    error = found["standard_error_nats"]
+    shown = f"{bits_per_character(error):.3f}" if error else ""
+    return f"{found['bits_per_character']:.3f}", "" if shown == "0.000" else shown
+
+
+def token(texts: dict[str, dict[str, int]]) -> str:
+    """What a token of these texts is."""
+    is_character = all(text["tokens"] == text["characters"] for text in texts.values())
+    return "one character" if is_character else "one or several characters, or a part of one"
+
+
+def label(name: str) -> str:
+    """The label of a text or a measure on the page."""
+    return {**SPLITS, **MEASURES, **CONSTANTS}.get(name, name.replace("_", " "))
 
 
 def heatmap(reading: Reading, pieces: list[str], vocabulary: list[str], size: int) -> str:
@@ -65,15 +185,3 @@ def heatmap(reading: Reading, pieces: list[str], vocabulary: list[str], size: in
 def _for_script(value: dict) -> str:
     """JSON that cannot close the enclosing script element."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _neuron(row: dict, pieces: list[str], activations: np.ndarray) -> dict:
-    """An excerpt as tokens, each with the sign and the strength of the unit."""
-    values = activations[:, row["unit"]]
-    strongest = float(np.abs(values).max()) or 1.0
-    excerpt = range(row["begin"], min(row["begin"] + EXCERPT_TOKENS, len(values)))
-    tokens = [
-        (pieces[i], "p" if values[i] > 0 else "n", f"{abs(values[i]) / strongest:.2f}")
-        for i in excerpt
-    ]
-    return {**row, "tokens": tokens}
