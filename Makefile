@@ -58,7 +58,7 @@ wheel:  ## build a wheel in dist and run its console script in a new environment
 	cd build && fresh/bin/shakespeare-gen train --flagfile=quick --only_check_args
 	ls build/fresh/lib/python3*/site-packages/shakespeare_gen/py.typed
 
-docs: $(VENV)/installed  ## regenerate the flag tables of README.md and the types for editors
+docs: $(VENV)/installed  ## regenerate the flag tables in docs/flags.md and the types for editors
 	$(BIN)/python -m docs.update_tables
 	$(BIN)/python -m docs.update_stub
 

@@ -2,7 +2,7 @@
 
 The options of a component are defined next to it: those of a tokenizer in `data.tokenizers`, of a
 model family in `models`, of a sampling transform in `generation.sampling`. Flags, `config.json`
-and the tables of the README are generated from these fields.
+and the tables of `docs/flags.md` are generated from these fields.
 
     >>> WindowOptions(batch_size=0)
     UsageError: batch_size: expected at least 1, received 0
