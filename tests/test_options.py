@@ -203,7 +203,7 @@ def test_equal_options_are_equal_and_hashable():
 
 
 def test_an_unknown_option_is_rejected():
-    with pytest.raises(UsageError, match="unknown option 'sise'; did you mean 'size'?"):
+    with pytest.raises(UsageError, match="unknown option 'sise'; did you mean `size`?"):
         Options.parse([ShapeOptions, ColorOptions], {"sise": 3})
     with pytest.raises(UsageError, match="unknown option 'x'; known: color, filled, labels, scale"):
         Options.parse([ShapeOptions, ColorOptions], {"x": 3})

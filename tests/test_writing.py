@@ -365,7 +365,7 @@ def test_a_setting_is_read_from_text(line, name, value):
         ),
         ("/set unknown X", "unknown: expected one of error, skip, nearest, received 'X'"),
         ("/set stop [1]", "stop: expected a tuple of strings, received (1,)"),
-        ("/set topk 3", "unknown option 'topk'; did you mean 'top_k'?"),
+        ("/set topk 3", "unknown option 'topk'; did you mean `top_k`?"),
         ("/set checkpoint last", "unknown option 'checkpoint'; known: "),
         ("/set temperature nan", "temperature: expected a finite number, received nan"),
         ("/load /nowhere/x", "/load /nowhere/x: cannot be read: No such file or directory"),

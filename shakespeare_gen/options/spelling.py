@@ -36,8 +36,10 @@ def as_names(message: str) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A question that names the known name closest to an unknown one; "" if none is close."""
-    closest = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {closest[0]!r}?" if closest else ""
+    for closest in difflib.get_close_matches(name, list(known), n=1):
+        shown = f"`{closest}`" if closest.isidentifier() else repr(closest)  # an option, or not
+        return f"did you mean {shown}?"
+    return ""
 
 
 def advice(name: str, known: Collection[str]) -> str:
