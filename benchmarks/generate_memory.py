@@ -64,11 +64,11 @@ def main() -> None:
     from shakespeare_gen import models
     from shakespeare_gen.data.tokenizers import CharacterTokenizer
     from shakespeare_gen.generation import Generator
-    from shakespeare_gen.models.recurrent import RecurrentOptions, make_spec
+    from shakespeare_gen.models.recurrent import RecurrentOptions, RecurrentSpec
 
     tokenizer = CharacterTokenizer("".join(CHARACTERS))
     network = RecurrentOptions(units=UNITS)
-    generator = Generator(models.build(make_spec(tokenizer.size, network)), tokenizer)
+    generator = Generator(models.build(RecurrentSpec(tokenizer.size, network)), tokenizer)
     rng = np.random.default_rng(0)
     print("| calls | MB resident |\n|---|---|")
     for call in range(1, calls + 1):

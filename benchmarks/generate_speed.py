@@ -1,21 +1,23 @@
-"""Generation speed in characters/s: this package, the TensorFlow tutorial's method, PyTorch.
+"""Generation: characters/s, time to the first text, peak memory; compared with two others.
 
     make bench-generate
     python benchmarks/generate_speed.py --rounds=5
 
 Each measurement runs in its own process, contenders alternate round by round, and the first chunks
-are not counted. All use the same network (Embedding 64, LSTM layers, Dense 65) with random weights
-and temperature 0.8. `tutorial` is a one-step Keras model in a tf.function, called from Python for
-each character, with StringLookup and tf.random.categorical; PyTorch is an eager loop over nn.LSTM
-and torch.multinomial. `bound` is the rate at which one core can repeatedly read the weights that a
-character needs; the last column is the share of this bound that a single stream reaches. Writes
-benchmarks/GENERATION.md.
+are not counted in characters/s. The time to the first text begins with the process and includes all
+imports. `compiled` and `NumPy` are the two engines of this package. All use the same network
+(Embedding 64, LSTM layers, Dense 65) with random weights and temperature 0.8. `tutorial` is a
+one-step Keras model in a tf.function, called from Python for each character, with StringLookup and
+tf.random.categorical; PyTorch is an eager loop over nn.LSTM and torch.multinomial. `bound` is the
+rate at which one core can repeatedly read the weights that a character needs; the last column is
+the share of this bound that a single stream reaches. Writes benchmarks/GENERATION.md.
 """
 
 import argparse
 import json
 import os
 import pathlib
+import resource
 import statistics
 import string
 import subprocess
@@ -28,8 +30,9 @@ CHARACTERS = sorted(string.ascii_letters + string.digits + " \n.")
 EMBEDDING_SIZE, TEMPERATURE, SECONDS = 64, 0.8, 2.0
 FILTERS = {"top_k": 40, "top_p": 0.95, "min_p": 0.01}
 CONTENDERS = {
-    "ours": {"kind": "ours"},
-    "ours, filters": {"kind": "ours", "options": FILTERS},
+    "compiled": {"kind": "compiled"},
+    "compiled, filters": {"kind": "compiled", "options": FILTERS},
+    "NumPy": {"kind": "numpy"},
     "tutorial": {"kind": "tutorial"},
     "PyTorch": {"kind": "torch"},
 }
@@ -43,9 +46,8 @@ def weight_bytes(units: int, layers: int) -> int:
 
 def timed(step, chars_per_step: int) -> dict:
     """Calls `step` for long enough; returns the characters/s of the median call."""
-    began = time.perf_counter()
     step()
-    first = time.perf_counter() - began
+    first_text_seconds = time.time() - float(os.environ["BEGAN"])
     step()
     seconds: list[float] = []
     while sum(seconds) < SECONDS or len(seconds) < 5:
@@ -53,28 +55,64 @@ def timed(step, chars_per_step: int) -> dict:
         step()
         seconds.append(time.perf_counter() - began)
     speed = chars_per_step / statistics.median(seconds)
-    return {"characters_per_second": speed, "first_call_seconds": first}
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    return {
+        "characters_per_second": speed,
+        "first_text_seconds": first_text_seconds,
+        "peak_mb": peak_mb,
+    }
 
 
-def measure_ours(units, layers, streams, options=None) -> dict:
-    """The generator of this package in chunks, as the command streams."""
+def measure_compiled(units, layers, streams, options=None) -> dict:
+    """The compiled loop of this package."""
     from shakespeare_gen.system import devices
 
     devices.start(single_stream=streams == 1)
     from shakespeare_gen import models
+
+    return measure_generator(models.build(model_spec(units, layers)), streams, options)
+
+
+def measure_numpy(units, layers, streams, options=None) -> dict:
+    """The NumPy engine of this package."""
+    import numpy as np
+
+    from shakespeare_gen import models
+
+    spec, rng = model_spec(units, layers), np.random.default_rng(0)
+    weights = {
+        name: (rng.random(shape, np.float32) - np.float32(0.5)) / np.float32(units**0.5)
+        for name, shape in spec.weight_shapes().items()
+    }
+    return measure_generator(models.from_arrays(spec, weights), streams, options)
+
+
+def model_spec(units, layers):
+    """The spec of the network."""
+    from shakespeare_gen import models
+    from shakespeare_gen.options import Options
+
+    values = {"units": units, "num_layers": layers, "embedding_size": EMBEDDING_SIZE}
+    return models.spec_of(len(CHARACTERS), Options.parse(models.groups(), values))
+
+
+def measure_generator(model, streams, options) -> dict:
+    """A generator in chunks, as the command streams."""
     from shakespeare_gen.data.tokenizers import CharacterTokenizer
     from shakespeare_gen.generation import Generator, Request, decoding, texts
-    from shakespeare_gen.models.recurrent import RecurrentOptions, make_spec
 
     tokenizer = CharacterTokenizer("".join(CHARACTERS))
-    network = RecurrentOptions(units=units, num_layers=layers, embedding_size=EMBEDDING_SIZE)
-    generator = Generator(models.build(make_spec(tokenizer.size, network)), tokenizer)
+    generator = Generator(model, tokenizer)
     options = {"num_samples": streams, "temperature": TEMPERATURE, **(options or {})}
     request = Request.of("a", length=-1, **options)
     begun = texts.begin(request, generator.read(request.prompt), tokenizer)
     parts = texts.parts(begun, decoding.Decoder(generator.model, tokenizer.forbidden_ids))
-    next(parts)  # the first chunk is a small one
-    return timed(lambda: next(parts), decoding.CHUNK_TOKENS * streams)
+
+    def step():
+        # Of a first chunk, which is a small one, the number of characters does not matter.
+        next(parts)
+
+    return timed(step, decoding.CHUNK_TOKENS * streams)
 
 
 def measure_tutorial(units, layers, streams) -> dict:
@@ -158,13 +196,18 @@ def child(kind: str, size: list[int], options: dict) -> None:
         num_bytes = weight_bytes(*size[:2])
         print(json.dumps({"characters_per_second": bandwidth(num_bytes) / num_bytes}))
         return
-    measure = {"ours": measure_ours, "tutorial": measure_tutorial, "torch": measure_torch}[kind]
+    measure = {
+        "compiled": measure_compiled,
+        "numpy": measure_numpy,
+        "tutorial": measure_tutorial,
+        "torch": measure_torch,
+    }[kind]
     print(json.dumps(measure(*size, **options)))
 
 
 def run_child(kind: str, size: tuple, options: dict) -> dict:
     """Runs one measurement in a new process and reads its result."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "BEGAN": str(time.time())}
     if kind == "tutorial":  # TensorFlow with its default settings
         environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
     command = [sys.executable, __file__, "--child", kind, json.dumps(size), json.dumps(options)]
@@ -176,27 +219,42 @@ def run_child(kind: str, size: tuple, options: dict) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure_size(size: tuple, rounds: int) -> dict[str, float]:
-    """Alternates the contenders; returns median characters/s by contender, and the bound."""
-    speeds: dict[str, list[float]] = {}
+def measure_size(size: tuple, rounds: int) -> dict[str, dict[str, float]]:
+    """Alternates the contenders; returns the medians of each, and of the bound."""
+    every: dict[str, list[dict]] = {}
     for number in range(rounds):
         for name, contender in {**CONTENDERS, "bound": {"kind": "bound"}}.items():
             options = {key: value for key, value in contender.items() if key != "kind"}
             found = run_child(contender["kind"], size, options)
-            speeds.setdefault(name, []).append(found["characters_per_second"])
+            every.setdefault(name, []).append(found)
             print(f"{size} round {number + 1} {name}: {found}", file=sys.stderr, flush=True)
-    return {name: statistics.median(found) for name, found in speeds.items()}
+    return {
+        name: {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+        for name, rows in every.items()
+    }
 
 
-def row(size: tuple, speeds: dict[str, float]) -> str:
+def start_rows(size: tuple, measured: dict[str, dict[str, float]]) -> list[str]:
+    """The rows of one size in the table of starts."""
+    return [
+        f"| {size[0]} | {size[1]} | {name} | {found['first_text_seconds']:.2f} | "
+        f"{found['peak_mb']:.0f} |"
+        for name, found in measured.items()
+        if "peak_mb" in found and "filters" not in name
+    ]
+
+
+def row(size: tuple, measured: dict[str, dict[str, float]]) -> str:
     """The table row of one size."""
     units, layers, streams = size
-    ours = speeds["ours"]
+    speeds = {name: found["characters_per_second"] for name, found in measured.items()}
+    ours = speeds["compiled"]
     share = f"{ours / speeds['bound']:.0%}" if streams == 1 else ""
     return (
-        f"| {units} | {layers} | {streams} | {ours:,.0f} | "
+        f"| {units} | {layers} | {streams} | {ours:,.0f} | {speeds['NumPy']:,.0f} | "
+        f"{speeds['NumPy'] / ours:.0%} | "
         f"{ours / speeds['tutorial']:.1f} | {ours / speeds['PyTorch']:.1f} | "
-        f"{speeds['ours, filters'] / ours - 1:+.0%} | {speeds['tutorial']:,.0f} | "
+        f"{speeds['compiled, filters'] / ours - 1:+.0%} | {speeds['tutorial']:,.0f} | "
         f"{speeds['PyTorch']:,.0f} | {share} |"
     )
 
@@ -223,16 +281,26 @@ def main() -> None:
         "Total characters/s of all streams, medians over rounds in which the contenders "
         "alternate.",
         "",
-        "| units | layers | streams | ours | x tutorial | x PyTorch | with top-k, top-p, min-p "
-        "| tutorial | PyTorch | share of the bandwidth bound |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| units | layers | streams | compiled | NumPy | NumPy / compiled | compiled x tutorial "
+        "| compiled x PyTorch | with top-k, top-p, min-p | tutorial | PyTorch "
+        "| share of the bandwidth bound |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    starts = [
+        "",
+        "One stream, from the start of the process, imports included:",
+        "",
+        "| units | layers | | seconds to the first text | peak MB |",
+        "|---|---|---|---|---|",
     ]
     for units in (256, 512):
         for layers in (1, 2):
             for streams in (1, 64):
                 size = (units, layers, streams)
-                lines.append(row(size, measure_size(size, flags.rounds)))
-                pathlib.Path(flags.output).write_text("\n".join(lines) + "\n", "utf-8")
+                measured = measure_size(size, flags.rounds)
+                lines.append(row(size, measured))
+                starts += start_rows(size, measured) if streams == 1 else []
+                pathlib.Path(flags.output).write_text("\n".join(lines + starts) + "\n", "utf-8")
                 print(lines[-1], flush=True)
 
 

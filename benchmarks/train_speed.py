@@ -92,7 +92,7 @@ def train_ours(
 
     devices.start()
     from shakespeare_gen import models
-    from shakespeare_gen.models.recurrent import RecurrentOptions, make_spec
+    from shakespeare_gen.models.recurrent import RecurrentOptions, RecurrentSpec
     from shakespeare_gen.training.model import TrainingModel
 
     if cell == "min_gru":
@@ -102,7 +102,7 @@ def train_ours(
         options = RecurrentOptions(
             cell=cell, units=units, num_layers=layers, embedding_size=EMBEDDING_SIZE
         )
-        return TrainingModel(models.build(make_spec(VOCABULARY_SIZE, options), precision))
+        return TrainingModel(models.build(RecurrentSpec(VOCABULARY_SIZE, options), precision))
 
     return train_keras_model(make_model, batches(batch, window), turns, steps_per_call)
 

@@ -1,4 +1,4 @@
-"""Generates the flag tables of README.md from the code; run by `make docs`."""
+"""Generates the flag tables of docs/flags.md from the code; run by `make docs`."""
 
 import importlib
 import pathlib
@@ -6,7 +6,7 @@ import pathlib
 from shakespeare_gen.__main__ import VERBS
 from shakespeare_gen.options import tables
 
-README = pathlib.Path(__file__).parent.parent / "README.md"
+PAGE = pathlib.Path(__file__).parent / "flags.md"
 
 
 def updated(text: str) -> str:
@@ -16,4 +16,4 @@ def updated(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(updated(README.read_text("utf-8")), "utf-8")
+    PAGE.write_text(updated(PAGE.read_text("utf-8")), "utf-8")

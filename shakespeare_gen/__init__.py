@@ -9,28 +9,52 @@ TensorFlow is imported on first use. Modules at the top level of the package are
 are libraries; `CONTRIBUTING.md` has a tree with one line per folder.
 """
 
+import importlib
 import os
 from typing import Any
 
-# Enables oneDNN's matrix products; TensorFlow reads the variable on import. TensorFlow disables
-# them on processors without AVX-512, where they make an LSTM training step 1.5 times faster.
+from shakespeare_gen.errors import (
+    CorpusUnavailableError,
+    Interrupted,
+    NotFiniteError,
+    UsageError,
+    UserError,
+)
+
+# TensorFlow reads these variables on import. oneDNN's matrix products are disabled on processors
+# without AVX-512, where they make an LSTM training step 1.5 times faster. Level 2 hides messages
+# that are no errors; `system.devices` hides those that come before the level applies.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 __version__ = "0.1.0"
-__all__ = ["evaluate_run", "load_generator", "train_model"]
+__all__ = [
+    "CorpusUnavailableError",
+    "Interrupted",
+    "NotFiniteError",
+    "UsageError",
+    "UserError",
+    "evaluate_run",
+    "load_generator",
+    "train_model",
+]
+
+# Functions by the module that defines them; it is imported on first use.
+_MODULES = {
+    "evaluate_run": "shakespeare_gen.evaluate",
+    "load_generator": "shakespeare_gen.runs.loading",
+    "train_model": "shakespeare_gen.train",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "train_model":
-        from shakespeare_gen.train import train_model
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from shakespeare_gen.system import logs
 
-        return train_model
-    if name == "load_generator":
-        from shakespeare_gen.runs.loading import load_generator
+    logs.set_up_notebook()
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
-        return load_generator
-    if name == "evaluate_run":
-        from shakespeare_gen.evaluate import evaluate_run
 
-        return evaluate_run
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -4,7 +4,8 @@
     python -m shakespeare_gen train --flagfile=flags/quick.cfg
 
 A command is a module with `groups()`, which returns its option groups, and `main(options)`. One
-line in `VERBS` registers it. Knows no option, and imports only the requested command.
+line in `VERBS` registers it. Knows nothing about options, and imports only the
+requested command.
 """
 
 import importlib
@@ -42,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     verb, *flags = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     sys.argv = ["shakespeare-gen"]
     with command_line.exit_codes():
-        if verb in ("--help", "-h", "help"):
-            terminal.write(help_page())
+        if verb in ("--help", "-h", "help", "--helpfull", "--helpshort", "--version"):
+            terminal.show(command_line.VERSION if verb == "--version" else help_page())
             return
         if verb not in VERBS:
             raise UsageError(f"unknown command {verb!r}; known: {', '.join(VERBS)}")
@@ -58,7 +59,7 @@ def help_page() -> str:
     lines = [f"  {name:{width}}  {verb.summary}" for name, verb in VERBS.items()]
     return "\n".join(
         [
-            "usage: shakespeare-gen COMMAND [--flagfile=PATH] [--flag=value ...]",
+            "usage: shakespeare-gen COMMAND [--flagfile=FILE] [--flag=value ...]",
             "",
             *lines,
             "",

@@ -1,9 +1,9 @@
-"""Describes a corpus before training: characters, repeated text, entropy, a suitable recipe.
+"""Describes a corpus before training: characters, repeated text, entropy, what to expect.
 
 python -m shakespeare_gen.describe --corpus=my_novel.txt
 """
 
-from shakespeare_gen.options import OptionGroup, Options, command_line
+from shakespeare_gen.options import OptionGroup, Options, command_line, spelling
 from shakespeare_gen.options.groups import CorpusOptions
 from shakespeare_gen.system import extras
 
@@ -14,17 +14,24 @@ def groups() -> tuple[type[OptionGroup], ...]:
 
 
 def main(options: Options) -> None:
-    """The command: prints tables of corpus statistics."""
+    """The command: prints tables of corpus statistics, and what to expect of training."""
     extras.require("evaluate", "describe")
     from shakespeare_gen.data import corpora
     from shakespeare_gen.evaluation import corpus_statistics
     from shakespeare_gen.report import tables
+    from shakespeare_gen.training import forecast
 
-    corpus_options = options[CorpusOptions]
-    corpus = corpora.load(corpus_options)
-    encoding = corpus_options.encoding if corpora.is_files(corpus.name) else None
+    corpus = corpora.load(options[CorpusOptions])
+    found = corpus_statistics.describe(corpus)
     given = options.only([CorpusOptions]).non_defaults()
-    found = corpus_statistics.describe(corpus, encoding, given=given)
+    vocabulary_size = found["facts"]["vocabulary"]
+    expected = forecast.forecast(
+        corpus.name, len(corpus.train), vocabulary_size, bool(corpus.validation), given
+    )
+    found["training"] = {
+        name: spelling.as_flags(value, ()) if isinstance(value, str) else value
+        for name, value in expected.items()
+    }
     tables.show(*tables.description(found))
 
 

@@ -21,6 +21,10 @@ class UsageError(UserError):
     exit_code = 2
 
 
+class OutputError(UserError):
+    """Standard output is closed, full, or lacks a character."""
+
+
 class NotFiniteError(UserError):
     """The training loss or a weight became NaN or infinite."""
 

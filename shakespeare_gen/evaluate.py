@@ -1,34 +1,39 @@
-"""Evaluates a run: exact losses, baselines, copying and loop checks, an HTML page.
+"""Evaluates a run, or the mean probability of several: exact losses, baselines, checks for copying
+and loops, an HTML page.
 
 python -m shakespeare_gen.evaluate --run_dir=runs/quick
+python -m shakespeare_gen.evaluate --run_dir=runs/a,runs/b
 """
 
 import hashlib
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from shakespeare_gen import runs
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.generation import sampling
-from shakespeare_gen.options import OptionGroup, Options, command_line
+from shakespeare_gen.options import OptionGroup, Options, command_line, signatures
 from shakespeare_gen.options.groups import (
     AdaptationOptions,
     CorpusLocationOptions,
     EvaluationOptions,
     LoadOptions,
     ReportOptions,
-    RunOptions,
+    SavedRunsOptions,
+    UnknownOptions,
 )
-from shakespeare_gen.runs import Run, checkpoints
+from shakespeare_gen.runs import Run, checkpoints, finding, loading
 from shakespeare_gen.system import extras, storage
 
 
 def groups() -> tuple[type[OptionGroup], ...]:
     """The option groups of the command."""
     return (
-        RunOptions,
+        SavedRunsOptions,
         LoadOptions,
+        UnknownOptions,
         CorpusLocationOptions,
         EvaluationOptions,
         AdaptationOptions,
@@ -42,28 +47,36 @@ def main(options: Options) -> None:
     figures = _evaluate(options)
     from shakespeare_gen.report import tables
 
-    tables.show(tables.scores(figures))
+    tables.show(*tables.scores(figures))
     if figures["copying"]:
         tables.show(tables.copying(figures), tables.style(figures))
 
 
-def evaluate_run(run_dir: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
+@signatures.typed(groups())
+def evaluate_run(
+    run_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "",
+    *,
+    text: str | None = None,
+    **options: Any,
+) -> dict[str, Any]:
     """Evaluates a run, writes `evaluation.json` and `evaluation.html`, and returns the figures.
 
     Args:
-      **options: options of the command, by the names of its flags.
+      text: the text that the run was trained on, if it was given to `train_model` as `text`.
+      {options}
 
     Raises:
+      UsageError: an option is unknown, out of bounds or contradicts another one.
       UserError: there is no run or nothing to score, or the report cannot be written.
     """
-    return _evaluate(Options.parse(groups(), {"run_dir": run_dir, **options}))
+    return _evaluate(Options.parse(groups(), {"run_dir": run_dir, **options}), text)
 
 
-def _evaluate(options: Options) -> dict[str, Any]:
+def _evaluate(options: Options, text: str | None = None) -> dict[str, Any]:
     extras.require("evaluate", "evaluate")
     sampling.Sampling(options.only(sampling.groups()))  # reports contradictions early
-    run = runs.open_run(options[RunOptions].run_dir)
-    checkpoint = checkpoints.read(run, options[LoadOptions].checkpoint)
+    every = _open_runs(finding.chosen(options[SavedRunsOptions].run_dir))
+    read = [checkpoints.read(run, options[LoadOptions].checkpoint) for run in every]
     # All input is verified by now; importing TensorFlow takes seconds.
     from shakespeare_gen.system import devices
 
@@ -73,9 +86,9 @@ def _evaluate(options: Options) -> dict[str, Any]:
     from shakespeare_gen.evaluation import assessment, subject
     from shakespeare_gen.report import page
 
-    found = subject.find(run, checkpoints.load_model(run, checkpoint), options)
-    folder = _make_folder(run, options[EvaluationOptions])
-    assessed = assessment.assess(run, checkpoint, found, options)
+    found = subject.find(every[0], loading.load_model(every, read), options, text)
+    folder = _make_folder(every, options[EvaluationOptions])
+    assessed = assessment.assess(every, read, found, options)
     html = page.render(assessed, options[ReportOptions].heatmap_chars)
     storage.write(folder / "evaluation.json", storage.to_json(assessed.figures))
     storage.write(folder / "evaluation.html", html.encode("utf-8", "replace"))
@@ -83,9 +96,33 @@ def _evaluate(options: Options) -> dict[str, Any]:
     return assessed.figures
 
 
-def _make_folder(run: Run, options: EvaluationOptions) -> pathlib.Path:
-    """Creates the folder of the report; each `text_path` has a subfolder of its own."""
-    folder = run.folder.evaluation_dir
+def _open_runs(run_dir: Sequence[str]) -> list[Run]:
+    """Opens runs that can be evaluated together.
+
+    Raises:
+      UserError: they differ in tokenizer or text; the validation text of one could be in the
+        training text of another.
+    """
+    every = [runs.open_run(path) for path in runs.split_paths(run_dir)]
+    loading.check_tokenizers(every)
+    for run in every[1:]:
+        if run.spec.corpus.sha256 != every[0].spec.corpus.sha256:
+            raise UserError(
+                f"run_dir: expected runs that were trained on the same text, received "
+                f"{every[0].path} on {every[0].spec.corpus.name} and {run.path} on "
+                f"{run.spec.corpus.name}, or other splits of it"
+            )
+    return every
+
+
+def _make_folder(every: Sequence[Run], options: EvaluationOptions) -> pathlib.Path:
+    """Creates the folder of the report, in the folder of the first run.
+
+    Each ensemble and each `text_path` has a subfolder of its own.
+    """
+    folder = every[0].folder.evaluation_dir
+    if len(every) > 1:
+        folder = folder / "ensembles" / _ensemble_folder(every)
     if options.text_path:
         folder = folder / "texts" / _text_folder(options.text_path)
     if options.output_dir:
@@ -102,7 +139,17 @@ def _make_folder(run: Run, options: EvaluationOptions) -> pathlib.Path:
 def _text_folder(text_path: str) -> str:
     """A folder name for the report of a text, unique to its absolute path."""
     path = pathlib.Path(os.path.expanduser(text_path)).resolve()
-    return f"{path.name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
+    return f"{path.name}-{_short_hash(path)}"
+
+
+def _ensemble_folder(every: Sequence[Run]) -> str:
+    """A folder name for the report of an ensemble, unique to its set of runs."""
+    paths = sorted(run.path.resolve() for run in every)
+    return f"{len(every)}-runs-{_short_hash(*paths)}"
+
+
+def _short_hash(*paths: pathlib.Path) -> str:
+    return hashlib.sha256(b"\0".join(map(os.fsencode, paths))).hexdigest()[:8]
 
 
 if __name__ == "__main__":

@@ -1,25 +1,30 @@
-"""Trains a language model into a run folder.
+"""Trains a language model into a run folder, or one per seed.
 
 python -m shakespeare_gen.train --flagfile=flags/tiny_shakespeare.cfg --epochs=30
+python -m shakespeare_gen.train --flagfile=flags/quick.cfg --seeds=0,1,2
 """
 
 import shlex
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, overload
 
 from shakespeare_gen import models
 from shakespeare_gen.data import tokenizers
 from shakespeare_gen.errors import Interrupted
-from shakespeare_gen.options import OptionGroup, Options, command_line
+from shakespeare_gen.options import OptionGroup, Options, command_line, signatures
 from shakespeare_gen.options.groups import (
     ComputeOptions,
     CorpusOptions,
     OptimizerOptions,
     RunOptions,
     StartOptions,
+    SweepOptions,
     TrainingOptions,
     WindowOptions,
 )
 from shakespeare_gen.runs import Run, RunFolder
+from shakespeare_gen.system import extras
+from shakespeare_gen.training import sweep
 
 
 def groups() -> tuple[type[OptionGroup], ...]:
@@ -33,53 +38,105 @@ def groups() -> tuple[type[OptionGroup], ...]:
         OptimizerOptions,
         TrainingOptions,
         RunOptions,
+        SweepOptions,
         StartOptions,
     )
 
 
 def main(options: Options) -> None:
-    """The command: trains a model; on an interruption, names the command that resumes."""
+    """The command: trains one or several models, and compares them if there are several.
+
+    On an interruption, it names the command that resumes.
+    """
+    seeds = options[SweepOptions].seeds
+    if seeds:
+        extras.require("evaluate", "seeds")  # for the table
     try:
-        _train(options)
+        found = _train_each(options) if seeds else [_train(options)]
     except Interrupted as stop:
-        folder = RunFolder(options[RunOptions].run_dir)
-        if not folder.has_checkpoint():
+        run_dir = options[RunOptions].run_dir
+        folders = sweep.folders(options).values() if seeds else [RunFolder(run_dir)]
+        if not any(folder.has_checkpoint() for folder in folders):
             raise
-        flags = f"--resume {shlex.quote(f'--run_dir={folder.path}')}"
+        flags = f"--resume {shlex.quote(f'--run_dir={run_dir}')}"
+        flags += f" --seeds={','.join(map(str, seeds))}" * bool(seeds)
         message = f"{stop}; resume with: python -m shakespeare_gen.train {flags}"
         raise Interrupted(stop.signal_number, message) from None
+    if seeds:
+        _show_comparison(found)
 
 
-def train_model(**options: Any) -> Run:
-    """Trains a model into a run folder.
+@overload
+def train_model(*, seeds: Sequence[int], text: str | None = None, **options: Any) -> list[Run]: ...
+
+
+@overload
+def train_model(*, text: str | None = None, **options: Any) -> Run: ...
+
+
+@signatures.typed(groups())
+def train_model(*, text: str | None = None, **options: Any) -> Run | list[Run]:
+    """Trains a model into a run folder, or with `seeds` one model per seed.
 
     Args:
-      **options: options of the command, by the names of its flags; `resume=True` resumes the run
-        in `run_dir`.
+      text: the text to train on, instead of `corpus`. Its SHA-256 identifies it: to resume the
+        run, pass the same text again.
+      {options}
 
     Returns:
-      The run: its folder and its spec.
+      The run: its folder and its spec; with `seeds`, a list of runs.
 
     Raises:
       UserError: an option, the text or the run folder is invalid.
       NotFiniteError: the loss or a weight became NaN or infinite.
       Interrupted: Ctrl-C or SIGTERM; a checkpoint has been saved.
     """
-    return _train(Options.parse(groups(), options))
+    parsed = Options.parse(groups(), options)
+    return _train_each(parsed, text) if parsed[SweepOptions].seeds else _train(parsed, text)
 
 
-def _train(options: Options) -> Run:
-    from shakespeare_gen.system import devices
+def _train_each(options: Options, text: str | None = None) -> list[Run]:
+    from absl import logging
 
-    devices.start()
-    from shakespeare_gen.report import plots
-    from shakespeare_gen.system import storage
-    from shakespeare_gen.training import session
+    found = []
+    for own in sweep.plan(options):
+        run = sweep.finished(own)
+        if run:
+            logging.info("%s is finished: skipping it", run.path)
+        else:
+            logging.info("seed %d: %s", own[TrainingOptions].seed, own[RunOptions].run_dir)
+        found.append(run or _train(own, text))
+    return found
 
-    run = session.train(options)
-    [picture] = plots.learning_curves({run.path.name: run.metrics()})
+
+def _train(options: Options, text: str | None = None) -> Run:
+    from shakespeare_gen.system import devices, storage
+    from shakespeare_gen.system.signals import SAVING, Interruption
+    from shakespeare_gen.training import preparation
+
+    devices.check_not_forked()
+    with Interruption(SAVING) as interruption, preparation.prepared(options, text) as prepared:
+        # All input is verified by now; importing TensorFlow takes seconds.
+        devices.start()
+        from shakespeare_gen.training import session
+
+        run = session.train(prepared, interruption)
+    from shakespeare_gen.report import curves
+
+    picture = curves.of_run(run.path.name, run.metrics(), run.step_metrics())
     storage.write(run.folder.loss_curve_path, picture)
     return run
+
+
+def _show_comparison(runs: Sequence[Run]) -> None:
+    from absl import logging
+
+    from shakespeare_gen.report import comparison, tables
+
+    compared = comparison.compare(runs)
+    for warning in comparison.warnings(compared):
+        logging.warning("%s", warning)
+    tables.show(*tables.comparison(compared))
 
 
 if __name__ == "__main__":

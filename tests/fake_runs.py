@@ -111,7 +111,7 @@ def downgrade(folder):
         "corpus": CorpusOptions,
         "vocabulary": tokenizers.CharacterOptions,
         "windows": WindowOptions,
-        "model": type(models.family_options(options)),
+        "model": models.FAMILIES["recurrent"].options,
         "engine": ComputeOptions,
         "optimizer": OptimizerOptions,
         "training": TrainingOptions,

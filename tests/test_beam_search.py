@@ -100,7 +100,7 @@ def test_the_most_likely_go_on_however_many_end(num_ended):
         read.append((ids.tolist(), parents.tolist()))
         return (np.zeros((len(ids), 100)), np.zeros((len(ids), 100))), state
 
-    # A length penalty of 10 favours long texts: the search goes on, whatever has ended.
+    # A length penalty of 10 favors long texts: the search goes on, whatever has ended.
     beam_search.search(step, (log_p, log_p), None, 3, 2, describe, 10.0)
     assert read == [(order[num_ended : num_ended + 3].tolist(), [0, 0, 0])]
 

@@ -31,6 +31,10 @@ def load_whole(corpus, **options):
     return load(corpus, validation_fraction=0, test_fraction=0, **options).train
 
 
+def read(path, *arguments, **options):
+    return text_files.read(path, *arguments, **options).text
+
+
 # Files.
 
 
@@ -66,23 +70,92 @@ def test_a_glob_reads_the_matching_files(tmp_path):
 def test_byte_order_marks_are_removed_and_line_ends_become_lf(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\rthree\n")
-    assert text_files.read(path) == "one\ntwo\nthree\n"
+    assert read(path) == "one\ntwo\nthree\n"
 
 
-def test_text_that_is_not_utf_8_is_rejected_with_its_offset_and_a_fix(tmp_path):
+def test_bytes_that_do_not_fit_an_encoding_are_rejected_with_their_offset_and_a_fix(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes("naïve".encode("cp1252"))
-    with pytest.raises(UserError, match=r"a.txt: .* 0xef at byte 2; try `encoding=cp1252`"):
-        text_files.read(path)
-    assert text_files.read(path, "cp1252") == "naïve"
-    assert text_files.read(path, encoding_errors="ignore") == "nave"
+    with pytest.raises(UserError, match=r"a.txt: .* 0xef at byte 2; try `encoding=cp1252` or"):
+        read(path, "utf-8")
+    assert read(path, "cp1252") == "naïve"
+    assert read(path, "utf-8", encoding_errors="ignore") == "nave"
 
 
-def test_utf_16_is_recognised_by_its_byte_order_mark(tmp_path):
+def test_the_advice_never_repeats_what_was_tried(tmp_path):
+    """A file that is not cp1252 was once rejected with the advice `encoding=cp1252`."""
     path = tmp_path / "a.txt"
-    path.write_bytes("text".encode("utf-16"))
-    with pytest.raises(UserError, match="try `encoding=utf-16`"):
-        text_files.read(path)
+    path.write_bytes("“Großvater”".encode())
+    with pytest.raises(UserError, match=r"expected cp1252, received 0x9d .*; try `encoding=utf-8`"):
+        read(path, "cp1252")
+    path.write_bytes(b"\x81\x8d\0\xff\xfe\x01" * 50)
+    with pytest.raises(UserError, match="received binary data") as error:
+        read(path)
+    assert "encoding=auto" not in str(error.value)
+    with pytest.raises(UserError, match=r"expected cp1252, .*; try `encoding_errors=replace`$"):
+        read(path, "cp1252")
+
+
+SENTENCES = {
+    "utf-8": "Die Mädchen hörten “nichts” – 日本語.\n",
+    "utf-16": "Die Mädchen hörten “nichts” – 日本語.\n",
+    "utf-16-le": "It was a plain text, and nothing happened in the town.\n",
+    "utf-32": "Alle Bücher.\n",
+    "cp1252": "Die Mädchen hörten über die Straße, daß der König “Äpfel” kaufte.\n",
+    "cp1251": "Все счастливые семьи похожи друг на друга.\n",
+    "koi8-r": "Все счастливые семьи похожи друг на друга, каждая несчастливая по-своему.\n",
+    "shift_jis": "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n",
+    "cp1250": "Příliš žluťoučký kůň úpěl ďábelské ódy.\n",
+}
+
+
+@pytest.mark.parametrize("encoding", SENTENCES)
+def test_the_encoding_of_each_file_is_found(tmp_path, encoding):
+    path = tmp_path / "a.txt"
+    text = "Chapter 1\n" * 200 + SENTENCES[encoding]
+    path.write_bytes(text.encode(encoding))
+    assert read(path) == text
+
+
+@pytest.mark.parametrize("text", ["naïve", "SPEAKER é:\n", "It’s a café.", "¿Qué?\n", "für"])
+def test_a_short_text_is_in_the_most_common_encoding(tmp_path, text):
+    """One byte that is not ASCII may be half of a Korean character."""
+    (tmp_path / "a.txt").write_bytes(text.encode("cp1252"))
+    assert read(tmp_path / "a.txt") == text
+
+
+def test_files_of_one_folder_may_have_different_encodings(tmp_path, caplog):
+    for encoding in ("utf-8", "cp1252", "utf-16"):
+        (tmp_path / f"{encoding}.txt").write_bytes(SENTENCES["cp1252"].encode(encoding))
+    with caplog.at_level("INFO"):
+        corpus = load(tmp_path)
+    assert {file.encoding for file in corpus.files} == {"utf-8", "cp1252", "utf-16"}
+    assert f"Read {tmp_path / 'cp1252.txt'}: 66 bytes, cp1252" in caplog.messages
+    assert load_whole(tmp_path) == 3 * SENTENCES["cp1252"]
+
+
+def test_an_explicit_encoding_wins(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("é".encode())
+    assert read(path, "latin-1") == "Ã©"
+    assert read(path) == "é"
+
+
+def test_mojibake_is_reported_with_the_round_trip_that_mends_it(tmp_path, caplog):
+    """Such a text was once learned without a word."""
+    broken = "Oliver’s “twist”.\n".encode().decode("cp1252", "ignore") + "plain\n" * 30
+    (tmp_path / "a.txt").write_text(broken, encoding="utf-8")
+    load(tmp_path / "a.txt")
+    [warning] = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert "2 sequences of UTF-8 decoded as cp1252, such as 'â€™' for '’' in train" in warning
+    assert warning.endswith("mend the text with text.encode('cp1252').decode('utf-8')")
+    assert broken[:9].encode("cp1252").decode("utf-8") == "Oliver’"
+
+
+def test_mojibake_by_a_wrong_option_is_mended_by_the_right_one(tmp_path, caplog):
+    (tmp_path / "a.txt").write_text("Oliver’s café.\n" * 30, encoding="utf-8")
+    load(tmp_path / "a.txt", encoding="latin-1")
+    assert "; try `encoding=auto`, or mend the text" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -93,7 +166,7 @@ def test_utf_16_is_recognised_by_its_byte_order_mark(tmp_path):
             "expected a file, a folder, a glob that matches, or one of tiny_shakespeare, "
             "tfds:NAME, plays, found none",
         ),
-        (lambda p: p.mkdir(), "expected files ending in"),
+        (lambda p: p.mkdir(), r"expected files ending in .txt, .text, .md, .*, found none$"),
         (lambda p: p.write_bytes(b"  \n"), "expected text, received blank characters only"),
         (lambda p: p.touch(), "expected text, received blank characters only"),
     ],
@@ -108,13 +181,15 @@ def test_a_damaged_gz_is_rejected_on_one_line(tmp_path):
     path = tmp_path / "a.txt.gz"
     path.write_bytes(gzip.compress(b"text" * 100)[:-9])
     with pytest.raises(UserError, match="cannot be read"):
-        text_files.read(path)
+        read(path)
 
 
 def test_an_unknown_encoding_is_rejected(tmp_path):
     (tmp_path / "a.txt").write_text("x", encoding="utf-8")
     for encoding in ("utf-9", "", "rot13", "a\0b", "é" * 5000):
-        with pytest.raises(UserError, match="^encoding: expected a known encoding, received"):
+        with pytest.raises(
+            UserError, match="^encoding: expected auto or a known encoding, received"
+        ):
             load(tmp_path / "a.txt", encoding=encoding)
 
 
@@ -178,7 +253,7 @@ def test_pipes_and_devices_in_folders_and_globs_are_skipped(tmp_path):
     (tmp_path / "4.txt").write_text("text\n", encoding="utf-8")
     assert load_whole(tmp_path) == load_whole(tmp_path / "*.txt") == "text\n"
     (tmp_path / "4.txt").unlink()
-    with pytest.raises(UserError, match="found none"):
+    with pytest.raises(UserError, match="found 4 .txt .not a regular file"):
         load(tmp_path)
 
 
@@ -216,6 +291,172 @@ def test_a_compression_bomb_is_rejected_early(tmp_path):
             file.write(b"a" * 2**20)
     with pytest.raises(UserError, match="expected a compression ratio of at most 100"):
         load(path)
+
+
+def test_the_limit_counts_bytes_instead_of_characters(tmp_path, monkeypatch):
+    """Characters of several bytes were once counted as one byte."""
+    monkeypatch.setattr(text_files, "MAX_BYTES", 100)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("漢" * 20, encoding="utf-8")
+    with pytest.raises(UserError, match="b.txt: expected at most 100 bytes of text in all files"):
+        load(tmp_path)
+
+
+MIXED = {
+    "1.TXT": b"one\n",
+    "sub/2.markdown": b"two\n",
+    "3.Text": b"three\n",
+    "4.md.GZ": gzip.compress(b"four\n"),
+    "5.docx": b"PK",
+    "6.epub": b"PK",
+    "7.jpg": b"\xff\xd8",
+    "sub/8.PDF": b"%PDF-",
+}
+
+
+def test_text_files_of_a_mixed_folder_are_read_and_others_skipped_with_reasons(tmp_path, caplog):
+    """Files with suffixes in capitals were once skipped, all others without a word."""
+    (tmp_path / "sub").mkdir()
+    for name, data in MIXED.items():
+        (tmp_path / name).write_bytes(data)
+    with caplog.at_level("INFO"):
+        corpus = load(tmp_path)
+    assert load_whole(tmp_path) == "one\nthree\nfour\ntwo\n"
+    skipped = {pathlib.Path(f.path).name: f.skipped for f in corpus.files if f.skipped}
+    assert list(skipped) == ["5.docx", "6.epub", "7.jpg", "8.PDF"]
+    assert skipped["5.docx"].startswith("a Word document; open it in a word processor and save")
+    assert skipped["6.epub"] == "an EPUB book; convert it with Calibre: ebook-convert BOOK BOOK.txt"
+    assert skipped["7.jpg"] == "its suffix is not that of a text file"
+    assert any(m.startswith(f"Skipped {tmp_path / 'sub/8.PDF'}: a PDF") for m in caplog.messages)
+
+
+def test_many_files_are_summarized_in_the_log(tmp_path, caplog):
+    for i in range(corpora.MAX_LOGGED + 5):
+        (tmp_path / f"{i}.txt").write_text("text\n", encoding="utf-8")
+    with caplog.at_level("INFO"):
+        load(tmp_path)
+    assert len(caplog.messages) == corpora.MAX_LOGGED + 1
+    assert caplog.messages[-1] == "Read 5 more files and skipped 0"
+
+
+def test_a_folder_without_text_files_names_what_was_found(tmp_path):
+    for name in ("a.docx", "b.docx", "c.jpg"):
+        (tmp_path / name).touch()
+    message = (
+        r"found 2 .docx \(a Word document; .*\), 1 .jpg \(its suffix is not that of a text file\)$"
+    )
+    with pytest.raises(UserError, match=message):
+        load(tmp_path)
+    with pytest.raises(UserError, match=r"found 2 .docx \(a Word document"):
+        load(tmp_path / "*.docx")
+
+
+@pytest.mark.parametrize(
+    "suffix", ["docx", "doc", "odt", "rtf", "epub", "mobi", "pdf", "html", "HTM", "azw3", "zip"]
+)
+def test_a_document_is_refused_with_what_to_do(tmp_path, suffix):
+    """They once failed with a byte offset, and web pages were learned with their tags."""
+    path = tmp_path / f"book.{suffix}"
+    path.write_bytes(b"anything")
+    with pytest.raises(
+        UserError, match=r"expected plain text, received an? .*; (open|convert|save)"
+    ):
+        load(path)
+
+
+def test_a_document_with_a_wrong_name_is_recognized_by_its_content(tmp_path):
+    (tmp_path / "book.txt").write_bytes(b"%PDF-1.7 ...")
+    with pytest.raises(UserError, match="book.txt: expected plain text, received a PDF document"):
+        load(tmp_path / "book.txt")
+
+
+# Splits of several files.
+
+
+def write_books(folder, **texts_by_name):
+    for name, text in texts_by_name.items():
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+
+
+def test_validation_and_test_are_cut_from_the_end_of_each_file(tmp_path):
+    """They once came from the last book alone."""
+    write_books(tmp_path, a="a23456789\n" * 10, b="b23456789\n" * 20)
+    corpus = load(tmp_path, validation_fraction=0.1, test_fraction=0.2)
+    a, b = "a23456789\n", "b23456789\n"
+    assert (corpus.train, corpus.validation, corpus.test) == (
+        a * 7 + b * 14,
+        a * 1 + b * 2,
+        a * 2 + b * 4,
+    )
+
+
+def test_the_whole_corpus_can_be_cut_at_its_end(tmp_path):
+    """As before; runs that were trained in this way keep it."""
+    write_books(tmp_path, a="a23456789\n" * 10, b="b23456789\n" * 20)
+    options = {"validation_fraction": 0.1, "test_fraction": 0.2}
+    corpus = load(tmp_path, **options, split_by="corpus")
+    assert corpus.train == "a23456789\n" * 10 + "b23456789\n" * 11
+    assert (corpus.validation, corpus.test) == ("b23456789\n" * 3, "b23456789\n" * 6)
+
+
+def test_both_ways_are_equal_for_a_single_file(tmp_path):
+    write_books(tmp_path, a="one line\n***\n" * 50)
+    by_file, by_corpus = (
+        load(tmp_path, split_by=way, document_separator="***\n") for way in ("file", "corpus")
+    )
+    assert by_file.sha256 == by_corpus.sha256
+
+
+def test_parts_of_several_files_consist_of_whole_lines_and_lose_nothing(tmp_path):
+    lines = [f"This is line {i}, and so on.\n" for i in range(200)]
+    write_books(tmp_path, a="".join(lines[:90]), b="".join(lines[90:]), c="x" * 5000)
+    corpus = load(tmp_path)
+    parts = (corpus.train, corpus.validation, corpus.test)
+    found = [line for part in parts for line in part.splitlines(keepends=True) if line[0] == "T"]
+    assert sorted(found) == sorted(lines)
+    # A line that is longer than the part is cut by characters.
+    assert [part.count("x") for part in parts] == [4500, 250, 250]
+
+
+def test_every_part_of_a_file_ends_with_the_end_of_a_document(tmp_path):
+    """No separator is cut in two, and cuts prefer the ends of documents."""
+    poems = [f"poem {i}\n" + "verse\n" * 9 for i in range(160)]
+    write_books(tmp_path, a="***\n".join(poems[:60]), b="***\n".join(poems[60:]), c="tiny")
+    corpus = load(tmp_path, document_separator="***\n")
+    parts = (corpus.train, corpus.validation, corpus.test)
+    assert sorted("".join(parts).split("\x03")) == sorted([*poems, "tiny\n", ""])
+    assert all(part.endswith("\x03") for part in parts)
+    assert "*" not in "".join(parts)
+
+
+# Text given as a string.
+
+
+def test_a_text_can_be_given_as_a_string(tmp_path):
+    """With the same result as from a file, which identifies it by the same hash."""
+    text = "One line.\r\nAnother line." * 30
+    corpus = corpora.load(CorpusOptions(), text)
+    (tmp_path / "a.txt").write_bytes(text.encode())
+    assert corpus.sha256 == load(tmp_path / "a.txt").sha256
+    assert (corpus.name, corpus.path, corpus.files) == ("<text>", "", ())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "^text: expected text, received blank characters only"),
+        (["a"], "^text: expected a value of type str, received list"),
+        ("a\ud800", r"^text: expected Unicode text, received the surrogate '\\ud800' at char"),
+    ],
+)
+def test_an_invalid_text_is_rejected_on_one_line(text, message):
+    with pytest.raises(UserError, match=message):
+        corpora.load(CorpusOptions(), text)
+
+
+def test_a_text_that_was_given_as_a_string_is_missing(tmp_path):
+    with pytest.raises(UserError, match="given in Python, received none; pass it as text="):
+        load("<text>")
 
 
 def test_a_gz_with_several_members_is_one_text(tmp_path):
@@ -281,10 +522,7 @@ def test_a_corpus_of_files_has_an_absolute_path(tmp_path, monkeypatch):
     """A relative path would tie a run to its working directory."""
     (tmp_path / "a.txt").write_text("text\n" * 9, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    described = load("a.txt").describe("tiny_shakespeare")
-    assert described["path"] == str(tmp_path / "a.txt")
-    assert (described["name"], described["requested"]) == ("a.txt", "tiny_shakespeare")
-    assert described["train_chars"] + described["validation_chars"] + described["test_chars"] == 45
+    assert load("a.txt").path == str(tmp_path / "a.txt")
     assert load("plays").path == ""
 
 
@@ -362,7 +600,7 @@ def test_a_wrong_manual_file_is_distinguished_from_a_missing_network(tmp_path):
     manual_dir = tmp_path / "downloads" / "manual"
     manual_dir.mkdir(parents=True)
     (manual_dir / "input.txt").write_text("not it", encoding="utf-8")
-    with pytest.raises(UserError, match="expected the published checksum"):
+    with pytest.raises(UserError, match="^tiny_shakespeare: expected the published checksum"):
         load("tiny_shakespeare", data_dir=str(tmp_path))
 
 

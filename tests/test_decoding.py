@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from shakespeare_gen import models
 from shakespeare_gen.data.tokenizers import CharacterTokenizer
 from shakespeare_gen.generation import Generator, Request, decoding, programs
-from shakespeare_gen.models.recurrent import RecurrentOptions, make_spec
+from shakespeare_gen.models.recurrent import RecurrentOptions, RecurrentSpec
 from tests.conftest import REPOSITORY
 
 TOKENIZER = CharacterTokenizer("\n abcdefghijklmnopqrstuvwxyz")
@@ -24,7 +24,7 @@ TOKENIZER = CharacterTokenizer("\n abcdefghijklmnopqrstuvwxyz")
 
 def generator_of(seed=0, units=10):
     keras.utils.set_random_seed(seed)
-    model = models.build(make_spec(TOKENIZER.size, RecurrentOptions(units=units)))
+    model = models.build(RecurrentSpec(TOKENIZER.size, RecurrentOptions(units=units)))
     model.weights["logits/kernel"].assign(model.weights["logits/kernel"] * 6)
     return Generator(model, TOKENIZER)
 

@@ -17,7 +17,7 @@ from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.generation import Generator, Request, decoding, reading
 from shakespeare_gen.models.cells import CELLS
 from shakespeare_gen.models.ensemble import Ensemble
-from shakespeare_gen.models.recurrent import RecurrentOptions, make_spec
+from shakespeare_gen.models.recurrent import RecurrentOptions, RecurrentSpec
 from shakespeare_gen.runs import checkpoints
 from tests.conftest import REPOSITORY
 from tests.fake_models import LETTERS, alphabet
@@ -36,7 +36,7 @@ EVERY_FILTER = {
 
 def model_of(tokenizer, seed=0, precision="float32", **options):
     keras.utils.set_random_seed(seed)
-    spec = make_spec(tokenizer.size, RecurrentOptions(units=12, **options))
+    spec = RecurrentSpec(tokenizer.size, RecurrentOptions(units=12, **options))
     model = models.build(spec, precision)
     kernel = model.weights["logits/kernel"]
     kernel.assign(kernel * 6)  # so that characters differ in probability

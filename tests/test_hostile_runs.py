@@ -11,7 +11,8 @@ import sys
 import numpy as np
 import pytest
 
-from shakespeare_gen.runs import RunFolder, tensors
+from shakespeare_gen.report import comparison
+from shakespeare_gen.runs import RunFolder, history, open_run, tensors
 from shakespeare_gen.system import storage
 from tests import fake_runs
 from tests.conftest import REPOSITORY
@@ -301,6 +302,10 @@ def path_in_state(folder):
     edit_state(folder, "progress", best_checkpoint="../../../elsewhere")
 
 
+def digits_of_another_script(folder):
+    edit_state(folder, "progress", best_checkpoint="step-٠٠٠٠٠٠٠٧-epoch-٠٠٠١")
+
+
 def progress_of_another_type(folder):
     edit_state(folder, "progress", step="12")
 
@@ -379,6 +384,7 @@ HOSTILE = {
     unsorted_tokenizer: TOKENIZER + "characters: expected sorted unique",
     path_in_manifest: NOTHING_INTACT,
     path_in_state: r"state\.json: progress: expected the name of a checkpoint",
+    digits_of_another_script: r"state\.json: progress: expected the name of a checkpoint",
     progress_of_another_type: r"state\.json: progress: expected step to be a count",
     state_of_another_model: "state.json: unknown option 'class_name'",
     thousands_of_checkpoints: NOTHING_INTACT,
@@ -492,3 +498,21 @@ def test_numbers_that_are_not_finite_are_rejected_by_file_and_tensor(value):
     kinds = {"a": ("float32", (3,)), "b": ("float32", (2,))}
     with pytest.raises(Exception, match="^x: expected finite numbers, found NaN or .* in b$"):
         tensors.decode(data, kinds, "x")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"epoch": 1, "step": 2, "loss": 3.0},
+        {"loss": 10**400},
+        {"characters_per_second": 10**400},
+    ],
+)
+def test_a_row_that_lacks_figures_or_exceeds_every_float_is_skipped(folder, row, caplog):
+    """`compare`, the run card and `train --resume` once ended in a traceback."""
+    if len(row) == 1:
+        row = dict.fromkeys(history.EPOCH_KEYS, 1) | row
+    folder.metrics_path.write_text(json.dumps(row) + "\n", "utf-8")
+    [group] = comparison.compare([open_run(folder.path)])
+    assert group.results[0].rows == []
+    assert "skipping damaged line" in caplog.text

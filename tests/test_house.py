@@ -1,6 +1,7 @@
 """The repository itself: import order, recipes, pages, packaging and Makefile."""
 
 import ast
+import fnmatch
 import importlib
 import json
 import pathlib
@@ -11,7 +12,7 @@ import sys
 
 import pytest
 
-from docs import update_tables
+from docs import update_stub, update_tables
 from shakespeare_gen.__main__ import VERBS
 from shakespeare_gen.options.fields import fields_of
 from tests.conftest import REPOSITORY
@@ -25,6 +26,7 @@ ORDER = (
     "data",
     "models",
     "generation",
+    "writing",
     "runs",
     "evaluation",
     "training",
@@ -140,7 +142,8 @@ def test_libraries_do_not_spell_flags():
 def test_options_need_only_the_standard_library():
     code = (
         "import sys; before = set(sys.modules)\n"
-        "from shakespeare_gen.options import fields, groups, help_pages, spelling, tables\n"
+        "from shakespeare_gen.options import fields, groups, help_pages, recipes, signatures\n"
+        "from shakespeare_gen.options import spelling, tables\n"
         "names = {name.split('.')[0] for name in set(sys.modules) - before}\n"
         "print(*names - sys.stdlib_module_names - {'shakespeare_gen'})"
     )
@@ -223,10 +226,15 @@ def test_every_recipe_states_its_expected_results(path):
         assert word in header, word
 
 
-def test_the_tables_of_the_readme_match_the_code():
-    text = (REPOSITORY / "README.md").read_text("utf-8")
+def test_the_tables_of_flags_match_the_code():
+    text = (REPOSITORY / "docs" / "flags.md").read_text("utf-8")
     assert set(re.findall(r"<!-- flags: (\w+) -->", text)) == set(VERBS)
     assert update_tables.updated(text) == text, "run: make docs"
+
+
+def test_the_types_for_editors_match_the_code():
+    stub = (PACKAGE / "__init__.pyi").read_text("utf-8")
+    assert update_stub.stub() == stub, "run: make docs"
 
 
 def test_every_make_target_in_the_pages_exists():
@@ -251,23 +259,25 @@ def test_links_have_targets(path):
 
 def test_all_package_data_is_in_the_wheel(monkeypatch):
     arguments = setup_arguments(monkeypatch)
-    packages = {name.replace(".", "/") for name in arguments["packages"]}
-    files = {
-        f"{package.replace('.', '/')}/{name}"
+    folders = arguments["package_dir"]
+    packages = {folders.get(name, name.replace(".", "/")) for name in arguments["packages"]}
+    patterns = {
+        f"{folders.get(package, package.replace('.', '/'))}/{name}"
         for package, names in arguments["package_data"].items()
         for name in names
     }
     tracked = subprocess.run(
-        ["git", "ls-files", "shakespeare_gen"],
+        ["git", "ls-files", "shakespeare_gen", "flags"],
         capture_output=True,
         check=True,
         cwd=REPOSITORY,
         text=True,
     ).stdout.split()
-    assert "shakespeare_gen/py.typed" in files
+    assert "shakespeare_gen/py.typed" in tracked
     for path in tracked:
-        folder = path.rpartition("/")[0]
-        assert path in files or (path.endswith(".py") and folder in packages), path
+        is_data = any(fnmatch.fnmatch(path, pattern) for pattern in patterns)
+        is_code = path.endswith(".py") and path.rpartition("/")[0] in packages
+        assert is_data or is_code, path
 
 
 def test_the_console_script_is_registered(monkeypatch):

@@ -9,7 +9,7 @@ from shakespeare_gen import models
 from shakespeare_gen.models import states
 from shakespeare_gen.models.cells import CELLS
 from shakespeare_gen.models.ensemble import Ensemble
-from shakespeare_gen.models.recurrent import RecurrentOptions, make_spec
+from shakespeare_gen.models.recurrent import RecurrentOptions, RecurrentSpec
 from shakespeare_gen.training.model import TrainingModel
 
 V, UNITS = 11, 7
@@ -17,8 +17,8 @@ V, UNITS = 11, 7
 
 def model_of(cell="lstm", seed=3, precision="float32", **options):
     keras.utils.set_random_seed(seed)
-    options = RecurrentOptions(cell=cell, units=UNITS, embedding_size=5, **options)
-    return models.build(make_spec(V, options), precision)
+    options = RecurrentOptions(cell=cell, **{"units": UNITS, "embedding_size": 5, **options})
+    return models.build(RecurrentSpec(V, options), precision)
 
 
 def ids_of(*shape):
@@ -44,6 +44,17 @@ def test_stepping_equals_the_whole_sequence_in_tensorflow_and_numpy(cell, option
     for found in (state, numpy_last):
         for part, expected in zip(states.flatten(found), states.flatten(last), strict=True):
             np.testing.assert_allclose(part, expected, atol=1e-5)
+
+
+def test_the_network_of_a_model_in_use_is_not_built_again(monkeypatch):
+    """Once, the oldest network was evicted from the cache even if it was used all the time."""
+    built, build = [], keras.layers.Embedding.build
+    monkeypatch.setattr(keras.layers.Embedding, "build", lambda *a: built.append(build(*a)))
+    model = model_of(embedding_size=3)
+    for size in (4, 5, 6, 7):
+        models.build(RecurrentSpec(V, RecurrentOptions(units=UNITS, embedding_size=size)))
+        model.read_function(model.weight_arrays(), ids_of(1, 2), model.initial_state(1))
+    assert len(built) == 5
 
 
 def test_an_lstm_matches_plain_numpy():

@@ -27,6 +27,9 @@ def test_a_notebook_runs_from_top_to_bottom(path, tmp_path, small_text):
     assert "image/png" in outputs
     assert "--- temperature 0.8" in outputs
     assert "Kneser-Ney" in outputs
+    assert "%|" in outputs, "no progress bar"
+    assert "validation: " in outputs
+    assert '"stderr"' not in outputs  # shown in red
     assert (tmp_path / "run" / "run.json").exists()
 
 

@@ -1,7 +1,11 @@
 """Options: checks, typed groups, and formatting as flags."""
 
 import dataclasses
+import inspect
+import os
 import pathlib
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,9 +14,11 @@ from shakespeare_gen.errors import UsageError
 from shakespeare_gen.options import (
     OptionGroup,
     Options,
+    fields,
     groups,
     help_pages,
     option,
+    signatures,
     spelling,
     tables,
 )
@@ -32,10 +38,46 @@ class ShapeOptions(OptionGroup):
     labels: tuple[str, ...] = option((), "texts of the labels")
 
 
+class PositionOptions(OptionGroup):
+    """Numbers without bounds."""
+
+    offset: int = option(0, "pixels to the right")
+    angle: float = option(0.0, "degrees")
+
+
+class AngleOptions(OptionGroup):
+    angles: tuple[int, ...] = option((), "degrees", minimum=0, maximum=360)
+
+
 class ColorOptions(OptionGroup):
     TITLE = "Color"
 
     color: str = option("", "name of a color")
+
+
+@pytest.mark.parametrize("angles", ["0,90", ["0", "90"], (0, np.int64(90)), range(0, 180, 90)])
+def test_integers_come_from_a_flag_or_a_sequence(angles):
+    assert AngleOptions(angles=angles).angles == (0, 90)
+
+
+@pytest.mark.parametrize(
+    ("angles", "message"),
+    [
+        ("1,b", "angles: expected integers, received (1, 'b')"),
+        ((1, True), "angles: expected integers, received (1, True)"),
+        ((1, 361), "angles: expected at most 360, received (1, 361)"),
+        (5, "angles: expected integers, received 5"),
+    ],
+)
+def test_invalid_integers_are_rejected(angles, message):
+    with pytest.raises(UsageError) as error:
+        AngleOptions(angles=angles)
+    assert str(error.value) == message
+
+
+def test_a_tuple_of_paths_holds_strings():
+    assert ShapeOptions(labels=[pathlib.Path("a"), "b"]).labels == ("a", "b")
+    assert ShapeOptions(labels=pathlib.Path("a")).labels == ("a",)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +127,28 @@ def test_options_that_contradict_each_other_are_rejected(group, values, message)
     with pytest.raises(UsageError) as error:
         group(**values)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"offset": -3 * 10**9}, "offset: expected at least -2147483648, received -3000000000"),
+        ({"offset": 3 * 10**9}, "offset: expected at most 2147483647, received 3000000000"),
+        ({"angle": 10**400}, f"angle: expected a finite number, received {10**400}"),
+    ],
+)
+def test_a_number_without_bounds_must_still_be_representable(values, message):
+    """Once, a large negative number was answered with the upper bound."""
+    with pytest.raises(UsageError) as error:
+        PositionOptions(**values)
+    assert str(error.value) == message
+
+
+def test_whole_numbers_become_floats_where_an_option_is_a_float():
+    """Once, they stayed integers and were limited to those of int32."""
+    for value in (3, -(10**12)):
+        found = PositionOptions(angle=value).angle
+        assert (found, type(found)) == (value, float)
 
 
 def test_values_of_other_libraries_are_converted_to_plain_ones():
@@ -139,8 +203,35 @@ def test_equal_options_are_equal_and_hashable():
 
 
 def test_an_unknown_option_is_rejected():
-    with pytest.raises(UsageError, match="unknown option 'sise'; known: color, filled, labels"):
+    with pytest.raises(UsageError, match="unknown option 'sise'; did you mean `size`?"):
         Options.parse([ShapeOptions, ColorOptions], {"sise": 3})
+    with pytest.raises(UsageError, match="unknown option 'x'; known: color, filled, labels, scale"):
+        Options.parse([ShapeOptions, ColorOptions], {"x": 3})
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("3", int, 3),
+        ("-1", int, -1),
+        ("3.0", int, "3.0"),
+        ("3", float, 3.0),
+        ("1e-3", float, 0.001),
+        ("x", float, "x"),
+        ("On", bool, True),
+        ("false", bool, False),
+        ("1", bool, "1"),
+        ("text", str, "text"),
+        (r'"a\nb"', str, "a\nb"),
+        ('"a', str, '"a'),
+        ("a b", tuple[str, ...], "a b"),
+        (r'["\n", "b"]', tuple[str, ...], ("\n", "b")),
+        ("[" * 5000, tuple[str, ...], "[" * 5000),
+    ],
+)
+def test_values_are_read_from_text_and_others_are_left_to_the_group(text, kind, value):
+    found = spelling.value(text, kind)
+    assert (found, type(found)) == (value, type(value))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +276,7 @@ def test_tables_of_a_page_are_regenerated():
 def test_a_help_page_shows_defaults_and_choices():
     page = help_pages.command("draw", "Draws a shape.\n", [ShapeOptions, ColorOptions])
     assert page == (
-        "usage: draw [--flagfile=PATH] [--flag=value ...]\n\n"
+        "usage: draw [--flagfile=FILE] [--flag=value ...]\n\n"
         "Draws a shape.\n\n"
         "Shape:\n\n"
         "  --shape=circle\n      outline (circle, square)\n\n"
@@ -194,5 +285,71 @@ def test_a_help_page_shows_defaults_and_choices():
         "  --[no]filled (default: off)\n      fill the outline\n\n"
         "  --labels=\n      texts of the labels\n\n"
         "Color:\n\n"
-        "  --color=\n      name of a color\n"
+        "  --color=\n      name of a color\n\n"
+        "--flagfile reads flags from a file, or from a recipe of this package by its name. "
+        "--version\nprints the version, --helpfull also lists the flags of absl.\n"
     )
+
+
+class PenOptions(OptionGroup):
+    """Shares its options with `ColorOptions` and `ShapeOptions`."""
+
+    TITLE = "Pen"
+
+    color: str = option("", "name of a color")
+    scale: float = option(0.5, "factor", above=0, below=2)
+
+
+class InkOptions(OptionGroup):
+    TITLE = "Ink"
+
+    color: str = option("", "name of a color")
+    ink_path: str = option("", "file of the ink")
+
+
+def test_an_option_that_groups_share_is_listed_once():
+    """Tables once listed it in each group, and a title without options remained."""
+    shared = [ShapeOptions, ColorOptions, PenOptions, InkOptions]
+    titles = [title for title, _ in fields.sections(shared)]
+    assert titles == ["Shape", "Color", "Ink"]
+    assert help_pages.command("draw", "", shared).count("--color=") == 1
+    assert tables.table(shared).count("`--color`") == 1
+    assert "Pen" not in tables.table(shared)
+
+
+@signatures.typed([ShapeOptions, InkOptions])
+def draw(color="", **options) -> int:
+    """Draws a shape.
+
+    Args:
+      {options}
+
+    Returns:
+      An area.
+    """
+    return Options.parse([ShapeOptions, InkOptions], {"color": color, **options})
+
+
+def test_a_function_lists_its_options_with_types_defaults_and_help():
+    signature = inspect.signature(draw)
+    parameters = list(signature.parameters.values())
+    assert [parameter.name for parameter in parameters] == [
+        *("color", "shape", "size", "scale", "filled", "labels", "ink_path"),
+    ]
+    assert parameters[0].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    assert {parameter.kind for parameter in parameters[1:]} == {inspect.Parameter.KEYWORD_ONLY}
+    assert signature.parameters["size"].default == 3
+    assert signature.return_annotation is int
+    kinds = {parameter.name: parameter.annotation for parameter in parameters}
+    assert kinds["size"] is int
+    assert kinds["shape"] is str  # its choices are a registry, which may grow
+    assert kinds["ink_path"] == str | os.PathLike[str]
+    assert kinds["labels"] == str | Sequence[str]
+    assert draw.__doc__.startswith("Draws a shape.\n\nArgs:\n  color: name of a color.\n")
+    assert "\n  shape: outline (`circle`, `square`).\n" in draw.__doc__
+    assert draw.__doc__.endswith("Returns:\n  An area.")
+
+
+def test_fixed_choices_are_part_of_the_type():
+    [field] = [f for f in fields.fields_of(groups.LoadOptions) if f.name == "checkpoint"]
+    assert signatures.annotation(field) == Literal["best", "last"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import io
 import itertools
 import json
 import os
@@ -9,6 +10,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -24,7 +26,16 @@ from shakespeare_gen.options.groups import (
     EvaluationOptions,
     ReportOptions,
 )
-from shakespeare_gen.report import charts, comparison, excerpts, page, plots, tables, verdict
+from shakespeare_gen.report import (
+    charts,
+    comparison,
+    curves,
+    excerpts,
+    page,
+    tables,
+    verdict,
+)
+from tests import fake_runs
 from tests.test_commands import run as run_command
 
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -99,6 +110,36 @@ def test_the_frozen_row_equals_the_loss_on_the_card(figures, hostile_run):
     for split, loss in losses.items():
         found = figures["scores"][0]["splits"][split]["nats_per_character"]
         assert found == pytest.approx(loss, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_an_ensemble_is_evaluated_with_every_protocol(figures, hostile_run, tmp_path):
+    """Two equal models are as good as one of them, also while they adapt."""
+    twin = pathlib.Path(shutil.copytree(hostile_run.path, tmp_path / "twin"))
+    options = {"adapt": True, "protocol": "windows", "baselines": False, "sample_chars": 0}
+    found = shakespeare_gen.evaluate_run([hostile_run.path, twin], **options)
+    rows = {row["protocol"]: row for row in figures["scores"] if row["model"] == "this model"}
+    assert [row["protocol"] for row in found["scores"]] == list(rows)
+    for row in found["scores"]:
+        for split, score in row["splits"].items():
+            alone = rows[row["protocol"]]["splits"][split]["nats_per_character"]
+            assert score["nats_per_character"] == pytest.approx(alone, abs=2e-4)
+    assert found["parameters"] == 2 * figures["parameters"]
+    assert found["run"] == f"{hostile_run.path}, {twin}"
+    folder = hostile_run.folder.evaluation_dir / "ensembles"
+    [made] = folder.glob("2-runs-*/evaluation.html")
+    assert f"<h1>{hostile_run.path.name}, twin</h1>" in made.read_text("utf-8")
+
+
+def test_runs_on_different_texts_are_not_evaluated_together(tmp_path):
+    """The validation text of one run could be in the training text of another."""
+    paths = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
+    for path, text in zip(paths, ("abab\n", "baba\n", "baba\nc"), strict=True):
+        fake_runs.write_run(path, text=30 * text)
+    with pytest.raises(UserError, match=r"run_dir: expected runs that .* on the same text"):
+        shakespeare_gen.evaluate_run(paths[:2])
+    with pytest.raises(UserError, match=r"run_dir: expected runs with the same tokenizer"):
+        shakespeare_gen.evaluate_run(f"{paths[1]},{paths[2]}")
 
 
 def test_the_figures_are_also_written_to_a_file(figures, hostile_run):
@@ -224,21 +265,21 @@ def test_the_page_speaks_to_a_screen_reader(page_path):
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
 
 
-def luminance(colour):
+def luminance(color):
     """Relative luminance, as WCAG 2 defines it."""
-    shares = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    shares = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
     return np.dot(linear, [0.2126, 0.7152, 0.0722])
 
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_texts_stand_out_from_every_background(theme):
-    """WCAG AA asks for a contrast of 4.5, also on the strongest colour of the heatmap."""
+    """WCAG AA asks for a contrast of 4.5, also on the strongest color of the heatmap."""
     style = (pathlib.Path(page.__file__).parent / "page.css").read_text("utf-8")
     blocks = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
-    colours = [dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block)) for block in blocks]
-    assert colours[0].keys() == colours[1].keys()
-    found = colours[theme]
+    colors = [dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block)) for block in blocks]
+    assert colors[0].keys() == colors[1].keys()
+    found = colors[theme]
     texts = {"ink": found.keys() - {"ink", "muted", "accent", "line", "bar", "second"}}
     texts |= {"muted": {"paper", "box", "own"}, "accent": {"paper", "box"}}
     for text, backgrounds in texts.items():
@@ -247,7 +288,7 @@ def test_texts_stand_out_from_every_background(theme):
             assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, (text, background)
 
 
-def test_the_excerpts_of_lines_are_coloured_by_loss():
+def test_the_excerpts_of_lines_are_colored_by_loss():
     text = "A line of twenty chars.\nAnother line, a hard one.\n"
     bits = np.where(np.arange(len(text)) < 24, 0.5, 3.2)
     bits[text.index("hard")] = 99
@@ -304,6 +345,17 @@ def test_the_loss_curve_has_both_losses_in_bits():
     assert (x, right) == (0, 100)
     assert 0 < high < 50 < low < 100  # from the top
     assert [label for _, label in chart.x_ticks] == ["1", "2"]
+
+
+@pytest.mark.slow
+def test_metrics_that_no_run_can_have_written_do_not_break_the_page(hostile_run, tmp_path):
+    """Huge numbers cannot be drawn: their logarithm or their float does not exist."""
+    path = pathlib.Path(shutil.copytree(hostile_run.path, tmp_path / "run"))
+    with (path / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
+        for row in ({"epoch": 10**400, "loss": 1.0}, {"epoch": 3, "loss": 1e300}):
+            metrics.write(json.dumps({**row, "step": 1}) + "\n")
+    found = shakespeare_gen.evaluate_run(path, baselines=False, sample_chars=0)
+    assert [row["epoch"] for row in found["training"]] == [1, 2]
 
 
 def test_charts_of_any_run_can_be_drawn():
@@ -415,10 +467,8 @@ def test_any_text_can_be_scored(hostile_run, tmp_path):
     assert found["texts"]["text"] == counted
     place.write_bytes("SPEAKER é:\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"mine.txt: expected utf-8, .* try `encoding=cp1252`"):
-        shakespeare_gen.evaluate_run(str(hostile_run.path), **options)
-    shakespeare_gen.evaluate_run(
-        str(hostile_run.path), **options, unknown="skip", encoding="cp1252"
-    )
+        shakespeare_gen.evaluate_run(str(hostile_run.path), **options, encoding="utf-8")
+    shakespeare_gen.evaluate_run(str(hostile_run.path), **options, unknown="skip")
     with pytest.raises(UserError, match=r"none.txt: cannot be read"):
         shakespeare_gen.evaluate_run(
             str(hostile_run.path), **{**options, "text_path": str(tmp_path / "none.txt")}
@@ -492,8 +542,10 @@ def test_the_commands_print_tables_and_one_line_errors(hostile_run, abab_run, tm
         f"--run_dir={hostile_run.path}",
         "--sample_chars=400",
         f"--output_dir={tmp_path}",
+        PYTHONIOENCODING="ascii",  # the name of a column, ±, once ended the command
     )
     assert done.returncode == 0, done.stderr
+    assert b" +- " in done.stdout
     assert b"Kneser-Ney" in done.stdout
     assert b"Repetition and drift" in done.stdout
     none = run_command("shakespeare_gen.evaluate", f"--run_dir={tmp_path / 'none'}")
@@ -519,22 +571,76 @@ def test_runs_with_the_same_name_are_distinguished(hostile_run, tmp_path):
     for place in places:
         shutil.copytree(hostile_run.path, place)
     every = [runs.open_run(place) for place in places]
-    assert list(comparison.compare(every)) == ["a/final", "b/final"]
+    assert [group.name for group in comparison.compare(every)] == ["a/final", "b/final"]
     with pytest.raises(UsageError, match="expected different runs"):
         comparison.compare([every[0], every[0]])
 
 
-def test_names_of_runs_are_not_formulas():
-    rows = [{"epoch": 1, "loss": 2.0, "validation_loss": 2.1}, {"epoch": 2, "loss": 1.0}]
-    [svg] = plots.learning_curves({"a$^b": rows, "_b$": rows}, ("svg",))
-    assert b"training, _b$" in svg
-    assert b"validation, a$^b" in svg
+def test_names_of_runs_are_not_formulas(tmp_path):
+    rows = [{"epoch": 1, "step": 7, "loss": 2.0}, {"epoch": 2, "step": 14, "loss": 1.0}]
+    result = comparison.Result(fake_runs.write_run(tmp_path / "run", epochs=()), rows, {})
+    groups = [comparison.Group("a$^b", [result], {}), comparison.Group("_b$", [result] * 2, {})]
+    [svg] = curves.of_runs(groups, ("svg",))
+    assert b">a$^b<" in svg
+    assert b"> _b$ (2 seeds)<" in svg
+    assert b">Learning curves of 3 runs<" in svg
+    assert curves.of_run("a$^b", rows, [{"step": 7, "loss": 2.0}]).startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(("width", "last"), [(200, "perpl."), (98, "top 1"), (40, "both")])
-def test_a_narrow_terminal_gets_fewer_but_complete_columns(figures, width, last):
-    table = tables.scores(figures, width)
-    assert str(table.columns[-1].header).startswith(last)
+def test_comparing_runs_needs_no_tensorflow(tmp_path):
+    for seed in (0, 1):
+        fake_runs.write_run(tmp_path / f"s{seed}", epochs=(), seed=seed)
+    code = (
+        "import sys; from shakespeare_gen.__main__ import main\n"
+        f"main(['compare', '--run_dir={tmp_path}/s0', '--run_dir={tmp_path}/s[1-9]'])"
+    )
+    check = f"try:\n    {code.splitlines()[1]}\nexcept SystemExit:\n    pass"
+    code = f"{code.splitlines()[0]}\n{check}\nprint('tensorflow' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, cwd=tmp_path, text=True
+    )
+    assert done.stdout.endswith("False\n")
+    assert re.search(r"seeds +2", done.stdout)
+    pictures = {"learning_curves.png", "learning_curves.svg"}
+    assert {path.name for path in tmp_path.iterdir()} == {"s0", "s1", *pictures}
+
+
+def printed(found, width):
+    """The tables as a terminal of `width` columns shows them."""
+    from rich.console import Console
+
+    console = Console(width=width, file=io.StringIO())
+    for table in found:
+        console.print(table)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(("width", "num_tables"), [(200, 1), (80, 2), (40, 9)])
+def test_a_narrow_terminal_gets_every_column_in_several_tables(figures, width, num_tables):
+    """Columns that did not fit were once left out."""
+    found = tables.scores(figures, width)
+    assert len(found) == num_tables
+    columns = [str(column.header) for table in found for column in table.columns]
+    assert [c for c in columns if c not in ("model", "protocol")] == [
+        *("validation", "test", "both", "±", "bits/char", "top 1", "top 5", "bits/byte", "PPL")
+    ]
+    text = printed(found, width)
+    assert "…" not in text
+    assert text.count("Nats per") == 1
+    if width >= 80:
+        for row in figures["scores"]:
+            assert f"{row['splits']['both']['nats_per_character']:.4f}" in text
+
+
+def test_a_comparison_of_many_runs_is_wrapped_too(tmp_path):
+    units = range(8, 20)
+    every = [fake_runs.write_run(tmp_path / f"run-{n}", epochs=(), units=n) for n in units]
+    found = tables.comparison(comparison.compare(every), 80)
+    assert len(found) > 1
+    text = printed(found, 80)
+    assert text.count("--units") == len(found)
+    for n in units:
+        assert re.search(rf"\brun-{n}\b", text)
 
 
 @pytest.mark.slow

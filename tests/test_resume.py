@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -14,9 +15,11 @@ import pytest
 
 import shakespeare_gen
 from shakespeare_gen import models, runs
+from shakespeare_gen import train as train_command
 from shakespeare_gen.errors import Interrupted, NotFiniteError, UsageError, UserError
 from shakespeare_gen.evaluation import likelihood
-from shakespeare_gen.options.groups import OptimizerOptions
+from shakespeare_gen.options import Options
+from shakespeare_gen.options.groups import OptimizerOptions, TrainingOptions
 from shakespeare_gen.runs import RunFolder, checkpoints, store
 from shakespeare_gen.system import storage
 from shakespeare_gen.training import callbacks
@@ -33,10 +36,11 @@ OPTIONS = {
     "warmup_steps": 5,
     "epochs": 3,
     "sample_chars": 30,
+    "log_every_steps": 3,
     "seed": 2,
 }
 STEPS_PER_EPOCH = 14
-EXACT = ("epoch", "step", "loss", "validation_loss", "learning_rate")
+TIMES = ("characters_per_second", "seconds")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +63,10 @@ def what_must_be_equal(run):
     """The bytes of the last checkpoint, the metrics without times, and the samples."""
     place = checkpoints.read(run, "last").place
     files = {path.name: path.read_bytes() for path in place.iterdir()}
-    rows = [{key: row[key] for key in EXACT} for row in run.metrics()]
+    rows = [
+        {key: value for key, value in row.items() if key not in TIMES}
+        for row in [*run.step_metrics(), *run.metrics()]
+    ]
     return place.name, files, rows, run.folder.samples_path.read_text("utf-8")
 
 
@@ -163,6 +170,28 @@ def test_a_run_stopped_during_validation_resumes_bit_exactly(
 
 def test_checkpoints_within_an_epoch_do_not_affect_training(text_path, tmp_path, whole_runs):
     run = train(text_path, tmp_path / "run", carry_state=False, save_every_steps=4)
+    assert_equal(run, whole_runs(carry_state=False))
+
+
+def test_rows_after_the_last_checkpoint_are_logged_again(
+    text_path, tmp_path, monkeypatch, whole_runs
+):
+    """A process that is killed has logged steps that its checkpoint does not know."""
+    count = callbacks.CountSteps.on_train_batch_end
+
+    def killed(self, batch, logs=None):
+        if self.progress.step == 2 * STEPS_PER_EPOCH - 1:
+            raise MemoryError
+        count(self, batch, logs)
+
+    monkeypatch.setattr(callbacks.CountSteps, "on_train_batch_end", killed)
+    with pytest.raises(MemoryError):
+        train(text_path, tmp_path / "run", carry_state=False, save_every_steps=20)
+    monkeypatch.undo()
+    steps = [row["step"] for row in runs.open_run(tmp_path / "run").step_metrics()]
+    assert steps == [*range(3, 28, 3)]
+    run = resume(tmp_path / "run")
+    assert [row["step"] for row in run.step_metrics()] == [*range(3, 43, 3)]
     assert_equal(run, whole_runs(carry_state=False))
 
 
@@ -575,6 +604,38 @@ def test_two_first_runs_prepare_the_same_dataset(tiny_shakespeare_path, tmp_path
     answers = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert answers[0] == answers[1] != b""
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_continues(text_path, tmp_path, monkeypatch, caplog, capsys):
+    """Its runs equal runs that were trained one by one."""
+    caplog.set_level("INFO", logger="absl")
+    given = {**OPTIONS, "corpus": text_path, "run_dir": tmp_path / "x", "epochs": 1}
+    del given["seed"]
+    count, calls = callbacks.CountSteps.on_train_batch_end, []
+
+    def counted(self, batch, logs=None):
+        count(self, batch, logs)
+        calls.append(1)
+        if len(calls) == STEPS_PER_EPOCH + 5:  # in the second run
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(callbacks.CountSteps, "on_train_batch_end", counted)
+    command = r"--resume --run_dir=.*x --seeds=1,2,3$"
+    with pytest.raises(Interrupted, match=f"after step 5; resume with: .* {command}"):
+        train_command.main(Options.parse(train_command.groups(), {**given, "seeds": "1,2,3"}))
+    monkeypatch.undo()
+    resumed = {"run_dir": tmp_path / "x", "resume": True, "seeds": [1, 2, 3]}
+    train_command.main(Options.parse(train_command.groups(), resumed))
+    assert "x-seed-1 is finished: skipping it" in caplog.text
+    assert re.search(r"seeds +3\n", capsys.readouterr().out)
+    every = shakespeare_gen.train_model(**resumed)
+    assert [run.spec.options[TrainingOptions].seed for run in every] == [1, 2, 3]
+    for run in every[1:]:
+        alone = train(
+            text_path, tmp_path / f"alone-{run.path.name}", epochs=1, seed=int(run.path.name[-1])
+        )
+        assert_equal(run, alone)
 
 
 # Full and read-only disks

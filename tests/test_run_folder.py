@@ -10,10 +10,13 @@ import sys
 
 import pytest
 
-from shakespeare_gen import runs
+from shakespeare_gen import runs, train
 from shakespeare_gen.errors import UsageError, UserError
+from shakespeare_gen.models import loss_units
+from shakespeare_gen.options import Options
 from shakespeare_gen.report import comparison
 from shakespeare_gen.runs import RunFolder, card, checkpoints, history, resuming
+from shakespeare_gen.training import sweep
 from tests import fake_runs
 from tests.conftest import REPOSITORY
 
@@ -192,11 +195,22 @@ def test_a_second_training_process_is_rejected_with_the_id_of_the_first(run):
 
 
 def row(epoch):
-    return {"epoch": epoch, "step": 7 * epoch, "loss": 2.5, "characters_per_second": 9}
+    bits = loss_units.bits_per_character(2.5)
+    row = {"epoch": epoch, "step": 7 * epoch, "loss": 2.5, "loss_bits_per_character": bits}
+    return row | {"learning_rate": 0.1, "characters_per_second": 9, "seconds": 1.5}
 
 
 @pytest.mark.parametrize(
-    "line", ['{"epoch": 1}', '{"epoch": "1"}', "[1]", '{"epoch": 2, "st', '{"a": NaN}']
+    "line",
+    [
+        '{"step": 3, "loss": 1.0, "epochs": 1}',
+        '{"step": 3, "loss": "1"}',
+        '{"epoch": 1}',
+        '{"epoch": "1"}',
+        "[1]",
+        '{"epoch": 2, "st',
+        '{"a": NaN}',
+    ],
 )
 def test_a_damaged_row_is_skipped(run, caplog, line):
     run.folder.append_metrics(row(1))
@@ -204,6 +218,29 @@ def test_a_damaged_row_is_skipped(run, caplog, line):
         file.write(line)
     assert run.metrics() == [row(1)]
     assert "skipping damaged line" in caplog.text
+
+
+def step_row(step):
+    return {"step": step, "loss": 2.5, "learning_rate": 0.1, "gradient_norm": 0.5}
+
+
+def test_rows_of_steps_stand_beside_rows_of_epochs(run):
+    """A reader of epochs sees what it saw before there were rows of steps."""
+    for record in (step_row(4), row(1), step_row(8), step_row(12), row(2), step_row(16)):
+        run.folder.append_metrics(record)
+    assert run.metrics() == [row(1), row(2)]
+    assert run.step_metrics() == [step_row(4), step_row(8), step_row(12), step_row(16)]
+    run.folder.drop_after(1, 8)
+    assert (run.metrics(), run.step_metrics()) == ([row(1)], [step_row(4), step_row(8)])
+
+
+def test_samples_are_read_up_to_a_truncated_one(run):
+    for number in (1, 2, 3):
+        run.folder.append_sample(number, TEXTS[number])
+    whole = run.folder.samples_path.read_bytes()
+    assert run.folder.samples() == [(n, TEXTS[n]) for n in (1, 2, 3)]
+    run.folder.samples_path.write_bytes(whole[:-5])
+    assert run.folder.samples() == [(1, TEXTS[1]), (2, TEXTS[2])]
 
 
 TEXTS = [
@@ -226,7 +263,7 @@ def test_samples_of_later_epochs_are_dropped_for_any_content(run, epoch):
     for number in range(1, 6):
         run.folder.append_metrics(row(number))
         run.folder.append_sample(number, TEXTS[number])
-    run.folder.drop_after(epoch)
+    run.folder.drop_after(epoch, 7 * epoch)
     assert run.folder.samples_path.read_text("utf-8") == samples_of(range(1, epoch + 1))
     assert [row["epoch"] for row in run.metrics()] == list(range(1, epoch + 1))
 
@@ -250,7 +287,7 @@ def test_samples_of_format_1_have_no_sizes():
 
 
 def test_missing_samples_are_accepted(run):
-    run.folder.drop_after(1)
+    run.folder.drop_after(1, 7)
     assert not run.folder.samples_path.exists()
 
 
@@ -279,6 +316,17 @@ def test_a_folder_whose_name_contains_commas_is_one_run(tmp_path, monkeypatch, r
     assert runs.split_paths(run_dir) == expected
 
 
+def test_a_glob_stands_for_the_run_folders_that_match(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("s1", "s2", "[s]"):
+        fake_runs.write_run(tmp_path / name, epochs=())
+    (tmp_path / "s3").mkdir()
+    assert runs.split_paths("s*,[s]") == ["s1", "s2", "[s]"]  # a folder is never a glob
+    assert runs.split_paths(("s2", "s?")) == ["s2", "s1", "s2"]
+    with pytest.raises(UsageError, match=r"run_dir=t\*: expected a glob that matches run folders"):
+        runs.split_paths("t*")
+
+
 @pytest.mark.parametrize("run_dir", ["a,", ",", "a,,b"])
 def test_an_empty_path_between_commas_is_rejected(tmp_path, monkeypatch, run_dir):
     monkeypatch.chdir(tmp_path)
@@ -294,12 +342,117 @@ def test_a_comparison_shows_the_options_that_differ(tmp_path):
             fake_runs.write_run(tmp_path / "b" / "final", epochs=(), cell="gru", units=8),
         ]
     )
-    assert list(compared) == ["a/final", "b/final"]
-    first, second = compared.values()
+    first, second = compared
+    assert [first.name, second.name] == ["a/final", "b/final"]
     assert first.options == {"cell": "lstm", "units": 16}
     assert second.options == {"cell": "gru", "units": 8}
-    assert first.figures["parameters"] == 3 * 8 + 4 * 16 * (8 + 16 + 1) + 16 * 3 + 3
-    assert first.figures["test, frozen, nats"] is None
+    assert first.figures()["parameters"] == 3 * 8 + 4 * 16 * (8 + 16 + 1) + 16 * 3 + 3
+    assert first.figures()["test, frozen, nats"] is None
+
+
+def trained(path, epochs, losses=(), seconds=60.0, **options):
+    """A run folder with the rows of `epochs` epochs and the losses of a card, untrained."""
+    run = fake_runs.write_run(path, epochs=(), **options)
+    for epoch in range(1, epochs + 1):
+        run.folder.append_metrics(row(epoch) | {"validation_loss": 2.0, "seconds": seconds})
+    if losses:
+        run.folder.card_path.write_text(json.dumps({"losses": losses}), "utf-8")
+    return runs.open_run(path)
+
+
+def test_runs_that_differ_only_in_the_seed_are_one_column(tmp_path):
+    names = ("x-seed-0", "x-seed-1", "x-seed-10", "y")
+    every = [
+        trained(tmp_path / name, 2, {"validation": loss}, seed=seed, units=units)
+        for name, loss, seed, units in zip(
+            names, (1.0, 2.0, 3.0, 9.0), (0, 1, 10, 0), (16, 16, 16, 8), strict=True
+        )
+    ]
+    seeds, single = comparison.compare(every)
+    assert [seeds.name, single.name] == ["x", "y"]
+    assert seeds.options == {"units": 16, "seed": "0, 1, 10"}
+    figures = seeds.figures()
+    assert figures["seeds"] == 3
+    assert figures["updates"] == 14  # the same for each seed
+    assert figures["validation, frozen, nats"] == (2.0, 1.0)  # mean, standard deviation
+    assert single.figures()["validation, frozen, nats"] == 9.0
+
+
+def test_two_runs_with_the_same_seed_are_not_two_samples(tmp_path):
+    every = [trained(tmp_path / name, 1) for name in ("copy", "original")]
+    assert [len(group.results) for group in comparison.compare(every)] == [1, 1]
+
+
+def test_a_comparison_of_different_budgets_or_texts_warns(tmp_path):
+    def warnings(**options):
+        number = len(list(tmp_path.iterdir()))
+        other = trained(tmp_path / str(number), **{"epochs": 2, **options})
+        return comparison.warnings(comparison.compare([first, other]))
+
+    first = trained(tmp_path / "first", epochs=2)
+    assert warnings(seed=1) == []
+    assert warnings(epochs=3) == [
+        "the runs differ in their budget: 14 to 21 updates",
+        "the runs differ in their budget: 1,792 to 2,688 tokens seen",
+        "the runs differ in their budget: 2.0 to 3.0 minutes",
+    ]
+    assert warnings(window_chars=10, seconds=66.0) == [
+        "the runs differ in their budget: 1,400 to 1,792 tokens seen"
+    ]
+    assert warnings(text="ab" * 50 + "\r") == [
+        "the runs differ in their text: the losses are not comparable",
+        "the runs differ in their tokenizer: the losses are not comparable",
+    ]
+
+
+def sweep_options(tmp_path, **options):
+    return Options.parse(train.groups(), {"run_dir": tmp_path / "x", "seeds": [0, 1], **options})
+
+
+def finish(run):
+    run.folder.card_path.write_text('{"status": "finished"}', "utf-8")
+
+
+def test_a_sweep_has_one_run_folder_per_seed(tmp_path):
+    planned = [own.by_name() for own in sweep.plan(sweep_options(tmp_path, units=8))]
+    assert [own["seed"] for own in planned] == [0, 1]
+    assert [own["run_dir"] for own in planned] == [f"{tmp_path}/x-seed-{n}" for n in (0, 1)]
+    assert {(own["units"], own["resume"]) for own in planned} == {(8, False)}
+    with pytest.raises(UsageError, match="^`seed` and `seeds`: expected one of them"):
+        sweep.plan(sweep_options(tmp_path, seed=3))
+
+
+def test_a_resumed_sweep_starts_the_missing_runs_with_the_options_of_the_others(tmp_path):
+    """Their defaults would make it a comparison of different models."""
+    with pytest.raises(UserError, match="resume: expected a run with a checkpoint"):
+        sweep.plan(sweep_options(tmp_path, resume=True))
+    run = fake_runs.write_run(tmp_path / "x-seed-0", units=8, cell="gru")
+    first, second = sweep.plan(sweep_options(tmp_path, resume=True))
+    assert first.by_name()["resume"]
+    given = second.by_name()
+    assert (given["units"], given["cell"], given["seed"]) == (8, "gru", 1)
+    assert (given["resume"], given["run_dir"]) == (False, f"{tmp_path}/x-seed-1")
+    assert sweep.finished(first) is None
+    finish(run)
+    assert sweep.finished(first).path == run.path
+    assert sweep.finished(second) is None
+    longer, _ = sweep.plan(sweep_options(tmp_path, resume=True, epochs=99))
+    assert sweep.finished(longer) is None  # there is more to train
+
+
+def test_a_sweep_never_overwrites_a_run_without_a_request(tmp_path):
+    finish(fake_runs.write_run(tmp_path / "x-seed-1"))
+    with pytest.raises(UserError, match="x-seed-1: expected no run, found one; continue the sweep"):
+        sweep.plan(sweep_options(tmp_path))
+    assert all(
+        sweep.finished(own) is None for own in sweep.plan(sweep_options(tmp_path, overwrite=True))
+    )
+
+
+def test_a_comparison_is_written_beside_its_runs(tmp_path):
+    every = [fake_runs.write_run(tmp_path / name, epochs=()) for name in ("a/x", "a/y", "b")]
+    assert comparison.common_folder(every[:2]) == str(tmp_path / "a")
+    assert comparison.common_folder(every) == str(tmp_path)
 
 
 def test_comparing_a_run_with_itself_is_rejected(run):

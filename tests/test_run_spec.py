@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from shakespeare_gen import models, runs, train
-from shakespeare_gen.data import tokenizers
+from shakespeare_gen.data import corpora, tokenizers
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.models.recurrent import RecurrentOptions
 from shakespeare_gen.options import OptionGroup, Options, option
@@ -63,6 +63,21 @@ def test_an_option_unknown_to_the_writer_has_its_default(run):
     del value["options"]["precision"]
     write_sealed(run.folder.config_path, value)
     assert runs.open_run(run.path).spec.options[ComputeOptions].precision == "auto"
+
+
+def test_runs_before_the_option_split_by_keep_their_split(run, old_folder, tmp_path):
+    """Its default would cut another validation text from several files."""
+    value = json.loads(run.folder.config_path.read_text("utf-8"))
+    assert value["options"].pop("split_by") == "file"
+    write_sealed(run.folder.config_path, value)
+    for folder in (run.folder, old_folder, RunFolder(GOLDEN / "format-2")):
+        assert runs.read_spec(folder).options[CorpusOptions].split_by == "corpus"
+    books = tmp_path / "books"
+    books.mkdir()
+    for name in "ab":
+        (books / f"{name}.txt").write_text(f"{name}\n" * 100, encoding="utf-8")
+    options = resuming.corpus_options(runs.read_spec(run.folder), str(books))
+    assert corpora.load(options).test == "b\n" * 10
 
 
 @pytest.mark.parametrize("version", [3, 10**9])
@@ -187,7 +202,7 @@ def test_a_resumed_run_keeps_its_options_and_takes_new_ones(run):
         ("seed", 3, "^seed: expected 0"),
         ("min_count", 2, "^min_count: expected 1"),
         ("precision", "bfloat16", "^precision: expected 'auto'"),
-        ("encoding", "cp1252", "^encoding: expected 'utf-8'"),
+        ("encoding", "cp1252", "^encoding: expected 'auto'"),
     ],
 )
 def test_options_of_the_model_and_its_data_cannot_change(run, name, value, message):

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import keras
@@ -6,12 +7,20 @@ import numpy as np
 import pytest
 
 import shakespeare_gen
+import shakespeare_gen.train
 from shakespeare_gen import runs
 from shakespeare_gen.data.token_store import TokenizedText
+from shakespeare_gen.data.tokenizers import CharacterTokenizer
 from shakespeare_gen.errors import NotFiniteError, UsageError, UserError
-from shakespeare_gen.evaluation import likelihood
+from shakespeare_gen.evaluation import kneser_ney, likelihood
+from shakespeare_gen.evaluation.ngrams import NGrams
+from shakespeare_gen.options import Options
+from shakespeare_gen.options.fields import fields_of
+from shakespeare_gen.options.groups import TrainingOptions
 from shakespeare_gen.runs import checkpoints, store
+from shakespeare_gen.training import sizing, tensorboard_logs
 from shakespeare_gen.training.model import TrainingModel
+from tests import fake_runs
 
 OPTIONS = {
     "units": 8,
@@ -169,6 +178,33 @@ def test_a_validation_split_shorter_than_a_batch_is_scored_completely(text_path,
     assert np.isfinite(run.metrics()[0]["validation_loss"])
 
 
+@pytest.mark.slow
+def test_a_text_from_python_is_trained_resumed_and_evaluated(small_text, tmp_path):
+    """It is identified by its hash, like a file."""
+    options = {**OPTIONS, "run_dir": tmp_path / "run"}
+    run = shakespeare_gen.train_model(text=small_text, **options, epochs=1)
+    assert run.spec.corpus.name == run.spec.corpus.requested == "<text>"
+    with pytest.raises(UserError, match="given in Python, received none; pass it as text="):
+        shakespeare_gen.train_model(run_dir=run.path, resume=True, epochs=2)
+    with pytest.raises(UserError, match="expected the text that the run was trained on"):
+        shakespeare_gen.train_model(text="other" * 99, run_dir=run.path, resume=True, epochs=2)
+    shakespeare_gen.train_model(text=small_text, run_dir=run.path, resume=True, epochs=2)
+    (tmp_path / "a.txt").write_text(small_text, encoding="utf-8")
+    resumed = shakespeare_gen.train_model(
+        corpus=tmp_path / "a.txt", run_dir=run.path, resume=True, epochs=3
+    )
+    assert [row["epoch"] for row in resumed.metrics()] == [1, 2, 3]
+    figures = shakespeare_gen.evaluate_run(
+        run.path, text=small_text, sample_chars=0, baselines=False
+    )
+    assert set(figures["texts"]) == {"validation", "test"}
+
+
+def test_a_corpus_and_a_text_contradict_each_other(tmp_path):
+    with pytest.raises(UsageError, match="`corpus` and `text`: expected one of them"):
+        shakespeare_gen.train_model(text="text", corpus="plays", run_dir=tmp_path / "run")
+
+
 def test_without_validation_text_the_last_checkpoint_is_the_best(text_path, tmp_path):
     options = {"validation_fraction": 0.0, "test_fraction": 0.0}
     run = train(text_path, tmp_path / "run", epochs=2, **options)
@@ -224,8 +260,79 @@ def test_schedules_in_closed_form(schedule):
 
 def test_tensorboard_logs_are_written_to_the_run_folder(text_path, tmp_path):
     pytest.importorskip("tensorboard")
-    run = train(text_path, tmp_path / "run", epochs=1, tensorboard=True)
-    assert list(run.folder.tensorboard_dir.rglob("events.out.tfevents.*"))
+    run = train(text_path, tmp_path / "run", epochs=1, tensorboard=True, log_every_steps=5)
+    logs = run.folder.tensorboard_dir
+    steps = [(row["step"], pytest.approx(row["gradient_norm"])) for row in run.step_metrics()]
+    assert scalars(logs / "train")["gradient_norm"] == steps
+    for split, key in (("train", "loss"), ("validation", "validation_loss")):
+        losses = [(row["step"], pytest.approx(row[key])) for row in run.metrics()]
+        assert scalars(logs / split)["epoch_loss"] == losses
+    assert b"_hparams_/session_start_info" in events(logs)
+    assert b"window_chars" in events(logs)
+
+
+def test_tensorboard_logs_of_a_resumed_run_contain_each_step_once(tmp_path):
+    pytest.importorskip("tensorboard")
+    run = fake_runs.write_run(tmp_path / "run")
+    for number in (1, 2):
+        # As when a run starts: logs of steps that were dropped since do not remain.
+        records = tensorboard_logs.records(run, steps_per_epoch=9)
+        records.append_metrics({"step": 5 * number, "loss": 2.5, "learning_rate": 0.1})
+        records.append_sample(number, f"sample <{number}>\n")
+    logs = run.folder.tensorboard_dir
+    assert scalars(logs / "train")["loss"] == [(5, 2.5), (10, 2.5)]
+    assert events(logs / "train").count(b"    sample <1>") == 1
+    assert run.folder.samples() == [(1, "sample <1>\n"), (2, "sample <2>\n")]
+
+
+def events(folder):
+    """The bytes of all event files directly in a folder."""
+    return b"".join(path.read_bytes() for path in folder.glob("events.out.tfevents.*"))
+
+
+def scalars(folder):
+    """The scalars of a TensorBoard run: lists of step and value by tag."""
+    from tensorboard.backend.event_processing import event_accumulator
+    from tensorboard.util import tensor_util
+
+    found = event_accumulator.EventAccumulator(str(folder))
+    found.Reload()
+    return {
+        tag: [(e.step, tensor_util.make_ndarray(e.tensor_proto).item()) for e in found.Tensors(tag)]
+        for tag in found.Tags()["tensors"]
+        if tag != "sample"
+    }
+
+
+def test_rows_of_steps_show_how_far_the_weights_move(text_path, tmp_path):
+    options = {"optimizer": "sgd", "schedule": "constant", "warmup_steps": 0, "clip_norm": 0.0}
+    run = train(text_path, tmp_path / "run", epochs=1, log_every_steps=1, **options)
+    rows, [epoch] = run.step_metrics(), run.metrics()
+    assert [row["step"] for row in rows] == list(range(1, epoch["step"] + 1))
+    assert np.mean([row["loss"] for row in rows]) == pytest.approx(epoch["loss"], rel=1e-5)
+    assert [row["learning_rate"] for row in rows] == pytest.approx([0.002] * len(rows))
+    # An update of plain gradient descent is the gradient times the learning rate.
+    norms = [0.002 * row["gradient_norm"] / row["update_to_weight_ratio"] for row in rows]
+    weights_norm = np.sqrt(sum(np.square(w).sum() for w in weights(run).values()))
+    assert norms[-1] == pytest.approx(weights_norm, rel=1e-3)
+    assert "characters_per_second" not in rows[0]  # the first step includes tracing
+    assert all(row["characters_per_second"] > 0 for row in rows[1:])
+
+
+def test_rows_of_steps_do_not_affect_training(text_path, tmp_path):
+    often = train(text_path, tmp_path / "often", epochs=1, log_every_steps=2)
+    never = train(text_path, tmp_path / "never", epochs=1, log_every_steps=0)
+    assert never.step_metrics() == []
+    assert often.step_metrics()
+    for name, weight in weights(never).items():
+        np.testing.assert_array_equal(weights(often)[name], weight)
+
+
+def test_more_rows_than_can_be_read_again_are_rejected(text_path, tmp_path):
+    """The run could otherwise not be opened at its end."""
+    with pytest.raises(UsageError, match="log_every_steps: expected .* at most 200,000 rows"):
+        train(text_path, tmp_path / "run", epochs=1_000_000, log_every_steps=1)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_missing_tensorboard_is_reported_before_any_file_is_written(
@@ -245,9 +352,9 @@ def test_the_training_loss_equals_the_loss_of_evaluation(abab_run):
     tokenizer = abab_run.spec.tokenizer
     text = TokenizedText("ab" * 64, tokenizer.encode("ab" * 64))
     inputs = np.concatenate([[tokenizer.start_id], text.ids[:-1]])
-    by_keras = training_model.evaluate(inputs[None], text.ids[None], verbose=0)
+    by_keras = training_model.compute_loss(y=text.ids[None], y_pred=training_model(inputs[None]))
     found = likelihood.nats_per_character(model, text, tokenizer.start_id)
-    assert by_keras == pytest.approx(found, abs=1e-5)
+    assert float(by_keras) == pytest.approx(found, abs=1e-5)
 
 
 def test_the_advice_after_a_nan_names_the_option_that_caused_it(text_path, tmp_path):
@@ -285,3 +392,88 @@ def test_bfloat16_reaches_the_loss_of_float32(tfds_data_dir, tmp_path, cell):
     ]
     assert losses[1] == pytest.approx(losses[0], abs=0.01)
     assert losses[0] < 2.6
+
+
+# The size of the text.
+
+
+def test_options_that_are_not_given_follow_from_the_size_of_the_text():
+    def sized(num_tokens, **options):
+        parsed = Options.parse(shakespeare_gen.train.groups(), options)
+        return sizing.resolve(parsed, num_tokens).by_name()
+
+    small, medium, large = (sized(n, auto_size=True) for n in (18_000, 180_000, 50_000_000))
+    for name in ("units", "batch_size"):
+        assert small[name] <= medium[name] <= large[name], name
+    for name in ("dropout", "epochs"):
+        assert small[name] >= medium[name] >= large[name], name
+    assert sized(18_000, auto_size=True, units=999, dropout=0.0)["units"] == 999
+    assert sized(18_000, auto_size=True, dropout=0.0)["dropout"] == 0
+    assert sized(18_000)["units"] == 256  # without `auto_size`, the defaults
+
+
+def test_the_size_of_a_text_without_validation_needs_no_patience():
+    options = Options.parse(shakespeare_gen.train.groups(), {"auto_size": True})
+    assert sizing.resolve(options, 18_000, has_validation=False).by_name()["patience"] == 0
+
+
+def test_the_help_text_names_all_options_that_follow_from_the_size():
+    [field] = [f for f in fields_of(TrainingOptions) if f.name == "auto_size"]
+    for size in sizing.SIZES:
+        assert all(re.search(rf"\b{name}\b", field.metadata["help"]) for name in size.values)
+
+
+@pytest.mark.slow
+def test_the_resolved_options_are_stored_so_that_a_resumed_run_keeps_them(
+    small_text, tmp_path, monkeypatch
+):
+    options = {"auto_size": True, "units": 8, "embedding_size": 4, "sample_every_epochs": 0}
+    options |= {"steps_per_epoch": 2, "epochs": 1, "validation_fraction": 0.0}
+    run = shakespeare_gen.train_model(text=small_text, run_dir=tmp_path / "run", **options)
+    chosen = sizing.SIZES[0].values
+    stored = run.spec.options.by_name()
+    assert (stored["units"], stored["epochs"], stored["auto_size"]) == (8, 1, True)
+    assert (stored["dropout"], stored["patience"]) == (chosen["dropout"], 0)
+    monkeypatch.setattr(sizing, "SIZES", ())  # the next version may choose other values
+    resumed = shakespeare_gen.train_model(
+        text=small_text, run_dir=run.path, resume=True, epochs=2, auto_size=True
+    )
+    assert resumed.spec.options.by_name() == {**stored, "epochs": 2}
+    with pytest.raises(UsageError, match="auto_size: expected True, as in the run"):
+        shakespeare_gen.train_model(text=small_text, run_dir=run.path, resume=True, auto_size=False)
+
+
+def test_training_warns_of_too_few_updates_and_ends_with_the_baseline(text_path, tmp_path, caplog):
+    """A short text with the default batch once trained for 36 updates without a word."""
+    with caplog.at_level("INFO"):
+        train(text_path, tmp_path / "run", epochs=1, steps_per_epoch=3)
+    [warning] = [r.getMessage() for r in caplog.records if "updates" in r.getMessage()]
+    assert warning == (
+        "3 updates (1 epochs of 3 steps): expected at least 500 for a network to learn; try "
+        "`epochs=167`, a smaller `batch_size` or `window_chars`, or `auto_size`, which chooses them"
+    )
+    assert re.fullmatch(
+        r"validation: the network has \d\.\d+ bits/char, a Kneser-Ney \d-gram 0\.\d+; .*",
+        caplog.messages[-1],
+    )
+
+
+def test_the_baseline_equals_that_of_an_evaluation(small_text):
+    tokenizer = CharacterTokenizer("".join(sorted(set(small_text))))
+    ids = tokenizer.encode(small_text)
+    train, validation = (
+        TokenizedText(small_text[a:b], ids[a:b]) for a, b in ((0, 2000), (2000, 2400))
+    )
+    found = kneser_ney.baseline(train, validation, tokenizer)
+    losses = NGrams(train.ids, tokenizer.size, tokenizer.start_id).frozen(validation.ids).mean(1)
+    assert found.nats == pytest.approx(losses[: kneser_ney.MAX_CONTEXT_TOKENS + 1].min())
+    assert found.order == 1 + losses[: kneser_ney.MAX_CONTEXT_TOKENS + 1].argmin()
+    assert found.limits == ""
+
+
+def test_the_baseline_of_a_long_text_is_limited_and_says_so(small_text, monkeypatch):
+    monkeypatch.setattr(kneser_ney, "MAX_TRAIN_TOKENS", 1000)
+    tokenizer = CharacterTokenizer("".join(sorted(set(small_text))))
+    text = TokenizedText(small_text, tokenizer.encode(small_text))
+    found = kneser_ney.baseline(text, text, tokenizer)
+    assert found.limits == f"a sample of 1,000 of {len(small_text):,} training tokens"

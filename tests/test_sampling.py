@@ -35,7 +35,7 @@ class Sampler:
 
     def draw(self, logits, uniform):
         forbidden = np.zeros(logits.shape[1], np.float32)
-        ids, _, received = self.chain.draw(
+        ids, received = self.chain.draw(
             logits, forbidden, uniform, self.options, self.memory, lambda: self.recent
         )
         self.recent = np.concatenate([self.recent, np.asarray(ids)[:, None]], 1)[:, 1:]
@@ -392,7 +392,7 @@ def test_compiled_rows_are_those_of_numpy(size, max_compared, monkeypatch):
     @tf.function(jit_compile=True, autograph=False)
     def program(logits, uniform, options, memory, recent):
         chain = compiled.chain
-        ids, _, received = chain.draw(logits, forbidden, uniform, options, memory, lambda: recent)
+        ids, received = chain.draw(logits, forbidden, uniform, options, memory, lambda: recent)
         recent = tf.concat([recent[:, 1:], ids[:, None]], 1)
         return ids, chain.update(memory, ids, options, received, lambda: recent), recent
 

@@ -3,6 +3,7 @@
 The tests run a small command of their own, so that none of them imports TensorFlow.
 """
 
+import io
 import os
 import pty
 import subprocess
@@ -33,6 +34,7 @@ class EchoOptions(OptionGroup):
     run_dir: str = option("", "folder that must exist")
     times: int = option(1, "number of repetitions", minimum=0)
     log: bool = option(False, "log the text, too")
+    show: bool = option(False, "show the text as a report, too")
     newline: bool = option(True, "end each repetition with a line break")
 
 
@@ -40,6 +42,8 @@ def main(options):
     echo = options[EchoOptions]
     if echo.log:
         logging.info("`times`: %s", echo.text)
+    if echo.show:
+        terminal.show(echo.text)
     if echo.run_dir and not pathlib.Path(echo.run_dir).exists():
         raise UserError(f"run_dir={echo.run_dir}: expected a folder")
     if echo.text_path:
@@ -158,6 +162,31 @@ def test_an_encoding_without_the_character_is_reported_on_one_line(run):
     assert_one_line(done, "cannot write to standard output: its encoding ascii has no '\\xe9'; PY")
 
 
+def test_reports_and_messages_have_plain_forms_in_other_encodings(run):
+    """`±` and `…` in a table once ended the command."""
+    text = "0.5 ± 0.1 … “caf\xe9” 漢"
+    plain = rb"""0.5 +- 0.1 ... "caf\xe9" \u6f22"""
+    ascii = {"PYTHONIOENCODING": "ascii"}
+    assert run(f"--text={text}", "--show", "--times=0", env=ascii).stdout == plain
+    done = run(f"--text={text}", "--log", "--times=0", env=ascii)
+    assert done.stderr == b"--times: " + plain + b"\n"
+    done = run(f"--run_dir=/{text}", env=ascii)
+    assert_one_line(done, f"--run_dir=/{plain.decode()}: expected a folder")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("latin-1", 'café ± ... "\\u6f22"'),
+        ("utf-8", "café ± … “漢”"),
+        ("cp1252", "café ± … “\\u6f22”"),
+    ],
+)
+def test_a_report_keeps_the_characters_that_its_encoding_has(encoding, shown):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding)
+    assert terminal.encodable("café ± … “漢”", stream) == shown
+
+
 def test_a_closed_pipe_is_not_an_error(run):
     done = run("--text=line", "--times=100000", redirect="| head -1")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"line\n", b"")
@@ -240,11 +269,11 @@ def test_the_home_of_an_unknown_user_is_reported_on_one_line(run):
     ("arguments", "message"),
     [
         (["--nolog=3"], "--nolog=3 does not take an argument"),
-        (["--notimes=3"], "Unknown command line flag 'notimes'"),
+        (["--notimes=3"], "unknown flag --notimes; did you mean --times?"),
         (["--run_dir=a\udcff"], r"--run_dir: expected utf-8, received 'a\udcff'"),
-        (["--\udcff"], r"Unknown command line flag '\udcff'"),
-        (["--times=\udcff"], r"flag --times=\udcff: invalid literal"),
-        (["--flagfile=/nowhere"], "--flagfile=/nowhere: cannot be read"),
+        (["--\udcff"], r"unknown flag --\udcff; --help lists the flags"),
+        (["--times=\udcff"], r"--times: expected an integer, received '\udcff'"),
+        (["--flagfile=/nowhere"], "--flagfile=/nowhere: expected a file, or one of the recipes"),
     ],
 )
 def test_malformed_flags_are_reported_on_one_line(run, arguments, message):
@@ -254,8 +283,8 @@ def test_malformed_flags_are_reported_on_one_line(run, arguments, message):
 
 def test_a_flagfile_that_is_not_utf_8_is_reported_on_one_line(run, tmp_path):
     (tmp_path / "latin.cfg").write_bytes("--text=caf\xe9\n".encode("latin-1"))
-    done = run(f"--flagfile={tmp_path / 'latin.cfg'}")
-    assert_one_line(done, "--flagfile: expected utf-8, received byte 0xe9 at 10", code=2)
+    flag = f"--flagfile={tmp_path / 'latin.cfg'}"
+    assert_one_line(run(flag), f"{flag}: expected utf-8, received byte 0xe9 at 10", code=2)
 
 
 def test_a_path_that_the_system_rejects_is_reported_on_one_line(run):
@@ -288,6 +317,6 @@ def test_the_help_page_lists_every_option(run):
     done = run("--help")
     assert done.returncode == 0
     page = done.stdout.decode()
-    assert page.startswith("usage: echo [--flagfile=PATH]")
+    assert page.startswith("usage: echo [--flagfile=FILE]")
     for part in ("Repeats a text.", "Echo:", "--times=1", "number of repetitions", "--[no]newline"):
         assert part in page

@@ -100,6 +100,7 @@ def test_one_window_and_one_token_are_enough():
 def test_steps_per_epoch_limits_the_epoch():
     assert planned(1000, 10, batch_size=2, steps_per_epoch=5).steps_per_epoch == 5
     assert planned(1000, 10, batch_size=2, steps_per_epoch=500).steps_per_epoch == 49
+    assert planned(1000, 10, batch_size=2, steps_per_epoch=5).steps_per_pass == 49
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@
 
 - `sources`: sources of text (TFDS, files, plays), one module each, and their registry;
 - `corpora`: loads a corpus in three splits; `splits`: splits a single text;
-- `text_files`: reads and decodes one file; `texts`: large texts in bounded memory;
+- `text_files`: reads and decodes one file; `text_encodings`: finds its encoding;
+- `formats`: documents that are not plain text; `mojibake`: text decoded with a wrong encoding;
+- `texts`: large texts in bounded memory;
 - `documents`: joins documents and marks their ends;
 - `tokenizers`: text to token ids and back;
 - `token_store`: the tokens of a corpus, together with their text;

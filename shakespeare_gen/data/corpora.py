@@ -1,7 +1,7 @@
 """Loads a corpus: text split into train, validation and test.
 
-Chooses the source, falls back to another corpus if the requested one is unavailable, and marks the
-ends of documents. Knows nothing about tokens, windows or models.
+Chooses the source, falls back to another corpus if the requested one is unavailable, marks the ends
+of documents, and reports which files were read. Knows nothing about tokens, windows or models.
 
     corpus = load(CorpusOptions(corpus="tiny_shakespeare"))
     corpus.train, corpus.validation, corpus.test   # str
@@ -10,25 +10,34 @@ ends of documents. Knows nothing about tokens, windows or models.
 import dataclasses
 import hashlib
 import os
+from collections.abc import Sequence
 
 from absl import logging
 
-from shakespeare_gen.data import documents, sources, texts
+from shakespeare_gen.data import documents, mojibake, sources, texts
 from shakespeare_gen.data.sources import files
-from shakespeare_gen.errors import CorpusUnavailableError, UserError
+from shakespeare_gen.data.splits import SourceFile, Splits
+from shakespeare_gen.data.text_encodings import AUTO
+from shakespeare_gen.errors import CorpusUnavailableError, UsageError, UserError
 from shakespeare_gen.options.groups import CorpusOptions
 
 SPLITS = ("train", "validation", "test")
+GIVEN_TEXT = "<text>"  # the name of a corpus that was given as a string
+MAX_LOGGED = 20  # files that are named in the log
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """A named text in three splits; `validation` and `test` may be empty."""
+    """A named text in three splits; `validation` and `test` may be empty.
+
+    `files` are those that the text was read from, and those that were skipped.
+    """
 
     name: str
     train: str
     validation: str
     test: str
+    files: tuple[SourceFile, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -46,31 +55,21 @@ class Corpus:
         path = os.path.abspath(os.path.expanduser(self.name)) if is_files(self.name) else ""
         return path if texts.first_surrogate(path) is None else ""
 
-    def describe(self, requested: str) -> dict[str, str | int]:
-        """Name, path, hash and lengths as JSON values.
 
-        Args:
-          requested: the requested name, which differs from `name` if the fallback was used.
-        """
-        lengths = {f"{split}_chars": len(getattr(self, split)) for split in SPLITS}
-        return {
-            "name": self.name,
-            "requested": requested,
-            "path": self.path,
-            "sha256": self.sha256,
-            **lengths,
-        }
-
-
-def load(options: CorpusOptions) -> Corpus:
+def load(options: CorpusOptions, text: str | None = None) -> Corpus:
     """Loads `options.corpus`, or `options.fallback_corpus` if it cannot be downloaded.
 
     With a document separator, each document ends with one `documents.END_CHARACTER`.
+
+    Args:
+      text: the text itself; it replaces `options.corpus`.
 
     Raises:
       CorpusUnavailableError: neither can be downloaded.
       UserError: the name is unknown or the text cannot be read.
     """
+    if text is not None:
+        return _marked(GIVEN_TEXT, files.from_text(text, options), options)
     try:
         return _load(options.corpus, options)
     except CorpusUnavailableError as error:
@@ -82,16 +81,53 @@ def load(options: CorpusOptions) -> Corpus:
 
 def is_files(corpus: str) -> bool:
     """Whether a corpus name refers to the user's files."""
-    return sources.find(corpus) is None
+    return sources.find(corpus) is None and corpus != GIVEN_TEXT
 
 
 def _load(name: str, options: CorpusOptions) -> Corpus:
     if not name:
-        raise UserError("corpus: expected a name or a path, received none")
+        raise UsageError("corpus: expected a name or a path, received none")
+    if name == GIVEN_TEXT:
+        raise UserError(
+            "corpus: expected the text of this run, which was given in Python, received none; pass "
+            "it as text=... in Python, or as a file with `corpus=PATH`"
+        )
     found = sources.find(name)
     splits = found[0].load(found[1], options) if found else files.load(name, options)
-    separator = options.document_separator
-    return Corpus(name, *(documents.mark_ends(text, separator) for text in splits))
+    return _marked(name, splits, options)
+
+
+def _marked(name: str, splits: Splits, options: CorpusOptions) -> Corpus:
+    """The corpus of `splits`, with marked ends of documents; logs its files and their defects."""
+    train, validation, test = (
+        documents.mark_ends(text, options.document_separator) for text in splits[:3]
+    )
+    corpus = Corpus(name, train, validation, test, splits.files)
+    _log_files(splits.files)
+    if is_files(name) or name == GIVEN_TEXT:
+        _warn_of_mojibake(corpus, options.encoding)
+    return corpus
+
+
+def _log_files(found: Sequence[SourceFile]) -> None:
+    for file in found[:MAX_LOGGED]:
+        if file.skipped:
+            logging.info("Skipped %s: %s", file.path, file.skipped)
+        else:
+            logging.info("Read %s: %s bytes, %s", file.path, f"{file.num_bytes:,}", file.encoding)
+    if rest := found[MAX_LOGGED:]:
+        skipped = sum(bool(file.skipped) for file in rest)
+        logging.info("Read %d more files and skipped %d", len(rest) - skipped, skipped)
+
+
+def _warn_of_mojibake(corpus: Corpus, encoding: str) -> None:
+    for split in SPLITS:
+        if found := mojibake.find(getattr(corpus, split)):
+            is_explicit = encoding not in (AUTO, "utf-8")
+            advice = "try `encoding=auto`, or " * is_explicit + f"mend the text with {found.remedy}"
+            # As the message itself, so that options are spelled as flags.
+            logging.warning(f"corpus={corpus.name}: found {found} in {split}; {advice}")
+            return
 
 
 def _warn_of_fallback(options: CorpusOptions, error: CorpusUnavailableError) -> None:

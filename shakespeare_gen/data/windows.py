@@ -14,20 +14,28 @@ Shapes: B batch_size, T window_chars (a number of tokens); inputs and targets ar
 """
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.options.groups import WindowOptions
 
+if TYPE_CHECKING:  # importing TensorFlow takes seconds
+    import tensorflow as tf
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The position of each window of each batch; created by `plan`."""
+    """The position of each window of each batch; created by `plan`.
+
+    Attributes:
+      spacing: tokens between the starts of consecutive windows, or streams with `carry_state`.
+    """
 
     num_tokens: int
     window_chars: int
-    stride: int
+    spacing: int
     batch_size: int
     carry_state: bool
     random_offset: bool
@@ -38,6 +46,11 @@ class Plan:
     def tokens_per_step(self) -> int:
         """Tokens predicted per step."""
         return self.batch_size * self.window_chars
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Steps of one pass over the text; `steps_per_epoch` may be fewer."""
+        return self.num_windows // self.batch_size
 
 
 def plan(num_tokens: int, options: WindowOptions) -> Plan:
@@ -56,17 +69,17 @@ def plan(num_tokens: int, options: WindowOptions) -> Plan:
         )
     if options.carry_state:
         batch_size = min(options.batch_size, (num_tokens - 1) // window)
-        stride = (num_tokens - 1) // batch_size  # the length of a stream
-        num_windows = batch_size * (stride // window)
+        spacing = (num_tokens - 1) // batch_size  # the length of a stream
+        num_windows = batch_size * (spacing // window)
     else:
-        stride = options.window_stride or window
-        num_windows = (num_tokens - 1 - window) // stride + 1
+        spacing = options.window_stride or window
+        num_windows = (num_tokens - 1 - window) // spacing + 1
         batch_size = min(options.batch_size, num_windows)
     steps = num_windows // batch_size
     return Plan(
         num_tokens,
         window,
-        stride,
+        spacing,
         batch_size,
         options.carry_state,
         options.random_offset,
@@ -75,7 +88,9 @@ def plan(num_tokens: int, options: WindowOptions) -> Plan:
     )
 
 
-def batches(ids: np.ndarray, plan: Plan, seed: int, first_step: int = 0, num_steps: int = -1):
+def batches(
+    ids: np.ndarray, plan: Plan, seed: int, first_step: int = 0, num_steps: int = -1
+) -> "tf.data.Dataset":
     """A `tf.data.Dataset` of (inputs, targets), both int32 [B, T], from batch `first_step` on.
 
     Args:
@@ -103,7 +118,7 @@ def batches(ids: np.ndarray, plan: Plan, seed: int, first_step: int = 0, num_ste
     return dataset.prefetch(2).with_options(options)
 
 
-def window_starts(plan: Plan, seed: int, step):
+def window_starts(plan: Plan, seed: int, step: "int | tf.Tensor") -> "tf.Tensor":
     """First position of each window of batch `step`, int64 [B]."""
     import tensorflow as tf
 
@@ -111,7 +126,7 @@ def window_starts(plan: Plan, seed: int, step):
     epoch, step_of_epoch = step // plan.steps_per_epoch, step % plan.steps_per_epoch
     row = tf.range(plan.batch_size, dtype=tf.int64)
     if plan.carry_state:
-        starts = row * plan.stride + step_of_epoch * plan.window_chars
+        starts = row * plan.spacing + step_of_epoch * plan.window_chars
     else:
         index = step_of_epoch * plan.batch_size + row
         key = tf.cast(tf.stack([tf.constant(seed, tf.int64), epoch, 0]), tf.uint32)
@@ -119,11 +134,11 @@ def window_starts(plan: Plan, seed: int, step):
         shuffled = tf.raw_ops.RandomIndexShuffle(
             index=index, seed=key, max_index=tf.constant(plan.num_windows - 1, tf.int64), rounds=4
         )
-        starts = shuffled * plan.stride
+        starts = shuffled * plan.spacing
     return starts + _offset(plan, seed, epoch)
 
 
-def _offset(plan: Plan, seed: int, epoch):
+def _offset(plan: Plan, seed: int, epoch: "tf.Tensor") -> "tf.Tensor":
     import tensorflow as tf
 
     if not plan.random_offset:

@@ -6,6 +6,7 @@ plain values; `report` creates tables and the page from them.
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import (
     AdaptationOptions,
     EvaluationOptions,
-    LoadOptions,
     ReportOptions,
+    UnknownOptions,
 )
 from shakespeare_gen.runs import Run
 from shakespeare_gen.runs.checkpoints import Checkpoint
@@ -51,8 +52,13 @@ class Assessment:
     activations: np.ndarray
 
 
-def assess(run: Run, checkpoint: Checkpoint, subject: Subject, options: Options) -> Assessment:
+def assess(
+    runs: Sequence[Run], checkpoints: Sequence[Checkpoint], subject: Subject, options: Options
+) -> Assessment:
     """Evaluates a subject.
+
+    Args:
+      runs, checkpoints: of the model of the subject; several if it is an ensemble.
 
     Raises:
       UserError: a text is too short for the protocol, or dynamic evaluation diverged.
@@ -81,16 +87,16 @@ def assess(run: Run, checkpoint: Checkpoint, subject: Subject, options: Options)
     sampling = Sampling(options.only(sampling_groups()))
     calibration = breakdown.calibration(reading)
     figures = {
-        "run": str(run.path),
-        "checkpoint": checkpoint.place.name,
-        "text": evaluation.text_path or run.spec.corpus.name,
+        "run": ", ".join(str(run.path) for run in runs),
+        "checkpoint": ", ".join(checkpoint.place.name for checkpoint in checkpoints),
+        "text": evaluation.text_path or runs[0].spec.corpus.name,
         "texts": subject.describe(),
-        "unknown": options[LoadOptions].unknown,
+        "unknown": options[UnknownOptions].unknown,
         "parameters": subject.model.num_parameters,
         "scores": rows,
         "adapting": constants,
         "examined_text": subject.main,
-        "training": _training(run),
+        "training": _training(runs[0]) if len(runs) == 1 else [],
         "sampling": {**sampling.options.by_name(), "seed": options[ReportOptions].sample_seed},
         "by_class": breakdown.by_class(reading, pieces),
         "by_line": breakdown.by_line(reading, pieces),

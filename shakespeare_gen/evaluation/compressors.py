@@ -13,6 +13,8 @@ import math
 import zlib
 from collections.abc import Callable
 
+from shakespeare_gen.data.texts import utf_8
+
 PPMD_ORDER = 8
 PPMD_MEMORY_BYTES = 256 << 20  # large enough for a training text without a reset
 
@@ -34,12 +36,9 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
 def nats_per_character(name: str, train: str, texts: list[str]) -> list[float]:
     """The conditional size of each of `texts` given `train`, in nats per character."""
     compress = COMPRESSORS[name]
-    alone = len(compress(_encoded(train)))
-    return [
-        (len(compress(_encoded(train + text))) - alone) * 8 * math.log(2) / len(text)
-        for text in texts
-    ]
 
+    def size(text: str) -> int:
+        return len(compress(b"".join(utf_8(text))))
 
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
+    alone = size(train)
+    return [(size(train + text) - alone) * 8 * math.log(2) / len(text) for text in texts]

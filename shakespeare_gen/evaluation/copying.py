@@ -1,13 +1,15 @@
 """Finds spans of a text that are copied from the training text.
 
 A suffix array (from `pydivsufsort`) sorts the suffixes of both texts, so that the longest match of
-a suffix is one of its neighbours. The lengths of these matches give the longest shared span and the
+a suffix is one of its neighbors. The lengths of these matches give the longest shared span and the
 share of novel n-grams for every n.
 """
 
 import dataclasses
 
 import numpy as np
+
+from shakespeare_gen.data import texts
 
 NGRAM_SIZES = (8, 12, 20, 50)
 
@@ -62,13 +64,10 @@ def find(text: str, training_text: str) -> Matches:
 
 def joined_ids(first: str, second: str) -> np.ndarray:
     """Both texts as integers, separated by a value that occurs in neither."""
-
-    def points(text):
-        return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-
-    both = np.concatenate([points(first), points("\0"), points(second)])
-    _, ids = np.unique(both, return_inverse=True)
-    ids = ids.astype(np.int64) + 1
+    both = np.concatenate(list(map(texts.code_points, (first, "\0", second))))
+    is_used = np.zeros(texts.NUM_CODE_POINTS, bool)
+    is_used[both] = True
+    ids = np.cumsum(is_used)[both]  # consecutive, from 1 on
     ids[len(first)] = 0
     return ids.astype(np.min_scalar_type(int(ids.max())))
 

@@ -86,7 +86,7 @@ def nats_per_character(
 
 
 def read(
-    model: LanguageModel, ids: np.ndarray, start_id: int = 0, plan: ReadingPlan | None = None
+    model: LanguageModel, ids: np.ndarray, start_id: int, plan: ReadingPlan | None = None
 ) -> Reading:
     """Predicts every token of `ids` [N]; `start_id` is read before the first one.
 
@@ -119,7 +119,7 @@ def read_with(
 def _seam_nats(read_chunk, inputs, targets, state, first_result, plan: ReadingPlan) -> float:
     """The summed loss difference between the first chunk of each part and the same chunk read
     from the final state of the preceding part."""
-    if len(inputs) == 1:
+    if len(inputs) == 1 or not first_result.size:  # one part, or a model without activations
         return 0.0
     chunk = slice(plan.context_tokens, plan.context_tokens + CHUNK_TOKENS)
     before = states.take(state, np.arange(-1, len(inputs) - 1) % len(inputs))

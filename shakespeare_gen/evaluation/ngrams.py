@@ -12,6 +12,7 @@ Contexts are 64-bit hashes, looked up in sorted arrays: N tokens, K orders.
 """
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -66,7 +67,7 @@ class NGrams:
         self,
         ids: np.ndarray,
         vocabulary_size: int,
-        start_id: int = 0,
+        start_id: int,
         max_context_tokens: int = MAX_CONTEXT_TOKENS,
     ) -> None:
         self.vocabulary_size, self.start_id = vocabulary_size, start_id
@@ -137,7 +138,7 @@ class NGrams:
                 break
         return p, longest
 
-    def _hashes(self, ids: np.ndarray):
+    def _hashes(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return hashes(ids, self.start_id, self.max_context_tokens)
 
 
@@ -162,7 +163,9 @@ class _New:
             self.distinct[context] = self.distinct.get(context, 0) + 1
 
 
-def hashes(ids: np.ndarray, start_id: int, max_context_tokens: int):
+def hashes(
+    ids: np.ndarray, start_id: int, max_context_tokens: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """For contexts of 0, 1, ... tokens: hashes of the context of each token of `ids` [N], and of
     its event (context and token). `start_id` precedes the text."""
     ids = np.asarray(ids, np.uint64) + np.uint64(1)

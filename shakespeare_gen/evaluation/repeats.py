@@ -138,7 +138,7 @@ class _Pending:
 
 def _sorted_repeats(text: str, window_chars: int) -> Repeats:
     order, shared = copying.sorted_places(copying.joined_ids(text, ""))
-    # Equal windows are neighbours in sorted order; all except the first in the text are repeats.
+    # Equal windows are neighbors in sorted order; all except the first in the text are repeats.
     group = np.concatenate([[0], np.cumsum(shared[:-1] < window_chars)])
     first = np.minimum.reduceat(order, np.flatnonzero(np.diff(group, prepend=-1)))
     repeats = np.sort(order[order != first[group]])

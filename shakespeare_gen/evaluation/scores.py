@@ -134,7 +134,7 @@ def score(tally: Tally, size: TextSize) -> Score:
 def standard_error(tally: Tally) -> float | None:
     """The standard error of the mean loss per token, over blocks; None for fewer than two blocks.
 
-    Neighbouring tokens are dependent; blocks of 1,000 are nearly independent. Blocks are weighted
+    Neighboring tokens are dependent; blocks of 1,000 are nearly independent. Blocks are weighted
     by their number of tokens, because the last one may be shorter.
     """
     starts = np.arange(0, len(tally), BLOCK_TOKENS)

@@ -23,7 +23,7 @@ from shakespeare_gen.options.groups import (
     CorpusLocationOptions,
     CorpusOptions,
     EvaluationOptions,
-    LoadOptions,
+    UnknownOptions,
 )
 from shakespeare_gen.runs import Run, resuming
 
@@ -89,17 +89,22 @@ class Subject:
         }
 
 
-def find(run: Run, model: LanguageModel, options: Options) -> Subject:
+def find(
+    run: Run, model: LanguageModel, options: Options, corpus_text: str | None = None
+) -> Subject:
     """Loads the texts to score and the training text of `run`.
+
+    Args:
+      corpus_text: the text of the corpus, instead of its location.
 
     Raises:
       UserError: there is nothing to score, or the corpus is not that of the run.
     """
     evaluation, tokenizer = options[EvaluationOptions], run.spec.tokenizer
     location = options[CorpusLocationOptions]
-    is_given = bool(location.corpus or location.data_dir)
+    is_given = bool(location.corpus or location.data_dir or corpus_text is not None)
     needed = not evaluation.text_path or options[AdaptationOptions].adapt or is_given
-    corpus = _corpus(run, location, needed)
+    corpus = _corpus(run, location, needed, corpus_text)
     raw = {} if corpus is None else {split: getattr(corpus, split) for split in corpora.SPLITS}
     # As in training: unknown characters are left out, unless there is an id for them.
     policy = "skip" if tokenizer.unknown_id is None else "error"
@@ -107,7 +112,7 @@ def find(run: Run, model: LanguageModel, options: Options) -> Subject:
     if evaluation.text_path:
         raw["text"] = _read_text(run, evaluation)
         name = f"text_path={evaluation.text_path}"
-        texts = {"text": _tokenized(raw["text"], tokenizer, options[LoadOptions].unknown, name)}
+        texts = {"text": _tokenized(raw["text"], tokenizer, options[UnknownOptions].unknown, name)}
         if not texts["text"].num_tokens:
             raise UserError(f"{name}: expected text, received none")
     else:
@@ -157,11 +162,13 @@ def _kept_positions(text: str, tokenizer: Tokenizer) -> np.ndarray:
     return np.flatnonzero([c not in unknown for c in text])
 
 
-def _corpus(run: Run, location: CorpusLocationOptions, needed: bool) -> corpora.Corpus | None:
+def _corpus(
+    run: Run, location: CorpusLocationOptions, needed: bool, text: str | None
+) -> corpora.Corpus | None:
     """The corpus that the run was trained on; None if it is not available."""
     try:
         options = resuming.corpus_options(run.spec, location.corpus, location.data_dir)
-        corpus = corpora.load(options)
+        corpus = corpora.load(options, text)
         resuming.check_corpus(run.spec, corpus)
     except UserError as error:
         reason = str(error).splitlines()[0].rstrip(".")
@@ -179,4 +186,6 @@ def _corpus(run: Run, location: CorpusLocationOptions, needed: bool) -> corpora.
 def _read_text(run: Run, options: EvaluationOptions) -> str:
     path = pathlib.Path(os.path.expanduser(options.text_path))
     encoding = options.encoding or run.spec.options[CorpusOptions].encoding
-    return text_files.read(path, encoding, options.encoding_errors)
+    found = text_files.read(path, encoding, options.encoding_errors)
+    logging.info("Read %s: %s bytes, %s", path, f"{found.num_bytes:,}", found.encoding)
+    return found.text

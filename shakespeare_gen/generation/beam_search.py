@@ -2,10 +2,11 @@
 
 Each step keeps the `num_beams` most likely continuations of all beams together. A text that ends is
 set aside. Texts are ranked by log-probability / length ** `length_penalty` (Wu et al. 2016, arXiv
-1609.08144, in its simplest form): 0 favours short texts, 1 compares the mean per token. The search
+1609.08144, in its simplest form): 0 favors short texts, 1 compares the mean per token. The search
 ends when no continuation can become better than the texts that have ended.
 
-Shapes: N beams, V vocabulary. Knows no model: the step is an argument.
+Shapes: N beams, V vocabulary. Knows nothing about models: the step is an
+argument.
 """
 
 import dataclasses
@@ -21,8 +22,8 @@ class Beam:
 
     Attributes:
       total: the sum of the log-probabilities that beams are ranked by, which penalties may lower.
-      text: what the ids say, without what ended it.
-      finish_reason: why the text ended; None: it did not.
+      text: the decoded text without its stop string.
+      finish_reason: why the text ended; None if it has not ended.
     """
 
     ids: tuple[int, ...] = ()
@@ -93,7 +94,7 @@ def _extend(
 
 
 def _descending(values: np.ndarray, num_first: int) -> Iterator[int]:
-    """The places of values [K], largest first, of equals the first one first.
+    """Yields the indices of values [K] in descending order (ties: lowest index).
 
     The first ones, at least `num_first`, come without sorting all.
     """

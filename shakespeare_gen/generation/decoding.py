@@ -1,7 +1,8 @@
-"""The loop over tokens, and beam search: a model and transforms together.
+"""Decoding: the token loop and beam search for a model and its sampling transforms.
 
 The random numbers of a row depend only on its key and the position, not on the chunks or on the
-other rows. Knows ids; no text, prompts or ends. A model whose arrays are those of NumPy is computed
+other rows. Works on ids; knows nothing about text, prompts or
+stop conditions. A model whose arrays are those of NumPy is computed
 in NumPy, without TensorFlow; `programs` holds what is compiled for the others.
 
 Batches are padded to `ROW_SIZES` rows, and windows to `WINDOW_SIZES` ids. For each of these shapes
@@ -21,8 +22,10 @@ from shakespeare_gen.generation import beam_search, sampling
 from shakespeare_gen.generation.sampling import Sampling, Transform, arrays
 from shakespeare_gen.generation.sampling.drawing import BatchOptions, Chain
 from shakespeare_gen.models import LanguageModel, states
+from shakespeare_gen.system import threads
 
 CHUNK_TOKENS = 256
+MAX_CHUNK_LOGITS = 2**22  # that are kept at a time, outside the compiled loop
 # Compiling takes about a second: the first tokens are drawn in NumPy, so that a stream starts at
 # once.
 FIRST_CHUNK_TOKENS = 16
@@ -44,7 +47,7 @@ def batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """A batch of texts that are about to be continued.
+    """A batch of texts to continue.
 
     Attributes:
       samplings: how each row is sampled.
@@ -59,7 +62,7 @@ class Rows:
     recent: np.ndarray
 
     def padded(self, num_rows: int) -> "Rows":
-        """The same rows and copies of the last one, `num_rows` together."""
+        """Pads the batch to `num_rows` rows with copies of the last one."""
         index = np.minimum(np.arange(num_rows), len(self.samplings) - 1).astype(np.int32)
         return Rows(
             [self.samplings[i] for i in index],
@@ -75,8 +78,7 @@ class Rows:
 
 
 class _Carried(NamedTuple):
-    """What one token leaves for the next one: logits, the model's state, the transforms' memory
-    and the last ids [B, W]."""
+    """The state of the loop: logits, model state, transform memory, the last ids [B, W]."""
 
     logits: Any
     state: Any
@@ -101,7 +103,8 @@ class Decoder:
 
         Args:
           keys: (seed, number of the sample) of each row.
-          num_left: called before each chunk: how many tokens are still needed; 0 ends.
+          num_left: called before each chunk; returns the number of tokens still needed; 0 ends
+            the loop.
         """
         num_rows = len(keys)
         padded = rows.padded(_size_at_least(num_rows, ROW_SIZES))
@@ -115,30 +118,41 @@ class Decoder:
             uniform = np.zeros((num_tokens, len(padded.samplings)), np.float32)
             uniform[:, :num_rows] = np.stack([r.random(num_tokens, np.float32) for r in random], 1)
             draw = self._draw_compiled if is_compiled else self._draw
-            ids, nats, carried = draw(kinds, weights, options, carried, uniform)
-            size, is_compiled = CHUNK_TOKENS, not self._model.uses_numpy
+            with threads.single_threaded_products():
+                ids, nats, carried = draw(kinds, weights, options, carried, uniform)
+            size, is_compiled = self._chunk_tokens(padded), not self._model.uses_numpy
             yield ids[:, :num_rows].T, nats[:, :num_rows].T
+
+    def _chunk_tokens(self, rows: Rows) -> int:
+        if not self._model.uses_numpy:
+            return CHUNK_TOKENS
+        return min(max(MAX_CHUNK_LOGITS // rows.logits.size, 1), CHUNK_TOKENS)
 
     def _draw(
         self, kinds, weights, options: BatchOptions, carried: _Carried, uniform: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, _Carried]:
-        """Ids and log-probabilities [T, B], and what is carried: in NumPy, but for the model."""
-        chain = Chain(kinds, np, _branch)
+        """Ids and log-probabilities [T, B], and the new state of the loop; everything except the
+        model is computed in NumPy."""
+        chain, step = Chain(kinds, np, _branch), self._model.step_function
         logits, state, memory, recent = carried
-        found = []
+        every_id, every_logits = [], []
         for places in uniform:
-            ids, nats, received = chain.draw(
-                np.asarray(logits), self._forbidden, places, options, memory, _constant(recent)
+            logits = np.asarray(logits)
+            ids, received = chain.draw(
+                logits, self._forbidden, places, options, memory, _constant(recent)
             )
-            found.append((ids, nats))
-            recent = np.concatenate([recent, ids[:, None]], 1)[:, 1:]
+            every_id.append(ids)
+            every_logits.append(logits)
+            if recent.shape[1]:
+                recent = np.concatenate([recent, ids[:, None]], 1)[:, 1:]
             memory = chain.update(memory, ids, options, received, _constant(recent))
-            logits, state = self._model.step_function(weights, ids, state)
-        ids, nats = (np.stack(column) for column in zip(*found, strict=True))
-        return ids, nats, _Carried(logits, state, memory, recent)
+            logits, state = step(weights, ids, state)
+        drawn = np.stack(every_id)
+        nats = arrays.log_probability(np, np.stack(every_logits), drawn)
+        return drawn, nats, _Carried(logits, state, memory, recent)
 
     def _draw_compiled(self, kinds, weights, options, carried, uniform):
-        """Like `_draw`, with a program."""
+        """The compiled counterpart of `_draw`."""
         from shakespeare_gen.generation import programs
 
         *carried, recent = carried
@@ -162,8 +176,8 @@ class Decoder:
         describe: Callable[[tuple[int, ...]], tuple[str, str | None]],
         length_penalty: float,
     ) -> list[beam_search.Beam]:
-        """See `beam_search.search`. Of the transforms of `rows`, one row, those that look back
-        count."""
+        """See `beam_search.search`. `rows` has one row; only transforms with `looks_back`
+        apply."""
         chain = Chain(tuple(k for k in sampling.TRANSFORMS if k.looks_back), np, _branch)
         options, memory, recent = _prepared(rows, chain.kinds)
         step = self._beam_step(rows, num_beams)
@@ -219,7 +233,7 @@ def _size_at_least(size: int, sizes: Sequence[int]) -> int:
 
 
 def _kinds(samplings: Sequence[Sampling]) -> tuple[type[Transform], ...]:
-    """The transforms of a program: all, or those of every program if no row uses another one."""
+    """The transforms to compile: all, or only the basic ones if no row uses another."""
     basic = tuple(kind for kind in sampling.TRANSFORMS if kind.is_always_compiled)
     others = [kind for kind in sampling.TRANSFORMS if kind not in basic]
     is_basic = not any(s.uses(kind) for s in samplings for kind in others)
@@ -229,7 +243,7 @@ def _kinds(samplings: Sequence[Sampling]) -> tuple[type[Transform], ...]:
 def _prepared(
     rows: Rows, kinds: Sequence[type[Transform]]
 ) -> tuple[BatchOptions, dict[str, Any], np.ndarray]:
-    """The options of `kinds`, their memory, and the ids that they look back on [B, W]."""
+    """The options of `kinds`, their memory, and the previous ids that they use [B, W]."""
     width = 0
     if any(kind.looks_back for kind in kinds):
         largest = max(s.repeat_window for s in rows.samplings)

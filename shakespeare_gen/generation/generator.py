@@ -1,4 +1,4 @@
-"""Prompt to text: compiled, streamed, in batches.
+"""Generates text from prompts, streamed or in batches.
 
     generator = Generator(model, tokenizer)
     generator.generate("ROMEO:", length=200, temperature=0.8, seed=1)[0].text
@@ -6,15 +6,15 @@
     state = generator.read("ROMEO:")             # read once,
     generator.generate(start=state, seed=2)      # continue many times
 
-What a seed repeats: the random numbers of a text depend only on the seed, the number of the sample
+Reproducibility: the random numbers of a text depend only on the seed, the number of the sample
 and the position. On one machine, with the same versions, a text that is generated alone is the same
 each time, streamed or not. In a batch it is the same as alone up to rounding: TensorFlow rounds the
 products of a batch of another size (`decoding.ROW_SIZES`), and of a program with other transforms,
 differently in the last bit. If a random number falls within rounding of the border between two
-tokens, the text continues differently from there. The other texts of a batch of the same size and
-program never matter.
+tokens, the text continues differently from there. The other texts of the batch do not affect
+it.
 
-Knows no run folder and no flags.
+Knows nothing about run folders and flags.
 """
 
 import dataclasses
@@ -31,10 +31,12 @@ from shakespeare_gen.generation import texts
 from shakespeare_gen.generation.decoding import Decoder
 from shakespeare_gen.generation.reading import Reader, State
 from shakespeare_gen.generation.request import Request, Result
+from shakespeare_gen.generation.stopping import Part
 from shakespeare_gen.models import LanguageModel
 
-# Tokens times parameters. NumPy finishes less work before TensorFlow has started and compiled.
-LARGE_WORK = 5 * 10**10
+# NumPy draws about as many tokens while TensorFlow starts as the compiled loop is then ahead,
+# whatever the size of the network.
+LARGE_TOKENS = 100_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,8 +46,8 @@ class Generator:
     Every call computes with the current weights of the model.
 
     Attributes:
-      make_compiled: makes an equal model in TensorFlow, which computes all requests of more than
-        `LARGE_WORK`; None: `model` computes all requests.
+      make_compiled: makes an equal model in TensorFlow, which computes requests of more than
+        `LARGE_TOKENS`; None: `model` computes all requests.
     """
 
     model: LanguageModel
@@ -58,8 +60,8 @@ class Generator:
         return Generator(self.make_compiled(), self.tokenizer)
 
     def _for(self, num_tokens: int) -> "Generator":
-        """The generator that computes `num_tokens`."""
-        if self.make_compiled is None or num_tokens * self.model.num_parameters <= LARGE_WORK:
+        """The generator for a request of about `num_tokens`; of a text, its characters count."""
+        if self.make_compiled is None or num_tokens <= LARGE_TOKENS:
             return self
         return self._compiled
 
@@ -92,8 +94,8 @@ class Generator:
     def score(self, text: str, unknown: str = "error", start: State | None = None) -> np.ndarray:
         """The log-probability of every token of `text` in nats, float32 [N].
 
-        Without `start`, the first token follows the start token. With another `unknown` than
-        `error`, the tokens are those of `Tokenizer.prepare(text, unknown)`.
+        Without `start`, the first token follows the start token. With an `unknown`
+        policy other than `error`, the tokens are those of `Tokenizer.prepare(text, unknown)`.
         """
         return self._for(len(text))._reader.score(text, unknown, start or self.read())
 
@@ -125,9 +127,9 @@ class Generator:
           unknown: see `Tokenizer.prepare`.
           start: a state to continue from; None: nothing was read.
           **options: the options of `options.groups.GenerationOptions` and of `sampling`: `length`,
-            `num_samples`, `seed`, `stop`, `temperature`, `top_k` and so on. With `num_beams` the
-            most likely texts are searched instead of sampled; of the sampling options those that
-            depend on previous tokens count then.
+            `num_samples`, `seed`, `stop`, `temperature`, `top_k` and so on. With
+            `num_beams` > 1, beam search replaces sampling; of the sampling options only those that
+            depend on previous tokens apply.
 
         Raises:
           UsageError: an option is unknown, out of bounds or contradicts another one.
@@ -177,11 +179,15 @@ class Generator:
 
     def stream_request(self, request: Request) -> Iterator[str]:
         """`stream` for a request."""
+        return (part.text for part in self.stream_parts(request))
+
+    def stream_parts(self, request: Request) -> Iterator[Part]:
+        """`stream` for a request, with the tokens and their log-probabilities."""
         request.check_is_single()
         generator = self._for(request.num_tokens)
         begun = texts.begin(request, generator._read(request), self.tokenizer)
         for [part] in texts.parts(begun, generator._decoder):
-            yield part.text
+            yield part
 
     def _read(self, request: Request) -> State:
         return self.read(request.prompt, request.unknown, request.start)

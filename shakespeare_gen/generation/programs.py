@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow.experimental.numpy as tnp
 
-from shakespeare_gen.generation.sampling import Transform
+from shakespeare_gen.generation.sampling import Transform, arrays
 from shakespeare_gen.generation.sampling.drawing import BatchOptions, Chain
 from shakespeare_gen.models import states
 
@@ -32,7 +32,7 @@ _caches: list = []
 
 
 def _kept(build: Callable[..., Callable]) -> Callable[..., Callable]:
-    """A cache of the programs that were used last, safe for threads; see `num_built`."""
+    """A thread-safe LRU cache of programs; see `num_built`."""
     cached = functools.lru_cache(maxsize=MAX_PROGRAMS)(build)
     _caches.append(cached)
 
@@ -56,9 +56,9 @@ class LoopShape:
     Attributes:
       kinds: the transforms.
       options: the names of the sampling options.
-      num_tokens: tokens of a chunk at most, T.
+      num_tokens: maximum number of tokens per chunk, T.
       num_rows: B.
-      width: ids that are looked back on, W.
+      width: number of previous ids kept, W.
     """
 
     kinds: tuple[type[Transform], ...]
@@ -95,10 +95,11 @@ def loop(step_function: Callable, shape: LoopShape) -> Callable:
             return tf.transpose(tf.slice(history, [begin, 0], [shape.width, shape.num_rows]))
 
         def body(i, logits, state, memory, history, nats):
-            ids, drawn, received = chain.draw(
+            ids, received = chain.draw(
                 logits, forbidden, uniform[i], options, memory, lambda: window(history, i)
             )
-            nats = tf.tensor_scatter_nd_update(nats, [[i]], drawn[None])
+            log_p = arrays.log_probability(tnp, logits, ids)
+            nats = tf.tensor_scatter_nd_update(nats, [[i]], log_p[None])
             history = tf.tensor_scatter_nd_update(history, [[shape.width + i]], ids[None])
             memory = chain.update(memory, ids, options, received, lambda: window(history, i + 1))
             logits, state = step_function(weights, ids, state)

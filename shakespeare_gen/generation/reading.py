@@ -12,7 +12,7 @@ import numpy as np
 from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.generation.sampling import MAX_REPEAT_WINDOW, arrays
 from shakespeare_gen.models import LanguageModel, states
-from shakespeare_gen.system import devices
+from shakespeare_gen.system import devices, threads
 
 CHUNK_TOKENS = 256
 # Compiling takes most of a second, in which NumPy reads about as many tokens times parameters.
@@ -21,7 +21,7 @@ NUMPY_WORK = 2 * 10**9
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What was read: a value that can be kept and continued many times.
+    """The state after reading a text: an immutable value that can be continued many times.
 
     Attributes:
       model_state: the state of the model, one row.
@@ -40,7 +40,7 @@ class State:
 
     @property
     def log_probabilities(self) -> np.ndarray:
-        """Of the next token, in nats, float32 [V]."""
+        """Log-probabilities of the next token in nats, float32 [V]."""
         return arrays.log_softmax(np, np.asarray(self.logits))[0]
 
 
@@ -86,7 +86,8 @@ class Reader:
         state = start.model_state if start else self.model.initial_state(1)
         for begin in range(0, len(ids), CHUNK_TOKENS):
             chunk = ids[begin : begin + CHUNK_TOKENS]
-            logits, state = read(chunk[None], state)
+            with threads.single_threaded_products():
+                logits, state = read(chunk[None], state)
             yield chunk, logits, state
 
     def _read_function(self, num_tokens: int) -> Callable:

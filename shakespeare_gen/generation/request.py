@@ -1,6 +1,8 @@
-"""What is asked for a text, and what comes back. Knows no model."""
+"""A generation request and its result. Knows nothing about models."""
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from shakespeare_gen.errors import UsageError
 from shakespeare_gen.generation import sampling, stopping
 from shakespeare_gen.generation.sampling import Sampling
 from shakespeare_gen.options import Options
-from shakespeare_gen.options.groups import GenerationOptions, LoadOptions
+from shakespeare_gen.options.groups import GenerationOptions, UnknownOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Request:
     start: Any = None
 
     def __post_init__(self) -> None:
-        LoadOptions(unknown=self.unknown)
+        UnknownOptions(unknown=self.unknown)
         if self.generation.seed < 0:
             raise UsageError(f"seed: expected at least 0, received {self.generation.seed}")
         if self.generation.num_samples > self.generation.num_beams > 1:
@@ -72,7 +74,7 @@ class Request:
             )
 
     def check_is_single(self) -> None:
-        """Raises `UsageError` if several texts are asked for, or a search."""
+        """Raises `UsageError` unless the request is for one sampled text."""
         for name in ("num_samples", "num_beams"):
             value = getattr(self.generation, name)
             if value != 1:
@@ -98,7 +100,8 @@ class Result:
     """One generated text, without its prompt.
 
     Attributes:
-      finish_reason: `length`, `stop` (a stop string) or `end` (the end of a document).
+      finish_reason: `length`, `stop` (a stop string), `end` (the end of a document) or
+        `interrupted`.
       log_probabilities: of each token in nats, float32 [N], in the model, before any transform.
       pieces: the text that each of these tokens contributes; joined, they are `text`.
     """
@@ -107,3 +110,10 @@ class Result:
     finish_reason: str
     log_probabilities: np.ndarray
     pieces: tuple[str, ...]
+
+    @classmethod
+    def of_parts(cls, parts: Sequence[stopping.Part], finish_reason: str) -> "Result":
+        """A text from the parts in which it was generated."""
+        pieces = tuple(itertools.chain.from_iterable(part.pieces for part in parts))
+        nats = np.concatenate([np.zeros(0, np.float32), *(part.nats for part in parts)])
+        return cls("".join(pieces), finish_reason, nats, pieces)

@@ -2,7 +2,7 @@
 
 A `Stopper` is fed tokens as they are generated and returns those that are certainly part of the
 text: the end is held back as long as it could still become a stop string. Stop strings are searched
-for in the text, so they may begin and end inside a token. Knows no model.
+for in the text, so they may begin and end inside a token. Knows nothing about models.
 
 Shapes: N tokens.
 """
@@ -47,7 +47,7 @@ def endings(
 def find_end(
     text: str, every: Sequence[Ending], has_text: bool = False, speech: str = ""
 ) -> int | None:
-    """The length of `text` before the ending that is complete first; None: it does not end.
+    """The length of `text` before the first completed ending; None if there is none.
 
     Args:
       has_text: a character other than a line end came before `text`.
@@ -105,10 +105,10 @@ class Part:
 
 
 class Stopper:
-    """Ends one text, and holds back tokens that may not be part of it.
+    """Detects the end of a text, and holds back tokens that may belong to a stop string.
 
     Args:
-      length: tokens at most; -1: no limit.
+      length: maximum number of tokens; -1: no limit.
       prompt: the text before, for an unfinished speech.
     """
 

@@ -1,10 +1,9 @@
-"""The texts of requests: sampled side by side, or searched with beams.
+"""Generates the texts of requests, by batched sampling or beam search.
 
 Shapes: N tokens of a text.
 """
 
 import dataclasses
-import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -22,7 +21,7 @@ from shakespeare_gen.system import devices
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """One text that is generated.
+    """One text being generated.
 
     Attributes:
       number: the number of the sample within its request.
@@ -37,7 +36,7 @@ class Text:
 
 
 def begin(request: Request, state: State, tokenizer: Tokenizer) -> list[Text]:
-    """The samples of a request, about to be continued from `state`."""
+    """One `Text` per sample of a request, starting at `state`."""
     prompt = tokenizer.decode(state.recent[0])
     length = request.generation.length
     return [
@@ -47,7 +46,7 @@ def begin(request: Request, state: State, tokenizer: Tokenizer) -> list[Text]:
 
 
 def parts(texts: Sequence[Text], decoder: Decoder) -> Iterator[list[Part]]:
-    """For every text its next tokens, until all have ended; one batch."""
+    """Yields the next tokens of every text until all have ended; the texts form one batch."""
     devices.check_not_forked()
     width = max(text.state.recent.shape[1] for text in texts)
     recent = [
@@ -73,7 +72,7 @@ def parts(texts: Sequence[Text], decoder: Decoder) -> Iterator[list[Part]]:
 
 
 def sample(texts: Sequence[Text], decoder: Decoder) -> list[Result]:
-    """Completes texts, in batches."""
+    """Generates texts to their end, in batches."""
     results = []
     for batch in decoding.batches(texts):
         columns: list[list[Part]] = [[] for _ in batch]
@@ -81,16 +80,10 @@ def sample(texts: Sequence[Text], decoder: Decoder) -> list[Result]:
             for column, part in zip(columns, row, strict=True):
                 column.append(part)
         results += [
-            _result(column, text.stopper.finish_reason)
+            Result.of_parts(column, text.stopper.finish_reason or "length")
             for column, text in zip(columns, batch, strict=True)
         ]
     return results
-
-
-def _result(column: Sequence[Part], finish_reason: str | None) -> Result:
-    pieces = tuple(itertools.chain.from_iterable(part.pieces for part in column))
-    nats = np.concatenate([np.zeros(0, np.float32), *(part.nats for part in column)])
-    return Result("".join(pieces), finish_reason or "length", nats, pieces)
 
 
 def search(request: Request, state: State, decoder: Decoder, tokenizer: Tokenizer) -> list[Result]:

@@ -36,7 +36,6 @@ __all__ = [
     "ModelOptions",
     "Spec",
     "build",
-    "family_options",
     "from_arrays",
     "groups",
     "spec_of",
@@ -62,7 +61,7 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "recurrent": Family(
-        recurrent.RecurrentOptions, recurrent.make_spec, recurrent.build, recurrent.from_arrays
+        recurrent.RecurrentOptions, recurrent.RecurrentSpec, recurrent.build, recurrent.from_arrays
     )
 }
 
@@ -78,11 +77,6 @@ class ModelOptions(OptionGroup):
 def groups() -> tuple[type[OptionGroup], ...]:
     """The option groups of all families."""
     return (ModelOptions, *dict.fromkeys(family.options for family in FAMILIES.values()))
-
-
-def family_options(options: Options) -> OptionGroup:
-    """The options of the chosen family."""
-    return options[FAMILIES[options[ModelOptions].model].options]
 
 
 def spec_of(vocabulary_size: int, options: Options) -> Spec:

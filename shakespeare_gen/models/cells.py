@@ -61,12 +61,20 @@ class Cell:
         """The Keras initializer of a weight; used by `layers.CellRNN`."""
         return {"recurrent_kernel": "orthogonal", "bias": "zeros"}.get(name, "glorot_uniform")
 
+    def for_step(self, xp, weights: Weights) -> Weights:
+        """The weights as `step` computes with them: of the same shapes, scaled for instance."""
+        return weights
+
     def input_bias(self, weights: Weights):
         """The bias that is added to the input projection: [G U]."""
         return weights["bias"]
 
     def step_weights(self, xp, weights: Weights) -> Weights:
-        """The weights that `step` needs in addition to the input projection, transposed."""
+        """The weights that `step` needs in addition to the input projection, transposed.
+
+        Args:
+          weights: the result of `for_step`.
+        """
         return {"recurrent_kernel": xp.transpose(weights["recurrent_kernel"])}
 
     def step(self, xp, projected, state: tuple, weights: Weights) -> tuple[Any, tuple]:
@@ -91,15 +99,15 @@ class LSTM(Cell):
     num_gates = 4
     state_parts = ("h", "c")
 
-    def step_weights(self, xp, weights):
-        # sigmoid(x) is (tanh(x / 2) + 1) / 2: one tanh serves all gates.
+    def for_step(self, xp, weights):
+        # sigmoid(x) is (tanh(x / 2) + 1) / 2: one tanh serves all gates. Halves are exact.
         scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], np.float32), weights["bias"].shape[0] // 4)
-        return {**super().step_weights(xp, weights), "scale": xp.asarray(scale)}
+        return {name: weight * scale for name, weight in weights.items()}
 
     def step(self, xp, projected, state, weights):
         h, c = state
         gates = projected + product(xp, h, weights["recurrent_kernel"])
-        tanh = xp.tanh(gates * weights["scale"])
+        tanh = xp.tanh(gates)
         i, f, _, o = split(xp, _HALF * (tanh + _ONE), 4)
         c = f * c + i * split(xp, tanh, 4)[2]
         h = o * xp.tanh(c)

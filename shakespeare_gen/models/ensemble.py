@@ -16,51 +16,37 @@ from shakespeare_gen.models.language_model import LanguageModel
 
 
 @dataclasses.dataclass(frozen=True)
-class EnsembleStep:
-    """The step of an ensemble; see `LanguageModel.step_function`."""
+class EnsembleFunction:
+    """A function of the weights of an ensemble: calls each part and joins the outputs.
+
+    Attributes:
+      parts: one function per model, `(weights, ids, state) -> output, state`.
+      join: `(xp, outputs of all parts) -> output`.
+    """
 
     parts: tuple[Callable, ...]
     xp: Any
+    join: Callable[[Any, Sequence], Any]
 
     def __call__(self, weights, ids, state) -> tuple[Any, tuple]:
-        found = [
-            step(own, ids, part) for step, own, part in zip(self.parts, weights, state, strict=True)
-        ]
-        return mean_logits(self.xp, [logits for logits, _ in found]), tuple(s for _, s in found)
+        own = weights if isinstance(weights, tuple) else _by_part(weights, len(self.parts))
+        calls = zip(self.parts, own, state, strict=True)
+        return _joined(self.join, self.xp, [part(w, ids, s) for part, w, s in calls])
 
 
-@dataclasses.dataclass(frozen=True)
-class EnsembleRead:
-    """`read_function` of an ensemble."""
-
-    parts: tuple[Callable, ...]
-    xp: Any
-
-    def __call__(self, weights, ids, state) -> tuple[Any, tuple]:
-        found = _call_each(self.parts, weights, ids, state)
-        return mean_logits(self.xp, [logits for logits, _ in found]), tuple(s for _, s in found)
+def _joined(join: Callable, xp, results: Sequence[tuple]) -> tuple[Any, tuple]:
+    """The output and the state of an ensemble from those of its parts."""
+    outputs, states = zip(*results, strict=True)
+    return join(xp, outputs), states
 
 
-@dataclasses.dataclass(frozen=True)
-class EnsembleHidden:
-    """`hidden_function` of an ensemble."""
-
-    parts: tuple[Callable, ...]
-    xp: Any
-
-    def __call__(self, weights, ids, state) -> tuple[Any, tuple]:
-        found = _call_each(self.parts, weights, ids, state)
-        activations = self.xp.concatenate([activations for activations, _ in found], -1)
-        return activations, tuple(part for _, part in found)
-
-
-def _call_each(parts: Sequence[Callable], weights: dict[str, Any], ids, state) -> list[tuple]:
-    """Calls each part with its own weights, whose names start with its index."""
-    own: list[dict[str, Any]] = [{} for _ in parts]
+def _by_part(weights: dict[str, Any], num_parts: int) -> list[dict[str, Any]]:
+    """The weights of each part, whose names start with its index."""
+    own: list[dict[str, Any]] = [{} for _ in range(num_parts)]
     for name, weight in weights.items():
         number, _, rest = name.partition("/")
         own[int(number)][rest] = weight
-    return [part(w, ids, s) for part, w, s in zip(parts, own, state, strict=True)]
+    return own
 
 
 class Ensemble(LanguageModel):
@@ -75,24 +61,20 @@ class Ensemble(LanguageModel):
 
     @property
     def weights(self) -> dict[str, Any]:
-        return self._joined([model.weights for model in self.models])
+        return _numbered([model.weights for model in self.models])
 
     def weight_arrays(self) -> dict[str, Any]:
-        return self._joined([model.weight_arrays() for model in self.models])
-
-    @staticmethod
-    def _joined(weights: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        return {
-            f"{i}/{name}": weight for i, own in enumerate(weights) for name, weight in own.items()
-        }
+        return _numbered([model.weight_arrays() for model in self.models])
 
     @property
-    def read_function(self) -> EnsembleRead:
-        return EnsembleRead(tuple(model.read_function for model in self.models), self._xp)
+    def read_function(self) -> EnsembleFunction:
+        parts = tuple(model.read_function for model in self.models)
+        return EnsembleFunction(parts, self._xp, mean_logits)
 
     @property
-    def hidden_function(self) -> EnsembleHidden:
-        return EnsembleHidden(tuple(model.hidden_function for model in self.models), self._xp)
+    def hidden_function(self) -> EnsembleFunction:
+        parts = tuple(model.hidden_function for model in self.models)
+        return EnsembleFunction(parts, self._xp, concatenated)
 
     @property
     def uses_numpy(self) -> bool:
@@ -107,26 +89,34 @@ class Ensemble(LanguageModel):
         return tuple(model.initial_state(batch_size) for model in self.models)
 
     def read(self, ids, state, training=False):
-        found = [
-            model.read(ids, part, training) for model, part in zip(self.models, state, strict=True)
-        ]
-        logits = mean_logits(self._xp, [logits for logits, _ in found])
-        return logits, tuple(part for _, part in found)
+        parts = zip(self.models, state, strict=True)
+        results = [model.read(ids, own, training) for model, own in parts]
+        return _joined(mean_logits, self._xp, results)
 
     @property
-    def step_function(self) -> EnsembleStep:
-        return EnsembleStep(tuple(model.step_function for model in self.models), self._xp)
+    def step_function(self) -> EnsembleFunction:
+        parts = tuple(model.step_function for model in self.models)
+        return EnsembleFunction(parts, self._xp, mean_logits)
 
     def step_weights(self):
         return tuple(model.step_weights() for model in self.models)
 
     def hidden(self, ids, state):
-        found = [model.hidden(ids, part) for model, part in zip(self.models, state, strict=True)]
-        activations = self._xp.concatenate([activations for activations, _ in found], -1)
-        return activations, tuple(part for _, part in found)
+        parts = zip(self.models, state, strict=True)
+        return _joined(concatenated, self._xp, [model.hidden(ids, own) for model, own in parts])
 
     def facts(self) -> dict[str, str]:
         return {"models": str(len(self.models)), **self.models[0].facts()}
+
+
+def _numbered(weights: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The weights of all parts, by the index of the part and their name."""
+    return {f"{i}/{name}": weight for i, own in enumerate(weights) for name, weight in own.items()}
+
+
+def concatenated(xp, activations: Sequence):
+    """The activations [..., U] of all parts, one after the other."""
+    return xp.concatenate(activations, -1)
 
 
 def mean_logits(xp, logits: Sequence):

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-State = Any
-Tree = Any
+from shakespeare_gen.models.states import State
+
+StepWeights = Any  # a tree, as laid out for a step function
 
 
 class LanguageModel(abc.ABC):
@@ -61,14 +62,14 @@ class LanguageModel(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def step_function(self) -> Callable[[Tree, Any, State], tuple[Any, State]]:
+    def step_function(self) -> Callable[[StepWeights, Any, State], tuple[Any, State]]:
         """A pure function: step weights, ids [B], state -> logits [B, V], state.
 
         Hashable, and equal for models of the same shape, so that they share compiled code.
         """
 
     @abc.abstractmethod
-    def step_weights(self) -> Tree:
+    def step_weights(self) -> StepWeights:
         """The current weights, laid out for `step_function`.
 
         Takes about a millisecond per million weights: call it once per text, not per step.
@@ -145,7 +146,7 @@ class StepwiseModel(LanguageModel):
         self,
         step_function: Callable,
         weights: dict[str, Any],
-        step_weights: Tree,
+        step_weights: StepWeights,
         initial_state: Callable[[int], State],
         xp: Any,
     ) -> None:
@@ -180,5 +181,5 @@ class StepwiseModel(LanguageModel):
     def step_function(self) -> Callable:
         return self._step_function
 
-    def step_weights(self) -> Tree:
+    def step_weights(self) -> StepWeights:
         return self._step_weights

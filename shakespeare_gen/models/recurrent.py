@@ -8,6 +8,7 @@ In a step, the product of the embedding and the first kernel is precomputed as a
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ class LayerSpec:
     units: int
     is_residual: bool
 
-    @property
+    @functools.cached_property
     def definition(self) -> Cell:
         """The cell of the layer."""
         return CELLS[self.cell]
@@ -71,7 +72,7 @@ class RecurrentSpec(Spec):
     vocabulary_size: int
     options: RecurrentOptions
 
-    @property
+    @functools.cached_property
     def layers(self) -> tuple[LayerSpec, ...]:
         """The recurrent layers, first to last."""
         o = self.options
@@ -114,11 +115,6 @@ class RecurrentSpec(Spec):
         )
 
 
-def make_spec(vocabulary_size: int, options: RecurrentOptions) -> RecurrentSpec:
-    """The spec for a vocabulary size and options."""
-    return RecurrentSpec(vocabulary_size, options)
-
-
 def run_layers(
     layers: Sequence[LayerSpec], x, state: Sequence, run: Callable[[LayerSpec, Any, Any], tuple]
 ) -> tuple[Any, tuple]:
@@ -148,6 +144,7 @@ class RecurrentStep:
         layers: dict[str, dict[str, Any]] = {}
         for layer in self.spec.layers:
             own = {name: weights[f"{layer.name}/{name}"] for name in layer.weight_shapes()}
+            own = layer.definition.for_step(xp, own)
             bias = layer.definition.input_bias(own)
             kernel = own["kernel"]
             if not layers:

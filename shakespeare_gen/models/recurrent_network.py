@@ -135,10 +135,11 @@ class _Networks:
 
     def get(self, key: _Key) -> keras.Model:
         with self._lock:
-            network = self._networks.get(key)
-        if network is None:
-            network = _network(key)
-            self.add(key, network)
+            if key in self._networks:
+                self._networks.move_to_end(key)
+                return self._networks[key]
+        network = _network(key)
+        self.add(key, network)
         return network
 
 

@@ -47,8 +47,9 @@ class Spec(abc.ABC):
         """
         if self.num_parameters > MAX_PARAMETERS:
             hint = " and ".join(f"`{name}`" for name in self.size_options)
+            name = next(iter(self.size_options), "model")
             raise UserError(
-                f"model: expected at most {MAX_PARAMETERS:,} parameters, received "
+                f"{name}: expected at most {MAX_PARAMETERS:,} parameters, received "
                 f"{self.num_parameters:,}" + (f"; reduce {hint}" if hint else "")
             )
         return self

@@ -1,27 +1,30 @@
 """Defines flags from option groups; startup and exit of every command.
 
 The only importer of `absl.flags`. A command calls `run(main, *groups())`, which defines and parses
-the flags and calls `main(options)`. A `UserError` ends the command with one line on standard error
-and the exit code of the error; so does a failed write to standard output. Refers to no option by
-name.
+the flags and calls `main(options)`, or shows the help page or the version. A `UserError` ends the
+command with one line on standard error and the exit code of the error; so does a failed write to
+standard output. Refers to no option by name.
 """
 
 import contextlib
 import os
-import pathlib
+import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from logging import Formatter, LogRecord, getLogger
+from logging import Formatter, LogRecord
 from typing import Any
 
 from absl import app, flags, logging
 
+from shakespeare_gen import __version__
 from shakespeare_gen.errors import Interrupted, UsageError, UserError
-from shakespeare_gen.options import help_pages, spelling
-from shakespeare_gen.options.fields import OptionGroup, Options, fields_of
+from shakespeare_gen.options import help_pages, recipes, spelling
+from shakespeare_gen.options.fields import OptionGroup, Options, fields_by_name
 from shakespeare_gen.system import storage, terminal
 
-MAX_FLAGFILE_BYTES = 1 << 20
+VERSION = f"shakespeare_gen {__version__}\n"
+_HELP = {"-h", "-help", "--help"}
+_FULL_HELP = {"-helpfull", "--helpfull", "-helpshort", "--helpshort"}
 
 _DEFINE: dict[Any, Callable[..., Any]] = {
     str: flags.DEFINE_string,
@@ -29,7 +32,9 @@ _DEFINE: dict[Any, Callable[..., Any]] = {
     float: flags.DEFINE_float,
     bool: flags.DEFINE_bool,
     tuple[str, ...]: flags.DEFINE_multi_string,
+    tuple[int, ...]: flags.DEFINE_list,  # of strings, which the group converts
 }
+_EXPECTED: dict[Any, str] = {bool: "true or false", int: "an integer", float: "a number"}
 
 
 def run(main: Callable[[Options], None], *groups: type[OptionGroup]) -> None:
@@ -41,11 +46,10 @@ def run(main: Callable[[Options], None], *groups: type[OptionGroup]) -> None:
     _set_up_log(names)
 
     def parse(argv: list[str]) -> list[str]:
-        if {"-h", "--help"} & set(argv):
-            summary = sys.modules[main.__module__].__doc__ or ""
-            terminal.write(help_pages.command(program(), summary, groups))
+        if page := _requested_page(main, groups, {*argv[1:]}):
+            terminal.show(page)
             sys.exit()
-        return _parse(argv)
+        return _parse(argv, groups)
 
     with exit_codes(names):
         app.run(lambda _: main(_parsed(groups)), flags_parser=parse)
@@ -84,24 +88,32 @@ def program() -> str:
 
 
 def _define_flags(groups: Sequence[type[OptionGroup]]) -> set[str]:
-    names: set[str] = set()
-    for field in (field for group in groups for field in fields_of(group)):
-        if field.name in names:  # two model families may share an option
-            continue
-        names.add(field.name)
+    fields = fields_by_name(groups)
+    for name, field in fields.items():
         default = list(field.default) if isinstance(field.default, tuple) else field.default
-        # --helpshort of absl lists the flags of the module that it considers the program.
-        _DEFINE[field.type](
-            field.name, default, help_pages.help_text(field), module_name=sys.argv[0]
-        )
-    return names
+        _DEFINE[field.type](name, default, help_pages.help_text(field))
+    return set(fields)
+
+
+def _requested_page(main: Callable, groups: Sequence[type[OptionGroup]], argv: set[str]) -> str:
+    """The help page or the version, if one is requested; else ""."""
+    if argv & {"-version", "--version"}:
+        return VERSION
+    if not argv & (_HELP | _FULL_HELP):
+        return ""
+    page = help_pages.command(program(), sys.modules[main.__module__].__doc__ or "", groups)
+    if argv & _FULL_HELP:
+        names = sorted(set(flags.FLAGS) - fields_by_name(groups).keys())
+        others = (flags.FLAGS[name] for name in names)
+        entries = [help_pages.entry(f.name, f.default, f.help or "") for f in others]
+        page += help_pages.other_flags("Flags of absl", dict.fromkeys(entries))
+    return page
 
 
 def _set_up_log(names: Collection[str]) -> None:
     logging.get_absl_handler().setFormatter(_LogFormatter(names))
     logging.set_verbosity(logging.INFO)
     logging.set_stderrthreshold(logging.INFO)
-    getLogger("matplotlib").setLevel("WARNING")  # it reports its font cache
 
 
 class _LogFormatter(Formatter):
@@ -114,32 +126,16 @@ class _LogFormatter(Formatter):
     def format(self, record: LogRecord) -> str:
         # Only the message: the arguments may be generated text.
         record.msg = spelling.as_flags(str(record.msg), self._names)
-        return terminal.visible(super().format(record))
+        return terminal.encodable(terminal.visible(super().format(record)), sys.stderr)
 
 
-def _check_flagfiles(argv: Sequence[str]) -> None:
-    """absl reads a flagfile without bounds, and waits for a pipe."""
-    for argument in argv[1:]:
-        name, _, path = argument.lstrip("-").partition("=")
-        if argument.startswith("-") and name == "flagfile" and path:
-            file = pathlib.Path(os.path.expanduser(path))
-            try:
-                storage.read_bytes(
-                    file, MAX_FLAGFILE_BYTES, follow_links=True, label=f"--flagfile={path}"
-                )
-            except UserError as error:
-                raise UsageError(str(error)) from None
-
-
-def _parse(argv: list[str]) -> list[str]:
-    _check_flagfiles(argv)
+def _parse(argv: list[str], groups: Sequence[type[OptionGroup]]) -> list[str]:
     try:
-        rest = flags.FLAGS(argv)
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise UsageError(
-            f"--flagfile: expected utf-8, received byte 0x{byte:02x} at {error.start}"
-        ) from None
+        rest = flags.FLAGS([argv[0], *recipes.expanded(argv[1:])])
+    except flags.UnrecognizedFlagError as error:
+        raise UsageError(_unknown_flag(error.flagname, groups)) from None
+    except flags.IllegalFlagValueError as error:
+        raise UsageError(_illegal_value(error, groups)) from None
     except (flags.Error, ValueError) as error:  # ValueError: --noFLAG=value
         raise UsageError(" ".join(str(error).split())) from None
     if len(rest) > 1:
@@ -147,14 +143,30 @@ def _parse(argv: list[str]) -> list[str]:
     return rest
 
 
+def _unknown_flag(name: str, groups: Sequence[type[OptionGroup]]) -> str:
+    fields = fields_by_name(groups)
+    names = [*fields, *(f"no{name}" for name, field in fields.items() if field.type is bool)]
+    hint = spelling.did_you_mean(name, names) or "--help lists the flags"
+    return f"unknown flag --{name}; {hint}"
+
+
+def _illegal_value(error: Exception, groups: Sequence[type[OptionGroup]]) -> str:
+    """absl's "flag --NAME=VALUE: CAUSE", in the words of this package."""
+    message = str(error)
+    match = re.match(r"flag --(\w+)=", message)
+    field = fields_by_name(groups).get(match[1]) if match else None
+    if match is None or field is None:
+        return " ".join(message.split())
+    value = message[match.end() :].removesuffix(f": {error.__context__}")
+    return f"{field.name}: expected {_EXPECTED[field.type]}, received {value!r}"
+
+
 def _parsed(groups: Sequence[type[OptionGroup]]) -> Options:
     """The options of the command line, with defaults for the others."""
-    names = {field.name for group in groups for field in fields_of(group)}
-    given = {name: flags.FLAGS[name].value for name in names if flags.FLAGS[name].present}
+    given = {n: flags.FLAGS[n].value for n in fields_by_name(groups) if flags.FLAGS[n].present}
     return Options.parse(groups, given)
 
 
 def _fail(message: str, exit_code: int, keep: str = "") -> None:
-    with contextlib.suppress(OSError):  # standard error failed; the exit code still reports it
-        print(terminal.visible(f"{program()}: {message}", keep), file=sys.stderr)
+    terminal.report_line(f"{program()}: {message}", keep)
     sys.exit(exit_code)

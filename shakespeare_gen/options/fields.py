@@ -1,7 +1,7 @@
 """Definition of an option: a dataclass field with help text and bounds, checked on construction.
 
-Knows no particular option and no flags library. An option has the same name everywhere: as a
-field, a keyword argument in Python, a flag and a key in JSON.
+Knows nothing about particular options or flags libraries. An option has the same name everywhere:
+as a field, a keyword argument in Python, a flag and a key in JSON.
 
     class WindowOptions(OptionGroup):
         batch_size: int = option(64, "windows per batch", minimum=1)
@@ -12,38 +12,40 @@ field, a keyword argument in Python, a flag and a key in JSON.
 """
 
 import dataclasses
+import itertools
 import math
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, Unpack, get_type_hints
 
 from shakespeare_gen.errors import UsageError
+from shakespeare_gen.options import spelling
 
-MAX_INTEGER = 2**31 - 1  # the largest integer that TensorFlow's int32 holds
+# The integers that TensorFlow's int32 holds.
+MIN_INTEGER, MAX_INTEGER = -(2**31), 2**31 - 1
 
 # Python decodes command-line bytes that are not UTF-8 as lone surrogates.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+class Bounds(TypedDict, total=False):
+    """The bounds of a number: `minimum` and `maximum` inclusive, `above` and `below` exclusive."""
+
+    minimum: float
+    maximum: float
+    above: float
+    below: float
+
+
 def option(
-    default: Any,
-    help_text: str,
-    *,
-    choices: Collection[str] = (),
-    minimum: float | None = None,
-    maximum: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
+    default: Any, help_text: str, *, choices: Collection[str] = (), **bounds: Unpack[Bounds]
 ) -> Any:
-    """A dataclass field with its help text and bounds.
+    """A dataclass field with its help text, choices and bounds.
 
     Args:
       choices: the allowed values; a registry (a dict) may grow later.
-      minimum, maximum: inclusive bounds.
-      above, below: exclusive bounds.
     """
-    bounds = {"minimum": minimum, "maximum": maximum, "above": above, "below": below}
     metadata = {"help": help_text, "choices": choices, **bounds}
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -66,10 +68,11 @@ class OptionGroup:
 
     def __post_init__(self) -> None:
         for field in fields_of(type(self)):
-            value = _plain(getattr(self, field.name), field.type)
+            received = _plain(getattr(self, field.name), field.type)
+            value = _as_float(received) if field.type is float else received
             object.__setattr__(self, field.name, value)
             if expected := _violation(value, field):
-                raise UsageError(f"{field.name}: expected {expected}, received {value!r}")
+                raise UsageError(f"{field.name}: expected {expected}, received {received!r}")
         self.check_combinations()
 
     def check_combinations(self) -> None:
@@ -82,6 +85,27 @@ G = TypeVar("G", bound=OptionGroup)
 def fields_of(group: type[OptionGroup]) -> tuple[dataclasses.Field, ...]:
     """The options of a group, in order."""
     return dataclasses.fields(group)  # type: ignore[arg-type]
+
+
+def sections(
+    groups: Iterable[type[OptionGroup]],
+) -> Iterator[tuple[str, list[dataclasses.Field]]]:
+    """The options of a command by title, in order.
+
+    Consecutive groups with the same title form one section. An option that several groups share,
+    such as two model families, is listed once.
+    """
+    listed: set[str] = set()
+    for title, titled in itertools.groupby(groups, lambda group: group.TITLE):
+        fields = {f.name: f for group in titled for f in fields_of(group) if f.name not in listed}
+        listed.update(fields)
+        if fields:
+            yield title, list(fields.values())
+
+
+def fields_by_name(groups: Iterable[type[OptionGroup]]) -> dict[str, dataclasses.Field]:
+    """The options of a command by name, in order."""
+    return {field.name: field for _, fields in sections(groups) for field in fields}
 
 
 class Options:
@@ -105,9 +129,10 @@ class Options:
           UsageError: a name is unknown, or a value is invalid.
         """
         values = dict(values or {})
-        names = {field.name for group in types for field in fields_of(group)}
-        if unknown := sorted(values.keys() - names):
-            raise UsageError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(names))}")
+        names = fields_by_name(types)
+        if unknown := sorted(values.keys() - names.keys()):
+            advice = spelling.advice(unknown[0], names)
+            raise UsageError(f"unknown option {unknown[0]!r}; {advice}")
         return cls(
             (
                 group(**{f.name: values[f.name] for f in fields_of(group) if f.name in values})
@@ -164,9 +189,31 @@ def _plain(value: Any, expected: Any) -> Any:
     if expected is str and isinstance(value, os.PathLike):
         value = os.fspath(value)
     if expected == tuple[str, ...]:
-        value = (value,) if isinstance(value, str) else value
+        value = (value,) if isinstance(value, str | os.PathLike) else value
         value = tuple(value) if isinstance(value, list) else value
+        if isinstance(value, tuple):
+            value = tuple(os.fspath(v) if isinstance(v, os.PathLike) else v for v in value)
+    if expected == tuple[int, ...]:
+        value = value.split(",") if isinstance(value, str) else value
+        if isinstance(value, Sequence):
+            value = tuple(_as_integer(_plain(item, int)) for item in value)
     return value
+
+
+def _as_float(value: Any) -> Any:
+    """An integer as a float; any other value unchanged."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _as_integer(value: Any) -> Any:
+    """The integer that a string stands for; anything else unchanged."""
+    is_integer = isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,20}\s*", value)
+    return int(value) if is_integer else value
 
 
 def _violation(value: Any, field: dataclasses.Field) -> str | None:
@@ -175,19 +222,21 @@ def _violation(value: Any, field: dataclasses.Field) -> str | None:
     choices = field.metadata["choices"]
     if expected is None and choices and value not in choices:
         expected = "one of " + ", ".join(choices)
-    if expected is None and isinstance(value, int | float):
-        expected = _broken_bound(value, field.metadata)
-    if expected is None and isinstance(value, str | tuple) and _SURROGATE.search("".join(value)):
-        expected = "utf-8"
+    for item in value if isinstance(value, tuple) else (value,):
+        if expected is None and isinstance(item, int | float):
+            expected = _broken_bound(item, field.metadata)
+        if expected is None and isinstance(item, str) and _SURROGATE.search(item):
+            expected = "utf-8"
     return expected
 
 
 def _wrong_type(value: Any, expected: Any) -> str | None:
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        return None
     if expected == tuple[str, ...]:
         is_tuple = isinstance(value, tuple) and all(isinstance(x, str) for x in value)
         return None if is_tuple else "a tuple of strings"
+    if expected == tuple[int, ...]:
+        is_tuple = isinstance(value, tuple) and all(_wrong_type(x, int) is None for x in value)
+        return None if is_tuple else "integers"
     is_right = isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
     return None if is_right else f"a value of type {expected.__name__}"
 
@@ -195,14 +244,16 @@ def _wrong_type(value: Any, expected: Any) -> str | None:
 def _broken_bound(value: float, bounds: Mapping[str, Any]) -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
         return "a finite number"
-    if isinstance(value, int) and abs(value) > MAX_INTEGER:
-        return f"at most {MAX_INTEGER}"
-    if bounds["minimum"] is not None and value < bounds["minimum"]:
+    if "minimum" in bounds and value < bounds["minimum"]:
         return f"at least {bounds['minimum']}"
-    if bounds["maximum"] is not None and value > bounds["maximum"]:
+    if "maximum" in bounds and value > bounds["maximum"]:
         return f"at most {bounds['maximum']}"
-    if bounds["above"] is not None and value <= bounds["above"]:
+    if "above" in bounds and value <= bounds["above"]:
         return f"more than {bounds['above']}"
-    if bounds["below"] is not None and value >= bounds["below"]:
+    if "below" in bounds and value >= bounds["below"]:
         return f"less than {bounds['below']}"
+    if isinstance(value, int) and value < MIN_INTEGER:
+        return f"at least {MIN_INTEGER}"
+    if isinstance(value, int) and value > MAX_INTEGER:
+        return f"at most {MAX_INTEGER}"
     return None

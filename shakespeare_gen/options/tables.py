@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from shakespeare_gen.options.fields import OptionGroup, fields_of
-from shakespeare_gen.options.help_pages import shown
+from shakespeare_gen.options.fields import OptionGroup, sections
+from shakespeare_gen.options.help_pages import help_text, shown
 
 _BLOCK = re.compile(r"(<!-- flags: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 Groups = Sequence[type[OptionGroup]]
@@ -12,16 +12,12 @@ Groups = Sequence[type[OptionGroup]]
 
 def table(groups: Groups) -> str:
     """The options of `groups` as a Markdown table, with one heading row per title."""
-    lines, title = ["| flag | default | |", "|---|---|---|"], None
-    for group in groups:
-        if title != group.TITLE:
-            title = group.TITLE
-            lines.append(f"| **{title}** | | |")
-        for field in fields_of(group):
-            choices = ", ".join(f"`{c}`" for c in field.metadata["choices"])
-            text = field.metadata["help"] + (f" ({choices})" if choices else "")
+    lines = ["| flag | default | |", "|---|---|---|"]
+    for title, fields in sections(groups):
+        lines.append(f"| **{title}** | | |")
+        for field in fields:
             default = f"`{shown(field.default)}`" if shown(field.default) else ""
-            lines.append(f"| `--{field.name}` | {default} | {text} |")
+            lines.append(f"| `--{field.name}` | {default} | {help_text(field, '`')} |")
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """Presentation of results.
 
-- `tables`: tables for the terminal; `plots`: picture files;
+- `tables`: tables for the terminal; `curves`: learning curves of one or several runs;
 - `page`: an HTML page; `verdict`, `charts`, `excerpts`: its parts;
 - `comparison`: several runs side by side.
 

@@ -1,6 +1,6 @@
 """The geometry of the page's charts: lines, ticks and a table of the same values.
 
-The page draws them as inline SVG in its own colours and fonts. Positions are percentages of the
+The page draws them as inline SVG in its own colors and fonts. Positions are percentages of the
 plot, from the left and from the top. Knows lists of numbers, but nothing about models or markup.
 """
 

@@ -15,7 +15,7 @@ from shakespeare_gen.evaluation import breakdown, neurons
 from shakespeare_gen.evaluation.likelihood import Reading
 from shakespeare_gen.models.loss_units import bits_per_character
 
-MAX_HEAT = 8  # bits; the page has a colour for each whole number of bits up to it
+MAX_HEAT = 8  # bits; the page has a color for each whole number of bits up to it
 MAX_STRENGTH = 4
 SHOWN_SPAN_CHARS = 600
 

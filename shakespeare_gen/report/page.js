@@ -1,5 +1,5 @@
 "use strict";
-// The text coloured by loss: one span per token. The token that is pointed at, tapped, or chosen
+// The text colored by loss: one span per token. The token that is pointed at, tapped, or chosen
 // with the arrow keys is shown in the inspector, with the most likely tokens at its place.
 const data = JSON.parse(document.getElementById("heatmap-data").textContent);
 const box = document.getElementById("heatmap");

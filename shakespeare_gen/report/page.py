@@ -86,7 +86,7 @@ def _content(assessment: Assessment) -> dict[str, Any]:
     """What the page shows besides the plain figures."""
     figures, pieces = assessment.figures, assessment.pieces
     return {
-        "name": pathlib.PurePath(figures["run"]).name or figures["run"],
+        "name": ", ".join(map(_name, figures["run"].split(", "))),  # an ensemble has several
         "verdict": verdict.sentences(figures),
         "highlights": highlights(figures),
         "protocols": protocols(figures["scores"]),
@@ -103,6 +103,10 @@ def _content(assessment: Assessment) -> dict[str, Any]:
         "calibration": charts.calibration(figures["calibration"]),
         "units": [excerpts.unit(row, pieces, assessment.activations) for row in figures["neurons"]],
     }
+
+
+def _name(path: str) -> str:
+    return pathlib.PurePath(path).name or path
 
 
 def _sections(figures: dict[str, Any], heatmap_tokens: int) -> dict[str, str]:

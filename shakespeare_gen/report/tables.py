@@ -1,33 +1,38 @@
 """Tables for the terminal, drawn with `rich`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from shakespeare_gen.options import spelling
+from shakespeare_gen.report.comparison import Group, Spread
 from shakespeare_gen.system import terminal
 
 MIN_WIDTH = 120  # if the output is not a terminal
+MAX_FILES = 50  # files in the table of a corpus
+MAX_RUN_WIDTH = 28  # of a column of a comparison
 
 
-# On a narrow terminal, columns at the end of the table of scores are dropped.
 FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {
     "±": lambda found: error(found),
     "bits/char": lambda found: f"{found['bits_per_character']:.3f}",
     "top 1": lambda found: percent(found["top_1_accuracy"]),
     "top 5": lambda found: percent(found["top_5_accuracy"]),
     "bits/byte": lambda found: f"{found['bits_per_byte']:.3f}",
-    "perpl.": lambda found: perplexity(found["perplexity"]),
+    "PPL": lambda found: perplexity(found["perplexity"]),
 }
 
 
 def show(*tables: Table) -> None:
     """Prints tables to standard output."""
     console = _console()
-    for table in tables:
-        console.print(table)
+    with console.capture() as captured:
+        for table in tables:
+            console.print(table)
+    terminal.show(captured.get())
 
 
 def _console() -> Console:
@@ -38,21 +43,43 @@ def _console() -> Console:
     return console
 
 
-def scores(figures: dict[str, Any], width: int = 0) -> Table:
+def _wrapped(
+    make: Callable[[Sequence[str]], Table], columns: Sequence[str], width: int
+) -> list[Table]:
+    """A table as several ones below each other, if it is wider than `width`.
+
+    Args:
+      make: a table with the given columns after those that every part repeats.
+      width: number of characters; 0: the width of standard output.
+    """
+    console, found = _console(), []
+    chosen: list[str] = []
+    for column in columns:
+        table = make([*chosen, column])
+        measured = console.measure(table, options=console.options.update(width=1000))
+        if chosen and measured.maximum > (width or console.width):
+            found.append(make(chosen))
+            chosen = []
+        chosen.append(column)
+    found.append(make(chosen))
+    for table in found[1:]:
+        table.title = None
+    for table in found[:-1]:
+        table.caption = None
+    return found
+
+
+def scores(figures: dict[str, Any], width: int = 0) -> list[Table]:
     """One row per model and protocol: the loss on every text, other figures for the last one.
 
-    Shows as many columns as fit into `width`; 0: the width of standard output.
+    Args:
+      width: see `_wrapped`.
     """
-    console = _console()
-    width = width or console.width
-    for num_figures in range(len(FIGURES), -1, -1):
-        table = _scores(figures, list(FIGURES)[:num_figures])
-        if console.measure(table, options=console.options.update(width=1000)).maximum <= width:
-            break
-    return table
+    columns = [*figures["scores"][0]["splits"], *FIGURES]
+    return _wrapped(lambda names: _scores(figures, names), columns, width)
 
 
-def _scores(figures: dict[str, Any], names: list[str]) -> Table:
+def _scores(figures: dict[str, Any], names: Sequence[str]) -> Table:
     splits = list(figures["scores"][0]["splits"])
     last = splits[-1]
     sizes = "; ".join(f"{name}: {size(text)}" for name, text in figures["texts"].items())
@@ -62,18 +89,17 @@ def _scores(figures: dict[str, Any], names: list[str]) -> Table:
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
+        show_edge=False,
     )
-    table.add_column("model", no_wrap=True)
-    table.add_column("protocol", no_wrap=True)
-    for name in (*splits, *names):
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("model")
+    table.add_column("protocol")
+    for name in names:
+        table.add_column(name, justify="right")
     for row in figures["scores"]:
-        table.add_row(
-            row["model"],
-            row["protocol"],
-            *(f"{row['splits'][split]['nats_per_character']:.4f}" for split in splits),
-            *(FIGURES[name](row["splits"][last]) for name in names),
-        )
+        parts = row["splits"]
+        cells = {split: f"{parts[split]['nats_per_character']:.4f}" for split in splits}
+        cells |= {name: FIGURES[name](parts[last]) for name in names if name in FIGURES}
+        table.add_row(row["model"], row["protocol"], *(cells[name] for name in names))
     return table
 
 
@@ -145,20 +171,61 @@ def number(name: str, value: float | None) -> str:
     return f"{value:.1f}" if name in ("line_chars", "speech_lines") else percent(value)
 
 
-def comparison(compared: dict[str, dict[str, Any]]) -> Table:
-    """One column per run."""
-    table = Table(box=box.SIMPLE_HEAD, title="Runs")
+def comparison(groups: Sequence[Group], width: int = 0) -> list[Table]:
+    """One column per run or group of seeds.
+
+    Args:
+      width: see `_wrapped`.
+    """
+    columns: dict[str, dict[str, Any]] = {}
+    for group in groups:
+        options = {spelling.as_flags(f"`{name}`", ()): v for name, v in group.options.items()}
+        columns[group.name] = options | group.figures()
+    return _wrapped(lambda names: _comparison({n: columns[n] for n in names}), [*columns], width)
+
+
+def _comparison(columns: dict[str, dict[str, Any]]) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title="Runs",
+        caption="Several seeds: mean ± standard deviation. Nats per character",
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
     table.add_column("")
-    for name in compared:
-        table.add_column(_line(name), justify="right")
-    for key in next(iter(compared.values())):
-        table.add_row(key, *(_cell(row[key]) for row in compared.values()))
+    for name in columns:  # a path in a cell is folded, so that columns still stand side by side
+        table.add_column(_line(name), justify="right", max_width=MAX_RUN_WIDTH, overflow="fold")
+    for key in next(iter(columns.values())):
+        table.add_row(key, *(_cell(column[key]) for column in columns.values()))
     return table
 
 
 def description(found: dict[str, Any]) -> list[Table]:
-    """The figures of `corpus_statistics.describe`."""
-    return [_splits(found), _facts(found["facts"]), _entropy(found)]
+    """The figures of `corpus_statistics.describe`, and what to expect of training, if present."""
+    tables = [_files(found["files"])] if found["files"] else []
+    tables += [_splits(found), _facts("Facts", found["facts"]), _entropy(found)]
+    if "training" in found:
+        tables.append(_facts("Training", found["training"]))
+    return tables
+
+
+def _files(found: list[dict[str, Any]]) -> Table:
+    """The files that were read, then those that were skipped."""
+    table = Table(box=box.SIMPLE_HEAD, title="Files")
+    table.add_column("file", overflow="fold")
+    for name in ("bytes", "characters"):
+        table.add_column(name, justify="right")
+    table.add_column("encoding, or why it is skipped", overflow="fold")
+    for file in found[:MAX_FILES]:
+        sizes = ["", ""] if file["skipped"] else map(_cell, (file["num_bytes"], file["num_chars"]))
+        table.add_row(
+            _line(file["path"]), *sizes, file["encoding"] or f"skipped: {file['skipped']}"
+        )
+    if rest := found[MAX_FILES:]:
+        skipped = sum(bool(file["skipped"]) for file in rest)
+        table.add_row(f"{len(rest)} more files, {skipped} of them skipped")
+    return table
 
 
 def _splits(found: dict[str, Any]) -> Table:
@@ -179,8 +246,8 @@ def _splits(found: dict[str, Any]) -> Table:
     return table
 
 
-def _facts(facts: dict[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title="Facts")
+def _facts(title: str, facts: dict[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title)
     table.add_column("")
     table.add_column("", overflow="fold")
     for name, value in facts.items():
@@ -214,6 +281,8 @@ def _line(text: str) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, Spread):
+        return f"{_cell(value.mean)} ± {_cell(value.deviation)}"
     if isinstance(value, float):
         return f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}"
     return (

@@ -3,7 +3,7 @@
     config.json      options of the run, hash of its text, format version: see `spec`
     tokenizer.json   text to token ids
     checkpoints/     the most recent ones and the best one: see `checkpoints`
-    metrics.jsonl    one row per epoch
+    metrics.jsonl    one row per epoch, and one every `log_every_steps`: see `history`
     samples.txt      text generated during training
     loss.png         the loss curve
     run.json, README.md   the run card: see `card`
@@ -11,6 +11,7 @@
 - `folder`: paths, the lock, deletion; `history`: metrics and samples;
 - `spec`: options, tokenizer and corpus of a run; `spec_files`: their files; `format_1`: conversion
   of the previous format;
+- `finding`: the newest finished run, the runs in a folder;
 - `run`: a folder with its spec; `resuming`: which options a resumed run may change;
 - `checkpoints`: weights and training state; `store`: atomic checkpoint folders; `tensors`: verified
   safetensors; `progress`: the progress of training;

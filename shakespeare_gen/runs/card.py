@@ -65,9 +65,15 @@ class Card:
         with contextlib.suppress(UserError):  # the error that ended training is more important
             self.write()
 
-    def write(self, **facts: Any) -> None:
-        """Writes both files; `facts` are new values for fields of `Facts`."""
-        self.facts = dataclasses.replace(self.facts, **facts)
+    def write(
+        self, best_checkpoint: str | None = None, losses: Mapping[str, float] | None = None
+    ) -> None:
+        """Writes both files, with new facts where given; see `Facts`."""
+        self.facts = dataclasses.replace(
+            self.facts,
+            best_checkpoint=best_checkpoint or self.facts.best_checkpoint,
+            losses=losses or self.facts.losses,
+        )
         card = self._json()
         storage.write(self.run.folder.card_path, storage.to_json(card))
         storage.write(self.run.folder.readme_path, _markdown(self.run, self.facts, card).encode())

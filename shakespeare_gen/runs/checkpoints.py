@@ -23,9 +23,11 @@ from absl import logging
 
 from shakespeare_gen import models
 from shakespeare_gen.errors import NotFiniteError, UsageError, UserError
+from shakespeare_gen.generation.sampling import arrays
 from shakespeare_gen.models import LanguageModel
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import WindowOptions
+from shakespeare_gen.options.groups.limits import CHECKPOINTS
 from shakespeare_gen.runs import format_1, store, tensors
 from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.runs.run import Run
@@ -34,12 +36,11 @@ from shakespeare_gen.runs.spec_files import checked_model_options
 from shakespeare_gen.system import storage
 
 WEIGHTS, TRAINING, STATE = "weights.safetensors", "training.safetensors", "state.json"
-CHOICES = ("best", "last")
 MAX_STATE_BYTES = 1 << 16
 MAX_TRIED = 100  # maximum number of damaged checkpoints to skip
 
 
-class TrainingModel(Protocol):
+class Restorable(Protocol):
     """A model that can be saved and restored; see `training.model.TrainingModel`."""
 
     @property
@@ -60,7 +61,7 @@ class Checkpoint:
 
 
 def save(
-    run: Run, training_model: TrainingModel, progress: Progress, steps_per_epoch: int, num_kept: int
+    run: Run, training_model: Restorable, progress: Progress, steps_per_epoch: int, num_kept: int
 ) -> None:
     """Saves a model; keeps the `num_kept` most recent checkpoints and the best one.
 
@@ -103,8 +104,9 @@ def read(run: Run, which: str = "best", verify_training: bool = False) -> Checkp
       UserError: there is no intact checkpoint, it does not belong to the run, or a weight is NaN
         or infinite.
     """
-    if which not in CHOICES:
-        raise UsageError(f"checkpoint: expected one of {', '.join(CHOICES)}, received {which!r}")
+    if which not in CHECKPOINTS:
+        expected = ", ".join(CHECKPOINTS)
+        raise UsageError(f"checkpoint: expected one of {expected}, received {which!r}")
     shapes = run.spec.model_spec.weight_shapes()
     kinds: tensors.Kinds = {name: ("float32", shape) for name, shape in shapes.items()}
     unread = () if verify_training else (TRAINING,)
@@ -124,7 +126,7 @@ def load_model(run: Run, checkpoint: Checkpoint) -> LanguageModel:
     return model
 
 
-def restore(run: Run, training_model: TrainingModel) -> Checkpoint:
+def restore(run: Run, training_model: Restorable) -> Checkpoint:
     """Loads the last checkpoint into a compiled and built model."""
     checkpoint = read(run, "last", verify_training=True)
     variables = training_model.training_state()
@@ -209,12 +211,11 @@ def _decoded(path: pathlib.Path, kinds: tensors.Kinds) -> dict[str, np.ndarray]:
 
 
 def _log_probabilities(model: LanguageModel, run: Run) -> np.ndarray:
-    """Log-probabilities of the first token of a text: [V]."""
+    """Log-probabilities of the first token of a text: [1, V]."""
     ids = np.array([[run.spec.tokenizer.start_id]], np.int32)
-    logits = np.asarray(model.read(ids, model.initial_state(1))[0])[0, 0]
+    logits = np.asarray(model.read(ids, model.initial_state(1))[0])[0]
     with np.errstate(over="ignore", invalid="ignore"):
-        shifted = logits - logits.max()
-        return shifted - np.log(np.exp(shifted).sum())
+        return arrays.log_softmax(np, logits)
 
 
 def _stored_dtype(dtype: Any) -> str:

@@ -25,13 +25,14 @@ from shakespeare_gen.runs import history, store
 from shakespeare_gen.system import storage
 
 MAX_TRAINER_BYTES = 1 << 12
+MAX_CARD_BYTES = 8 << 20
 MAX_SPEC_BYTES = (
     5 << 20
 )  # limit for config.json and the tokenizer; large enough for all code points
 
 
 class RunFolder:
-    """The paths of a run's parts, its lock, and its records per epoch.
+    """The paths of a run's parts, its lock, and its records.
 
     If `path` is a symbolic link to a folder, it is resolved once, here. Links inside a run folder
     are rejected.
@@ -138,23 +139,40 @@ class RunFolder:
                 f"run_dir={self.path}: cannot be written: {storage.reason(error)}"
             ) from None
 
-    # Records per epoch
+    # Records of training
+
+    def card(self) -> dict[str, Any]:
+        """The values of `run.json`; empty if the file is missing or damaged."""
+        with contextlib.suppress(UserError):
+            return storage.read_json(self.card_path, MAX_CARD_BYTES)
+        return {}
 
     def metrics(self) -> list[dict[str, Any]]:
         """The metrics so far, one row per epoch."""
-        return history.read_rows(self.metrics_path)
+        return [row for row in history.read_rows(self.metrics_path) if "epoch" in row]
+
+    def step_metrics(self) -> list[dict[str, Any]]:
+        """The metrics of single steps so far, one row every `log_every_steps`."""
+        return [row for row in history.read_rows(self.metrics_path) if "epoch" not in row]
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        """Appends the row of an epoch."""
+        """Appends the row of an epoch or of a step."""
         storage.append(self.metrics_path, history.metrics_record(row))
 
     def append_sample(self, epoch: int, text: str) -> None:
         """Appends the text that was generated after an epoch."""
         storage.append(self.samples_path, history.sample_record(epoch, text))
 
-    def drop_after(self, epoch: int) -> None:
-        """Removes the rows and samples of later epochs, which a resumed run repeats."""
-        kept = [row for row in self.metrics() if row["epoch"] <= epoch]
+    def samples(self) -> list[tuple[int, str]]:
+        """The generated texts so far, with their epochs."""
+        if not os.path.lexists(self.samples_path):
+            return []
+        return history.read_samples(self.samples_path)
+
+    def drop_after(self, epoch: int, step: int) -> None:
+        """Removes the rows and samples of later epochs and steps, which a resumed run repeats."""
+        rows = history.read_rows(self.metrics_path)
+        kept = [row for row in rows if row.get("epoch", 0) <= epoch and row["step"] <= step]
         storage.write(self.metrics_path, "".join(map(history.metrics_record, kept)).encode())
         if not os.path.lexists(self.samples_path):
             return

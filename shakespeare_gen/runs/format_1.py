@@ -1,7 +1,8 @@
 """Converts run folders of format 1 to the current format.
 
 Format 1 stored options by group, a character vocabulary in `vocabulary.json`, and no path of the
-corpus. Existing checkpoints are not rewritten when a run is resumed. Knows no other format.
+corpus. Existing checkpoints are not rewritten when a run is resumed. Knows nothing about other
+formats.
 """
 
 import hashlib

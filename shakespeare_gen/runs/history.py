@@ -1,7 +1,12 @@
-"""Records per epoch: a row of metrics and, in `samples.txt`, generated text.
+"""Records of training: rows of metrics and, in `samples.txt`, generated text.
 
-A killed run may have recorded epochs after its last checkpoint; they are removed when the run is
-resumed. Knows nothing about models.
+A row with the key `epoch` describes an epoch, any other row a single step:
+
+    {"step": 450, "loss": 1.93, "learning_rate": 0.004, "gradient_norm": 0.31, ...}
+    {"epoch": 1, "step": 490, "loss": 2.21, "validation_loss": 1.87, ...}
+
+A killed run may have recorded steps and epochs after its last checkpoint; they are removed when the
+run is resumed. Knows nothing about models.
 
     === epoch 4, 812 bytes
     the sample, 812 bytes in UTF-8
@@ -17,9 +22,10 @@ from absl import logging
 
 from shakespeare_gen.system import storage
 
-MAX_METRICS_BYTES = 4 << 20
+MAX_METRICS_BYTES = 64 << 20
+MAX_STEP_ROWS = 200_000  # of at most 300 bytes each
 MAX_SAMPLES_BYTES = 1 << 30
-ROW_KEYS = (
+EPOCH_KEYS = (
     "epoch",
     "step",
     "loss",
@@ -30,6 +36,19 @@ ROW_KEYS = (
     "characters_per_second",
     "seconds",
 )
+STEP_KEYS = (
+    "step",
+    "loss",
+    "learning_rate",
+    "gradient_norm",
+    "update_to_weight_ratio",
+    "characters_per_second",
+)
+# Left out if there is no value, such as the validation loss without a text.
+OPTIONAL_EPOCH_KEYS = {"validation_loss", "validation_loss_bits_per_character"}
+OPTIONAL_STEP_KEYS = {"gradient_norm", "update_to_weight_ratio", "characters_per_second"}
+COUNT_KEYS = {"epoch", "step", "characters_per_second"}
+MAX_COUNT = 2**53  # larger numbers cannot be formatted as floats
 # Format 1 did not store the number of bytes.
 _HEADER = re.compile(rb"^=== epoch ([0-9]{1,9})(?:, ([0-9]{1,10}) bytes)?\n", re.MULTILINE)
 
@@ -61,6 +80,18 @@ def sample_record(epoch: int, text: str) -> str:
     return f"=== epoch {epoch}, {len(text.encode())} bytes\n{text}\n"
 
 
+def read_samples(path: pathlib.Path) -> list[tuple[int, str]]:
+    """The epochs and texts of a file of samples, up to the first damaged record."""
+    data, position, found = storage.read_bytes(path, MAX_SAMPLES_BYTES), 0, []
+    while header := _HEADER.search(data, position):
+        end = _end_of_record(data, header)
+        if end is None:
+            break
+        found.append((int(header[1]), data[header.end() : end - 1].decode("utf-8", "replace")))
+        position = end
+    return found
+
+
 def size_of_samples(data: bytes, epoch: int) -> int:
     """The number of bytes of samples of the epochs up to `epoch`."""
     position = 0
@@ -85,10 +116,13 @@ def _end_of_record(data: bytes, header: re.Match[bytes]) -> int | None:
 
 
 def _checked_row(row: dict[str, Any], line: bytes) -> dict[str, Any]:
-    if not line.endswith(b"\n") or not {"epoch", "step", "loss"} <= set(row) <= set(ROW_KEYS):
+    every, optional = set(STEP_KEYS), OPTIONAL_STEP_KEYS
+    if "epoch" in row:
+        every, optional = set(EPOCH_KEYS), OPTIONAL_EPOCH_KEYS
+    if not line.endswith(b"\n") or not every - optional <= set(row) <= every:
         raise ValueError(f"expected a row of metrics, found {line[:80]!r}")
     for key, value in row.items():
-        is_count = key in ("epoch", "step", "characters_per_second")
-        if type(value) is not int and (is_count or type(value) is not float):
+        is_count = type(value) is int and abs(value) <= MAX_COUNT
+        if not is_count and (key in COUNT_KEYS or type(value) is not float):
             raise ValueError(f"expected {key} to be a number, found {str(value)[:80]!r}")
     return row

@@ -9,6 +9,7 @@ loads for the first large request; see `generation.Generator`.
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -18,41 +19,68 @@ from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.generation import Generator
 from shakespeare_gen.models import LanguageModel, loss_units
 from shakespeare_gen.models.ensemble import Ensemble
-from shakespeare_gen.options.groups import EngineOptions
-from shakespeare_gen.runs import checkpoints
+from shakespeare_gen.options import OptionGroup, Options, signatures
+from shakespeare_gen.options.groups import EngineOptions, LoadOptions, SavedRunsOptions
+from shakespeare_gen.runs import checkpoints, finding
 from shakespeare_gen.runs.checkpoints import Checkpoint
 from shakespeare_gen.runs.run import Run, open_run, split_paths
 from shakespeare_gen.system import devices
 
+GROUPS: tuple[type[OptionGroup], ...] = (SavedRunsOptions, LoadOptions, EngineOptions)
 
+
+@signatures.typed(GROUPS)
 def load_generator(
-    run_dir: str | os.PathLike[str],
-    checkpoint: str = "best",
-    engine: str = "auto",
-    single_stream: bool = False,
+    run_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "", **options: Any
 ) -> Generator:
-    """Loads a generator from the best or the last checkpoint of a run.
+    """Loads a generator from a checkpoint of one or several runs.
 
     Args:
-      run_dir: a run folder, or several separated by commas, whose probabilities are averaged.
-      checkpoint: `best` or `last`.
-      engine: `numpy`, `tensorflow` or `auto`. `auto` computes in NumPy unless a request is large;
-        with a GPU, or a model family that has no NumPy form, it is `tensorflow`.
+      {options}
+
+    Raises:
+      UsageError: an option is unknown or out of bounds.
+      UserError: there is no intact run, or the runs have different tokenizers.
+    """
+    parsed = Options.parse(GROUPS, {"run_dir": run_dir, **options})
+    found = read_checkpoints(parsed[SavedRunsOptions].run_dir, parsed[LoadOptions].checkpoint)
+    return generator_of(found, parsed[EngineOptions].engine)
+
+
+def read_checkpoints(
+    run_dir: Sequence[str], checkpoint: str = "best"
+) -> list[tuple[Run, Checkpoint]]:
+    """The runs of `load_generator`, each with the checkpoint that is loaded.
+
+    Raises:
+      UserError: there is no intact run.
+    """
+    return [
+        (run, checkpoints.read(run, checkpoint))
+        for run in [open_run(path) for path in split_paths(finding.chosen(run_dir))]
+    ]
+
+
+def generator_of(
+    sources: Sequence[tuple[Run, Checkpoint]], engine: str = "auto", single_stream: bool = False
+) -> Generator:
+    """A generator that averages the models of one or several checkpoints.
+
+    Args:
+      engine: see `options.groups.EngineOptions`.
       single_stream: see `system.devices.start`; has no effect if TensorFlow is already running.
 
     Raises:
-      UserError: there is no intact run, or the runs have different tokenizers.
+      UserError: the runs have different tokenizers.
     """
-    EngineOptions(engine=engine)
-    every = [open_run(path) for path in split_paths(run_dir)]
-    found = [checkpoints.read(run, checkpoint) for run in every]
-    _check_tokenizers(every)
+    every, found = [run for run, _ in sources], [checkpoint for _, checkpoint in sources]
+    check_tokenizers(every)
     _check_engine(engine, every)
     if engine == "auto" and (devices.has_gpu() or _without_numpy_form(every)):
         engine = "tensorflow"
 
     def in_tensorflow() -> LanguageModel:
-        return _in_tensorflow(every, found, single_stream)
+        return load_model(every, found, single_stream)
 
     model = in_tensorflow() if engine == "tensorflow" else _in_numpy(every, found)
     for run, read in zip(every, found, strict=True):
@@ -69,9 +97,10 @@ def _in_numpy(every: Sequence[Run], found: Sequence[Checkpoint]) -> LanguageMode
     return loaded[0] if len(loaded) == 1 else Ensemble(loaded, np)
 
 
-def _in_tensorflow(
-    every: Sequence[Run], found: Sequence[Checkpoint], single_stream: bool
+def load_model(
+    every: Sequence[Run], found: Sequence[Checkpoint], single_stream: bool = False
 ) -> LanguageModel:
+    """The model of a run, or the ensemble of several, in TensorFlow; see `load_generator`."""
     devices.start(single_stream)
     import tensorflow.experimental.numpy as tnp
 
@@ -94,7 +123,8 @@ def _check_engine(engine: str, every: Sequence[Run]) -> None:
         )
 
 
-def _check_tokenizers(every: Sequence[Run]) -> None:
+def check_tokenizers(every: Sequence[Run]) -> None:
+    """Checks that the runs can be combined: that their tokenizers are equal."""
     first, *others = every
     for run in others:
         if run.spec.tokenizer != first.spec.tokenizer:

@@ -2,12 +2,10 @@
 
 import dataclasses
 import math
-import re
 from typing import Any
 
 from shakespeare_gen.errors import UserError
-
-_NAME = re.compile(r"step-\d{8,12}-epoch-\d{4,9}")
+from shakespeare_gen.runs import store
 
 
 @dataclasses.dataclass
@@ -27,13 +25,13 @@ class Progress:
     loss_count: float = 0.0
 
     def checkpoint_name(self, steps_per_epoch: int) -> str:
-        """`step-00000490-epoch-0001` at the end of an epoch, `step-00000123` within one.
+        """The name of a checkpoint in `store`.
 
         The name at the end of an epoch differs before and after validation, so that checkpoints
         never replace each other.
         """
         at_end = self.epoch and self.step == self.epoch * steps_per_epoch
-        return f"step-{self.step:08d}" + (f"-epoch-{self.epoch:04d}" if at_end else "")
+        return store.name_of(self.step, self.epoch if at_end else None)
 
     def finish_epoch(self, loss: float | None, steps_per_epoch: int) -> None:
         """Counts an epoch; `loss` is its validation loss, or None without validation text."""
@@ -59,7 +57,7 @@ class Progress:
             if type(value[name]) is not int or not 0 <= value[name] < 2**53:
                 raise UserError(f"progress: expected {name} to be a count, found {value[name]!r}")
         name = value["best_checkpoint"]
-        if name is not None and not (isinstance(name, str) and _NAME.fullmatch(name)):
+        if name is not None and not (isinstance(name, str) and store.is_name(name)):
             raise UserError(
                 f"progress: expected the name of a checkpoint, found {str(name)[:80]!r}"
             )

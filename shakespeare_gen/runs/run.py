@@ -1,14 +1,19 @@
 """An open run: its folder and its spec. Knows nothing about checkpoints."""
 
 import dataclasses
+import glob
 import os
 import pathlib
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.runs.folder import RunFolder
 from shakespeare_gen.runs.spec import RunSpec
 from shakespeare_gen.runs.spec_files import read_spec
+
+_GLOB = re.compile(r"[*?]|\[.+\]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +32,10 @@ class Run:
         """The metrics so far, one row per epoch."""
         return self.folder.metrics()
 
+    def step_metrics(self) -> list[dict[str, Any]]:
+        """The metrics of single steps so far."""
+        return self.folder.step_metrics()
+
 
 def open_run(path: str | os.PathLike[str]) -> Run:
     """Opens a run folder without importing TensorFlow.
@@ -38,20 +47,36 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     return Run(folder, read_spec(folder))
 
 
-def split_paths(run_dir: str | os.PathLike[str]) -> list[str]:
-    """Splits an option `run_dir` into one or several run folders, separated by commas.
+def split_paths(run_dir: str | os.PathLike[str] | Sequence[str]) -> list[str]:
+    """The run folders that an option `run_dir` names.
 
-    Folder names may contain commas: the value is split so that the folders exist, if possible.
+    A value may name several folders, separated by commas. Folder names may contain commas: a value
+    is split so that the folders exist, if possible. A path that does not exist may be a glob; it
+    stands for the run folders that match, by name.
 
     Raises:
-      UsageError: a path is empty.
+      UsageError: a path is empty, or a glob matches no run folder.
     """
-    value = os.fspath(run_dir)
-    parts = value.split(",")
-    paths = _existing(parts) or parts
-    if len(paths) > 1 and not all(paths):
-        raise UsageError(f"run_dir: expected run folders between commas, received {value!r}")
+    values = [os.fspath(run_dir)] if isinstance(run_dir, str | os.PathLike) else run_dir
+    paths = []
+    for value in values:
+        parts = value.split(",")
+        found = _existing(parts) or parts
+        if len(found) > 1 and not all(found):
+            raise UsageError(f"run_dir: expected run folders between commas, received {value!r}")
+        paths += [path for part in found for path in _matching(part)]
     return paths
+
+
+def _matching(path: str) -> list[str]:
+    """The run folders that match `path`, if it is a glob and not the name of a folder."""
+    pattern = os.path.expanduser(path)
+    if not _GLOB.search(pattern) or os.path.lexists(pattern):
+        return [path]
+    folders = [os.path.dirname(p) for p in glob.glob(os.path.join(pattern, "config.json"))]
+    if not folders:
+        raise UsageError(f"run_dir={path}: expected a glob that matches run folders, found none")
+    return sorted(folders)
 
 
 def _existing(parts: list[str]) -> list[str] | None:

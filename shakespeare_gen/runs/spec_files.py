@@ -16,7 +16,7 @@ from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.models import ModelOptions
 from shakespeare_gen.options import OptionGroup, Options
-from shakespeare_gen.runs import format_1
+from shakespeare_gen.runs import finding, format_1
 from shakespeare_gen.runs.folder import MAX_SPEC_BYTES, RunFolder
 from shakespeare_gen.runs.spec import (
     CorpusFacts,
@@ -30,6 +30,8 @@ from shakespeare_gen.system import storage
 FORMAT_VERSION = 2
 MAX_CONFIG_BYTES = 1 << 18
 MAX_RESUMPTIONS = 100
+# Options that were added later, with the values that describe the runs before them.
+VALUES_BEFORE = {"split_by": "corpus"}
 
 
 def write_spec(folder: RunFolder, spec: RunSpec) -> None:
@@ -78,24 +80,28 @@ def read_spec(folder: RunFolder) -> RunSpec:
 
 
 def checked_options(values: Any, path: pathlib.Path) -> Options:
-    """The saved options of a file; options unknown to an older version have their defaults.
+    """The saved options of a file; missing ones have their defaults, or `VALUES_BEFORE`.
 
     Raises:
       UserError: a name is unknown, or a value is invalid.
     """
-    return _checked(values, path, saved_groups)
+    return _checked(values, path, saved_groups, VALUES_BEFORE)
 
 
 def checked_model_options(values: Any, path: pathlib.Path) -> Options:
     """The same for `model_options`."""
-    return _checked(values, path, model_groups)
+    return _checked(values, path, model_groups, {})
 
 
 def _checked(
-    values: Any, path: pathlib.Path, groups_of: Callable[[Options], Sequence[type[OptionGroup]]]
+    values: Any,
+    path: pathlib.Path,
+    groups_of: Callable[[Options], Sequence[type[OptionGroup]]],
+    missing: Mapping[str, Any],
 ) -> Options:
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected options by name, found {str(values)[:80]!r}")
+    values = {**missing, **values}
     # These two determine the other groups.
     kinds = {name: values[name] for name in ("tokens", "model") if name in values}
     try:
@@ -111,6 +117,7 @@ def _check_exists(folder: RunFolder) -> None:
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"run_dir={folder.path}: expected a run folder, found no config.json"
+            f"{finding.beside(folder.path)}"
         ) from None
     except OSError as error:
         raise UserError(f"{folder.config_path}: cannot be read: {storage.reason(error)}") from None

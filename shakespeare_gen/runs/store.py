@@ -23,7 +23,6 @@ from shakespeare_gen.system import storage
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 16
 _NAME = re.compile(r"step-[0-9]{8,12}(-epoch-[0-9]{4,9})?")
-
 _LEFTOVER = re.compile(r"\.step-.*\.(partial|deleted)")
 
 
@@ -63,9 +62,19 @@ def save(folder: pathlib.Path, name: str, files: Mapping[str, bytes]) -> pathlib
     return final
 
 
+def name_of(step: int, epoch: int | None) -> str:
+    """`step-00000490-epoch-0001` at the end of an epoch, `step-00000123` within one."""
+    return f"step-{step:08d}" + (f"-epoch-{epoch:04d}" if epoch else "")
+
+
+def is_name(name: str) -> bool:
+    """Whether `name` is the name of a checkpoint."""
+    return _NAME.fullmatch(name) is not None
+
+
 def names(folder: pathlib.Path) -> list[str]:
     """The names of all checkpoints, including damaged ones, oldest first."""
-    return sorted(filter(_NAME.fullmatch, storage.listed(folder)), key=_numbers)
+    return sorted(filter(is_name, storage.listed(folder)), key=_numbers)
 
 
 def _numbers(name: str) -> list[int]:
@@ -75,7 +84,7 @@ def _numbers(name: str) -> list[int]:
 def strangers(folder: pathlib.Path) -> list[str]:
     """Entries that are neither checkpoints nor remains of an interrupted save."""
     found = storage.listed(folder)
-    return [n for n in found if not (_NAME.fullmatch(n) or _LEFTOVER.fullmatch(n))]
+    return [n for n in found if not (is_name(n) or _LEFTOVER.fullmatch(n))]
 
 
 def prune(folder: pathlib.Path, keep: set[str]) -> None:
@@ -123,7 +132,7 @@ def find_damage(
             if found != manifest["files"][file]:
                 return f"{file} differs from what was saved"
     except OSError as error:
-        return f"{error.filename}: {error.strerror}"
+        return f"{error.filename}: {storage.reason(error)}"
     except (UserError, ValueError, TypeError, RecursionError) as error:
         return str(error)
     return None

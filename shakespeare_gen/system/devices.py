@@ -16,6 +16,7 @@ import tempfile
 from absl import logging
 
 from shakespeare_gen.errors import UserError
+from shakespeare_gen.system import logs
 
 _NOISE = re.compile(
     r"WARNING: All log messages before absl::InitializeLog|To enable the following instructions"
@@ -41,12 +42,13 @@ def start(single_stream: bool = False) -> None:
     """
     global _started_in
     check_not_forked()
+    was_imported = _started_in is None and "tensorflow" in sys.modules
     _started_in = os.getpid()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if single_stream:
         os.environ.setdefault("XLA_FLAGS", f"--xla_backend_extra_options={_SINGLE_STREAM_FLAG}")
-    without = _hidden_package("matplotlib") if single_stream else contextlib.nullcontext()
-    with _filtered_stderr(), without, _paused_garbage_collection():
+    # Keras imports matplotlib, which reports its font cache.
+    plotting = _hidden_package("matplotlib") if single_stream else logs.errors_only("matplotlib")
+    with _filtered_stderr(), plotting, _paused_garbage_collection():
         import tensorflow as tf
 
         if not tf.config.list_physical_devices("GPU"):
@@ -56,6 +58,10 @@ def start(single_stream: bool = False) -> None:
             with contextlib.suppress(RuntimeError):  # too late: the caller has used TensorFlow
                 tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.list_logical_devices()
+        if was_imported:
+            # It read its log level before this package set it; XLA reports the first program and
+            # the first fusion.
+            tf.function(tf.nn.softmax, jit_compile=True, autograph=False)(tf.ones([4, 4]))
 
 
 def has_gpu() -> bool:
@@ -63,7 +69,8 @@ def has_gpu() -> bool:
     if "tensorflow" in sys.modules:
         import tensorflow as tf
 
-        return bool(tf.config.list_physical_devices("GPU"))
+        with _filtered_stderr():
+            return bool(tf.config.list_physical_devices("GPU"))
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1"):
         return False
     return any(pathlib.Path("/dev").glob("nvidia[0-9]*"))
@@ -105,7 +112,7 @@ def choose_precision(requested: str) -> str:
     """
     import tensorflow as tf
 
-    has_products = bool({"amx_bf16", "avx512_bf16"} & set(_cpu_info("flags").split()))
+    has_products = has_bfloat16_products()
     has_gpu = bool(tf.config.list_physical_devices("GPU"))
     if requested == "bfloat16" and not (has_products or has_gpu):
         logging.warning(
@@ -115,6 +122,11 @@ def choose_precision(requested: str) -> str:
     if requested != "auto":
         return requested
     return "bfloat16" if has_products and not has_gpu else "float32"
+
+
+def has_bfloat16_products() -> bool:
+    """Whether the processor multiplies matrices in bfloat16; does not import TensorFlow."""
+    return bool({"amx_bf16", "avx512_bf16"} & set(_cpu_info("flags").split()))
 
 
 def _processor() -> str:

@@ -20,5 +20,10 @@ def require(extra: str, feature: str) -> None:
     if missing:
         raise UsageError(
             f"{feature}: expected the packages of the extra {extra}, found no "
-            f"{', '.join(missing)}; install them with: pip install 'shakespeare_gen[{extra}]'"
+            f"{', '.join(missing)}; install them with: {installation(extra)}"
         )
+
+
+def installation(extra: str) -> str:
+    """The command that installs the packages of an extra."""
+    return f"pip install 'shakespeare_gen[{extra}]'"

@@ -6,6 +6,7 @@ that readers see either the old file or the new one. Knows nothing about file co
 """
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -190,21 +191,60 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def write(path: pathlib.Path, data: bytes) -> None:
+def write(path: pathlib.Path, data: bytes, mode: int = 0o666) -> None:
     """Writes a file atomically.
+
+    Args:
+      mode: the permissions of a new file, before those that the process never grants.
 
     Raises:
       UserError: the file cannot be written; an existing file is kept, the temporary one deleted.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
-        write_synced(partial, data)
+        write_synced(partial, data, mode)
         partial.replace(path)
         sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise UserError(f"{path}: cannot be written: {reason(error)}") from None
+
+
+def new_file(label: str, path: str, overwrite: bool, advice: str) -> pathlib.Path:
+    """The path of a file that a person wants to be written; `write` writes it.
+
+    Args:
+      label: what names the file, for messages.
+      overwrite: whether an existing regular file may be replaced.
+      advice: how to replace it.
+
+    Raises:
+      UserError: the file exists, or its folder does not.
+    """
+    try:
+        found = pathlib.Path(path).expanduser()
+        status = _status(found)
+        is_folder = found.parent.is_dir()
+    except (OSError, ValueError, RuntimeError) as error:  # a null character, an unknown user
+        raise UserError(f"{label}: cannot be written: {reason(error)}") from None
+    if not found.name or not is_folder:
+        raise UserError(f"{label}: expected a file in an existing folder")
+    if status and not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{label}: expected a regular file, found something else")
+    if status and not overwrite:
+        raise UserError(f"{label}: expected a new file, found an existing one; {advice}")
+    if not os.access(found.parent, os.W_OK):
+        raise UserError(f"{label}: cannot be written: {os.strerror(errno.EACCES)}")
+    return found
+
+
+def _status(path: pathlib.Path) -> os.stat_result | None:
+    """The status of a file, of a link without a target that of the link; None: it is missing."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return path.lstat() if path.is_symlink() else None
 
 
 def append(path: pathlib.Path, text: str) -> None:
@@ -222,10 +262,11 @@ def append(path: pathlib.Path, text: str) -> None:
         raise UserError(f"{path}: cannot be written: {reason(error)}") from None
 
 
-def write_synced(path: pathlib.Path, data: bytes) -> None:
+def write_synced(path: pathlib.Path, data: bytes, mode: int = 0o666) -> None:
     """Creates or replaces a file and waits until it is on disk; does not follow links."""
     path.unlink(missing_ok=True)
-    with path.open("xb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags, mode), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

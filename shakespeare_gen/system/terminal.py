@@ -1,18 +1,22 @@
 r"""Standard input and output of a command.
 
-    with checked_streams():          # a failed write raises `UserError`
+    with checked_streams():          # a failed write raises `OutputError`
         write(text)                  # a terminal shows "\x1b" instead of interpreting it
+        show(report)                 # an ASCII stream receives "+-" for "±"
+        report_line("seed 7")        # to standard error
         data = read_input("prompt_path", "-")
 
 Text from other sources (a corpus, generated text, the name of a folder) may contain control
-characters, which a terminal interprets: they move the cursor, change colours or set its title.
+characters, which a terminal interprets: they move the cursor, change colors or set its title.
 `visible` escapes them. It is applied to text that is shown to a person: by `write` if standard
 output is a terminal, in every log line and in every error message. Text that goes to a file or a
-pipe is data and is not changed.
+pipe is data and is not changed: if its encoding lacks a character, the write fails. Reports and
+messages never fail for that reason; `encodable` replaces the characters.
 
 Knows nothing about the content, and refers to no option by name.
 """
 
+import codecs
 import contextlib
 import os
 import pathlib
@@ -21,12 +25,25 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from shakespeare_gen.errors import UserError
+from shakespeare_gen.errors import OutputError, UserError
 from shakespeare_gen.system import storage
 
 MAX_INPUT_BYTES = 64 * 2**20
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# Replacements of equal meaning.
+_PLAIN = {
+    "±": "+-",
+    "×": "x",
+    "…": "...",
+    "−": "-",
+    "–": "-",
+    "—": "--",
+    "‘": "'",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+}
 
 
 def visible(text: str, keep: str = "\n\t") -> str:
@@ -43,10 +60,63 @@ def visible(text: str, keep: str = "\n\t") -> str:
     return _CONTROL.sub(escape, text)
 
 
+def encodable(text: str, stream: Any) -> str:
+    r"""`text` with replacements for the characters that the encoding of `stream` lacks.
+
+    Punctuation gets plain forms of equal meaning, such as `+-` and `...`, other characters become
+    escapes, such as `\xe9`.
+    """
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "plain_forms").decode(encoding)
+
+
+def _plain_forms(error: UnicodeError) -> tuple[str, int]:
+    """Error handler of a codec: replaces the characters that it cannot encode."""
+    assert isinstance(error, UnicodeEncodeError)
+    characters = error.object[error.start : error.end]
+    escaped = (c.encode("ascii", "backslashreplace").decode() for c in characters)
+    pairs = zip(characters, escaped, strict=True)
+    return "".join(_PLAIN.get(c, escape) for c, escape in pairs), error.end
+
+
+codecs.register_error("plain_forms", _plain_forms)
+
+
 def write(text: str) -> None:
-    """Writes and flushes `text` to standard output; escapes control characters on a terminal."""
-    sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
+    """Writes text to standard output and flushes it.
+
+    On a terminal, control characters and characters that its encoding lacks are escaped.
+
+    Raises:
+      OutputError: the write failed, or the encoding of a file or a pipe lacks a character.
+    """
+    if sys.stdout.isatty():
+        text = encodable(visible(text), sys.stdout)
+    sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def show(report: str) -> None:
+    """Writes a report of this package to standard output and flushes it; see `encodable`.
+
+    Control characters are kept, because a report may be coloured.
+    """
+    sys.stdout.write(encodable(report, sys.stdout))
+    sys.stdout.flush()
+
+
+def report_line(text: str, keep: str = "", end: str = "\n") -> None:
+    """Writes a line to standard error and flushes it; escapes control characters.
+
+    A line that cannot be written is lost: the exit code still reports an error.
+
+    Args:
+      keep: control characters that are not escaped.
+      end: written after the line.
+    """
+    with contextlib.suppress(OSError):
+        sys.stderr.write(encodable(visible(text, keep), sys.stderr) + end)
+        sys.stderr.flush()
 
 
 def read_input(name: str, path: str, max_bytes: int = MAX_INPUT_BYTES) -> bytes:
@@ -61,12 +131,37 @@ def read_input(name: str, path: str, max_bytes: int = MAX_INPUT_BYTES) -> bytes:
     """
     if path == "-":
         return _read_standard_input(name, max_bytes)
+    return read_file(path, f"{name}={path}", max_bytes)
+
+
+def read_file(path: str, label: str, max_bytes: int = MAX_INPUT_BYTES) -> bytes:
+    """Reads the regular file that a person names.
+
+    Args:
+      label: what names the file, for messages.
+
+    Raises:
+      UserError: the file cannot be read, is not a regular file, or exceeds `max_bytes`.
+    """
     try:
-        return storage.read_bytes(
-            pathlib.Path(path).expanduser(), max_bytes, follow_links=True, label=f"{name}={path}"
-        )
+        file = pathlib.Path(path).expanduser()
     except RuntimeError:  # `~name` of an unknown user
-        raise UserError(f"{name}={path}: expected a file, found no such user") from None
+        raise UserError(f"{label}: expected a file, found no such user") from None
+    return storage.read_bytes(file, max_bytes, follow_links=True, label=label)
+
+
+def decoded(data: bytes, label: str) -> str:
+    """The text of UTF-8 input, without a byte order mark and with `\\n` as the line end.
+
+    Raises:
+      UserError: `data` is not UTF-8.
+    """
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{label}: expected utf-8, received byte 0x{data[error.start]:02x} at {error.start}"
+        ) from None
 
 
 def _read_standard_input(name: str, max_bytes: int) -> bytes:
@@ -83,7 +178,7 @@ def _read_standard_input(name: str, max_bytes: int) -> bytes:
 
 @contextlib.contextmanager
 def checked_streams() -> Iterator[None]:
-    """A context in which the first failed write raises `UserError`; later output is dropped.
+    """A context in which the first failed write raises `OutputError`; later output is dropped.
 
     Closed standard streams are opened on the null device, so that no other file gets their
     descriptors. Lines that cannot be written to standard error are lost.
@@ -99,7 +194,7 @@ def checked_streams() -> Iterator[None]:
         output.flush()
         raise
     except BaseException:
-        with contextlib.suppress(UserError, OSError):  # the first failure is the one to report
+        with contextlib.suppress(OutputError, OSError):  # the first failure is the one to report
             output.flush()
         raise
     else:
@@ -124,7 +219,7 @@ class _CheckedOutput:
 
     def write(self, text: str) -> int:
         if self._stream is None:
-            raise UserError("cannot write to standard output: it is closed")
+            raise OutputError("cannot write to standard output: it is closed")
         with self._reported():
             return self._stream.write(text)
 
@@ -148,9 +243,9 @@ class _CheckedOutput:
             raise
         except OSError as error:
             _discard(self._stream)
-            raise UserError(f"cannot write to standard output: {storage.reason(error)}") from None
+            raise OutputError(f"cannot write to standard output: {storage.reason(error)}") from None
         except UnicodeEncodeError as error:
-            raise UserError(
+            raise OutputError(
                 f"cannot write to standard output: its encoding {error.encoding} has no "
                 f"{error.object[error.start]!a}; PYTHONIOENCODING=utf-8 sets another one"
             ) from None

@@ -1,8 +1,14 @@
 """Training of a run, from options to the run card.
 
-- `session`: a whole run: corpus, tokenizer, windows, model, run folder;
+- `preparation`: checks and loads options, text and run folder, without TensorFlow;
+- `session`: a run from prepared data to the run card;
+- `data`: the tokens of a run and how they are cut into batches;
+- `sweep`: several runs that differ only in the seed;
+- `sizing`: options chosen by the length of the text;
+- `forecast`: what to expect of training, before it starts;
 - `fit`: `model.fit` over the windows, from any step to the last epoch;
 - `model`: the Keras model for `fit`, with its `train_step`;
 - `optimizers`: optimizers and learning rate schedules from options;
-- `callbacks`: progress, validation, samples, checkpoints, early stopping.
+- `callbacks`: progress, validation, samples, checkpoints, early stopping;
+- `step_metrics`: rows of single steps; `tensorboard_logs`: TensorBoard.
 """

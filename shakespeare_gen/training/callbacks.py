@@ -6,22 +6,26 @@ are in nats per token inside `fit`, and per character in all output.
 
 import contextlib
 import math
-import sys
 import time
+from typing import Any, Protocol
 
 import keras
 import tqdm
 
 from shakespeare_gen.errors import NotFiniteError
 from shakespeare_gen.evaluation import likelihood
+from shakespeare_gen.generation import Generator
 from shakespeare_gen.models import loss_units
 from shakespeare_gen.options.groups import TrainingOptions
-from shakespeare_gen.runs import checkpoints
+from shakespeare_gen.runs import Run, checkpoints
+from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
-from shakespeare_gen.system import terminal
+from shakespeare_gen.system import logs, terminal
 from shakespeare_gen.system.signals import Interruption
+from shakespeare_gen.training.data import TrainingData
 
 SAMPLE_TEMPERATURE = 0.8
+NOTEBOOK_WIDTH = 100
 
 
 class StartEpoch(keras.callbacks.Callback):
@@ -57,8 +61,8 @@ class CountSteps(keras.callbacks.Callback):
 
 
 class Throughput(keras.callbacks.Callback):
-    """Characters per second of the training steps of an epoch, without the first step of the
-    process, which includes tracing."""
+    """Characters per second of the training steps since `restart` or the start of the epoch,
+    without the first step of the process, which includes tracing."""
 
     def __init__(self, chars_per_step: float) -> None:
         super().__init__()
@@ -66,8 +70,13 @@ class Throughput(keras.callbacks.Callback):
         self.characters_per_second = 0.0
         self._first_step_done = False
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def restart(self) -> None:
+        """Starts a new measurement."""
+        self.characters_per_second = 0.0
         self._began, self._steps = time.perf_counter(), 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.restart()
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.perf_counter()
@@ -79,12 +88,9 @@ class Throughput(keras.callbacks.Callback):
 
 
 class Validate(keras.callbacks.Callback):
-    """Adds losses per character to the logs of the epoch, and finishes the epoch.
+    """Adds losses per character to the logs of the epoch, and finishes the epoch."""
 
-    `data` is a `fit.TrainingData`.
-    """
-
-    def __init__(self, progress: Progress, data, interruption: Interruption) -> None:
+    def __init__(self, progress: Progress, data: TrainingData, interruption: Interruption) -> None:
         super().__init__()
         self.progress, self.data = progress, data
         self.plan = likelihood.ReadingPlan(poll=interruption.check)
@@ -102,12 +108,22 @@ class Validate(keras.callbacks.Callback):
         self.progress.finish_epoch(loss, self.data.plan.steps_per_epoch)
 
 
-class LogMetrics(keras.callbacks.Callback):
-    """Appends the row of the epoch to `metrics.jsonl`."""
+class Records(Protocol):
+    """Where rows of metrics and samples go: a `RunFolder` or a `tensorboard_logs.Records`."""
 
-    def __init__(self, folder, progress: Progress, throughput: Throughput) -> None:
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Appends the row of an epoch or of a step."""
+
+    def append_sample(self, epoch: int, text: str) -> None:
+        """Appends the text that was generated after an epoch."""
+
+
+class LogMetrics(keras.callbacks.Callback):
+    """Appends the row of the epoch."""
+
+    def __init__(self, records: Records, progress: Progress, throughput: Throughput) -> None:
         super().__init__()
-        self.folder, self.progress, self.throughput = folder, progress, throughput
+        self.records, self.progress, self.throughput = records, progress, throughput
 
     def on_epoch_begin(self, epoch, logs=None):
         self._began = time.perf_counter()
@@ -121,7 +137,7 @@ class LogMetrics(keras.callbacks.Callback):
         row["learning_rate"] = float(self.model.optimizer.learning_rate)
         row["characters_per_second"] = round(self.throughput.characters_per_second)
         row["seconds"] = round(time.perf_counter() - self._began, 2)
-        self.folder.append_metrics(row)
+        self.records.append_metrics(row)
 
 
 class ShowProgress(keras.callbacks.Callback):
@@ -130,16 +146,19 @@ class ShowProgress(keras.callbacks.Callback):
     A context manager: the bar is removed at the end, before anything else is printed.
     """
 
-    def __init__(self, progress: Progress, data, epochs: int) -> None:
+    def __init__(self, progress: Progress, data: TrainingData, epochs: int) -> None:
         super().__init__()
         self.progress, self.data, self.epochs = progress, data, epochs
         self.throughput = Throughput(data.plan.tokens_per_step * data.characters_per_token)
         self.bar = tqdm.tqdm(
             total=epochs * data.plan.steps_per_epoch,
             initial=progress.step,
-            disable=None,
+            file=logs.stream(),
             leave=False,
-            dynamic_ncols=True,
+            # None: only on a terminal, and as wide as it is.
+            disable=False if logs.in_notebook() else None,
+            ncols=NOTEBOOK_WIDTH if logs.in_notebook() else None,
+            dynamic_ncols=not logs.in_notebook(),
             bar_format="{desc} {percentage:3.0f}%|{bar}| ETA {remaining}{postfix}",
         )
 
@@ -171,15 +190,21 @@ class ShowProgress(keras.callbacks.Callback):
     def say(self, text: str) -> None:
         """Prints above the bar; control characters are escaped."""
         with contextlib.suppress(OSError):  # training continues if standard error fails
-            self.bar.write(terminal.visible(text), file=sys.stderr)
+            self.bar.write(terminal.visible(text), file=logs.stream())
 
 
 class SampleText(keras.callbacks.Callback):
-    """Generates a sample, shows it and appends it to `samples.txt`."""
+    """Generates a sample, shows it and appends it to the samples."""
 
-    def __init__(self, folder, generator, show: ShowProgress, options: TrainingOptions) -> None:
+    def __init__(
+        self,
+        records: Records,
+        generator: Generator,
+        show: ShowProgress,
+        options: TrainingOptions,
+    ) -> None:
         super().__init__()
-        self.folder, self.generator, self.show, self.options = folder, generator, show, options
+        self.records, self.generator, self.show, self.options = records, generator, show, options
 
     def on_epoch_end(self, epoch, logs=None):
         every = self.options.sample_every_epochs
@@ -192,14 +217,14 @@ class SampleText(keras.callbacks.Callback):
         )
         lines = "\n".join("    " + line for line in result.text.splitlines())
         self.show.say(f"\n{lines}\n")
-        self.folder.append_sample(epoch + 1, result.text)
+        self.records.append_sample(epoch + 1, result.text)
 
 
 class SaveCheckpoint(keras.callbacks.Callback):
     """Saves after each epoch, and within an epoch at intervals of steps or minutes."""
 
     def __init__(
-        self, run, progress: Progress, steps_per_epoch: int, options: TrainingOptions
+        self, run: Run, progress: Progress, steps_per_epoch: int, options: TrainingOptions
     ) -> None:
         super().__init__()
         self.run, self.progress, self.steps_per_epoch = run, progress, steps_per_epoch
@@ -237,7 +262,7 @@ class SaveCheckpoint(keras.callbacks.Callback):
 class WriteCard(keras.callbacks.Callback):
     """Updates the run card after each epoch."""
 
-    def __init__(self, card, progress: Progress) -> None:
+    def __init__(self, card: Card, progress: Progress) -> None:
         super().__init__()
         self.card, self.progress = card, progress
 

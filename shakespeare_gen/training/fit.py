@@ -10,8 +10,6 @@ import numpy as np
 from absl import logging
 
 from shakespeare_gen.data import windows
-from shakespeare_gen.data.token_store import TokenizedText
-from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.errors import Interrupted, NotFiniteError, UserError
 from shakespeare_gen.generation import Generator
 from shakespeare_gen.models import LanguageModel
@@ -21,27 +19,9 @@ from shakespeare_gen.runs import Run, checkpoints
 from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.system.signals import Interruption
-from shakespeare_gen.training import callbacks, optimizers
+from shakespeare_gen.training import callbacks, optimizers, step_metrics, tensorboard_logs
+from shakespeare_gen.training.data import TrainingData
 from shakespeare_gen.training.model import TrainingModel
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingData:
-    """The text of a run as tokens.
-
-    Attributes:
-      texts: the splits `train`, `validation` and `test`.
-      plan: how `train` is cut into batches.
-    """
-
-    tokenizer: Tokenizer
-    texts: dict[str, TokenizedText]
-    plan: windows.Plan
-
-    @property
-    def characters_per_token(self) -> float:
-        """Characters per token of the training text."""
-        return self.texts["train"].num_chars / self.texts["train"].num_tokens
 
 
 def compiled(language_model: LanguageModel, plan: windows.Plan, options: Options) -> TrainingModel:
@@ -89,99 +69,117 @@ def train(
       NotFiniteError: the loss or a weight became NaN or infinite.
       Interrupted: a signal arrived; the step was finished and a checkpoint saved.
     """
-    options = run.spec.options
-    training = options[TrainingOptions]
-    run.folder.drop_after(progress.epoch)
-    if (
-        progress.epoch >= training.epochs
-        or 0 < training.patience <= progress.epochs_without_improvement
-    ):
-        logging.info("Nothing to train: the run ended after epoch %d.", progress.epoch)
-        return
-    show = callbacks.ShowProgress(progress, data, training.epochs)
-    saver = callbacks.SaveCheckpoint(run, progress, data.plan.steps_per_epoch, training)
-    hooks = _hooks(run, model, data, progress, (show, saver, card, interruption))
-    try:
-        with show:
-            _fit_or_save(model, data, progress, training, hooks, interruption, saver)
-    except NotFiniteError as error:
-        advice = optimizers.divergence_advice(options[OptimizerOptions])
-        if run.folder.has_checkpoint():
-            kept = f"the last good checkpoint in {run.path} is kept; `resume` continues from it"
-            advice = f"{kept}; {advice}"
-        raise NotFiniteError(f"{error}; {advice}") from None
+    _Fit(run, model, data, progress, card, interruption).run_to_the_end()
 
 
-def _hooks(run: Run, model, data: TrainingData, progress: Progress, shared: tuple) -> list:
-    """The callbacks, in the order of their execution."""
-    show, saver, card, interruption = shared
-    training, steps = run.spec.options[TrainingOptions], data.plan.steps_per_epoch
-    generator = Generator(model.language_model, data.tokenizer)
-    hooks = [
-        callbacks.StartEpoch(progress, steps),
-        callbacks.CountSteps(progress),
-        show.throughput,
-        callbacks.Validate(progress, data, interruption),
-        callbacks.LogMetrics(run.folder, progress, show.throughput),
-        show,
-        callbacks.SampleText(run.folder, generator, show, training),
-        saver,
-        callbacks.WriteCard(card, progress),
-        callbacks.StopEarly(progress, training.patience),
-        callbacks.StopWhenInterrupted(interruption),
-    ]
-    if training.tensorboard:
-        hooks.append(keras.callbacks.TensorBoard(run.folder.tensorboard_dir))
-    return hooks
+@dataclasses.dataclass(frozen=True)
+class _Fit:
+    """The training of a run; see `train`."""
 
+    run: Run
+    model: TrainingModel
+    data: TrainingData
+    progress: Progress
+    card: Card
+    interruption: Interruption
 
-def _fit_or_save(model, data, progress, training, hooks, interruption, saver) -> None:
-    """Runs `fit`; a signal takes effect after the step, once a checkpoint is saved."""
-    try:
-        with interruption.deferred():
-            _fit(model, data, progress, training, hooks)
-    except Interrupted as stop:
-        saver.save()
-        message = f"interrupted and saved after step {progress.step}"
-        raise Interrupted(stop.signal_number, message) from None
+    @property
+    def training(self) -> TrainingOptions:
+        return self.run.spec.options[TrainingOptions]
 
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.data.plan.steps_per_epoch
 
-def _fit(
-    model: TrainingModel,
-    data: TrainingData,
-    progress: Progress,
-    training: TrainingOptions,
-    hooks: list,
-) -> None:
-    """Runs `fit` to the end of a partial epoch, then over whole epochs."""
-    plan = data.plan
+    def run_to_the_end(self) -> None:
+        """Trains unless the run has ended; adds advice to the error if it diverges."""
+        self.run.folder.drop_after(self.progress.epoch, self.progress.step)
+        if self._has_ended():
+            logging.info("Nothing to train: the run ended after epoch %d.", self.progress.epoch)
+            return
+        try:
+            with callbacks.ShowProgress(self.progress, self.data, self.training.epochs) as show:
+                self._fit_or_save(show)
+        except NotFiniteError as error:
+            advice = optimizers.divergence_advice(self.run.spec.options[OptimizerOptions])
+            if self.run.folder.has_checkpoint():
+                kept = f"the last good checkpoint in {self.run.path} is kept"
+                advice = f"{kept}; `resume` continues from it; {advice}"
+            raise NotFiniteError(f"{error}; {advice}") from None
 
-    def fit(last_epoch: int, steps: int) -> None:
-        model.fit(
-            windows.batches(data.texts["train"].ids, plan, training.seed, progress.step),
+    def _has_ended(self) -> bool:
+        patience, progress = self.training.patience, self.progress
+        is_stopped_early = 0 < patience <= progress.epochs_without_improvement
+        return is_stopped_early or progress.epoch >= self.training.epochs
+
+    def _fit_or_save(self, show: callbacks.ShowProgress) -> None:
+        """Runs `fit`; a signal takes effect after the step, once a checkpoint is saved."""
+        saver = callbacks.SaveCheckpoint(
+            self.run, self.progress, self.steps_per_epoch, self.training
+        )
+        try:
+            with self.interruption.deferred():
+                self._fit(self._callbacks(show, saver))
+        except Interrupted as stop:
+            saver.save()
+            message = f"interrupted and saved after step {self.progress.step}"
+            raise Interrupted(stop.signal_number, message) from None
+
+    def _callbacks(
+        self, show: callbacks.ShowProgress, saver: callbacks.SaveCheckpoint
+    ) -> list[keras.callbacks.Callback]:
+        """The callbacks, in the order of their execution."""
+        progress, training, steps = self.progress, self.training, self.steps_per_epoch
+        generator = Generator(self.model.language_model, self.data.tokenizer)
+        folder = self.run.folder
+        records = tensorboard_logs.records(self.run, steps) if training.tensorboard else folder
+        return [
+            callbacks.StartEpoch(progress, steps),
+            callbacks.CountSteps(progress),
+            show.throughput,
+            step_metrics.LogSteps(records, progress, self.data, training.log_every_steps),
+            callbacks.Validate(progress, self.data, self.interruption),
+            callbacks.LogMetrics(records, progress, show.throughput),
+            show,
+            callbacks.SampleText(records, generator, show, training),
+            saver,
+            callbacks.WriteCard(self.card, progress),
+            callbacks.StopEarly(progress, training.patience),
+            callbacks.StopWhenInterrupted(self.interruption),
+        ]
+
+    def _fit(self, hooks: list[keras.callbacks.Callback]) -> None:
+        """Runs `fit` to the end of a partial epoch, then over whole epochs."""
+        progress = self.progress
+        steps_left = (progress.epoch + 1) * self.steps_per_epoch - progress.step
+        if steps_left == 0:
+            self._finish_epoch(hooks)
+        elif steps_left < self.steps_per_epoch:
+            self._fit_epochs(progress.epoch + 1, steps_left, hooks)
+        if progress.epoch < self.training.epochs and not self.model.stop_training:
+            self._fit_epochs(self.training.epochs, self.steps_per_epoch, hooks)
+
+    def _fit_epochs(
+        self, last_epoch: int, steps: int, hooks: list[keras.callbacks.Callback]
+    ) -> None:
+        ids, plan = self.data.texts["train"].ids, self.data.plan
+        self.model.fit(
+            windows.batches(ids, plan, self.training.seed, self.progress.step),
             epochs=last_epoch,
-            initial_epoch=progress.epoch,
+            initial_epoch=self.progress.epoch,
             steps_per_epoch=steps,
             callbacks=hooks,
             shuffle=False,
             verbose=0,
         )
 
-    steps_left = (progress.epoch + 1) * plan.steps_per_epoch - progress.step
-    if steps_left == 0:
-        _finish_epoch(model, progress, hooks)
-    elif steps_left < plan.steps_per_epoch:
-        fit(progress.epoch + 1, steps_left)
-    if progress.epoch < training.epochs and not model.stop_training:
-        fit(training.epochs, plan.steps_per_epoch)
-
-
-def _finish_epoch(model: TrainingModel, progress: Progress, hooks: list) -> None:
-    """Finishes an epoch whose steps are complete but which was not validated."""
-    # In float32, as Keras divides.
-    loss = float(np.float32(progress.loss_sum) / np.float32(progress.loss_count))
-    every = keras.callbacks.CallbackList(hooks, model=model)
-    every.on_train_begin()
-    every.on_epoch_begin(progress.epoch)
-    every.on_epoch_end(progress.epoch, {"loss": loss})
-    every.on_train_end()
+    def _finish_epoch(self, hooks: list[keras.callbacks.Callback]) -> None:
+        """Finishes an epoch whose steps are complete but which was not validated."""
+        progress = self.progress
+        # In float32, as Keras divides.
+        loss = float(np.float32(progress.loss_sum) / np.float32(progress.loss_count))
+        every = keras.callbacks.CallbackList(hooks, model=self.model)
+        every.on_train_begin()
+        every.on_epoch_begin(progress.epoch)
+        every.on_epoch_end(progress.epoch, {"loss": loss})
+        every.on_train_end()

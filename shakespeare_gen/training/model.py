@@ -57,6 +57,9 @@ class TrainingModel(keras.Model):
     def train_step(self, data):
         """One update, with dense gradients.
 
+        Returns the mean `loss` so far, the `step_loss` of this batch, and the global
+        `gradient_norm` before clipping.
+
         The gradient of an embedding is sparse, with one row per id in the batch. Keras does not sum
         the rows of equal ids before clipping and squaring, so they are summed here.
         """
@@ -64,21 +67,14 @@ class TrainingModel(keras.Model):
         with tf.GradientTape() as tape:
             loss = self.compute_loss(x=ids, y=targets, y_pred=self(ids, training=True))
         gradients = tape.gradient(loss, self.trainable_variables)
-        self.optimizer.apply(
-            [tf.convert_to_tensor(gradient) for gradient in gradients], self.trainable_variables
-        )
-        return self._recorded(loss, ids)
-
-    def test_step(self, data):
-        """Computes the loss of a batch without an update."""
-        ids, targets = data
-        loss = self.compute_loss(x=ids, y=targets, y_pred=self(ids), training=False)
-        return self._recorded(loss, ids)
-
-    def _recorded(self, loss, ids) -> dict:
-        """The mean loss so far, including the batch."""
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        self.optimizer.apply(gradients, self.trainable_variables)
         self._loss_metric.update_state(loss, sample_weight=tf.shape(ids)[0])
-        return {"loss": self._loss_metric.result()}
+        return {
+            "loss": self._loss_metric.result(),
+            "step_loss": loss,
+            "gradient_norm": tf.linalg.global_norm(gradients),
+        }
 
     def training_state(self) -> dict:
         """State other than the weights that is needed to resume training, by name: optimizer

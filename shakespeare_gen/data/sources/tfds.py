@@ -6,9 +6,9 @@ Knows nothing about files outside the data folder of TFDS.
 """
 
 import contextlib
+import io
 import pathlib
 import queue
-import sys
 import threading
 
 from absl import logging
@@ -17,30 +17,32 @@ from shakespeare_gen.data import documents
 from shakespeare_gen.data.splits import Splits, cut
 from shakespeare_gen.errors import CorpusUnavailableError, UserError
 from shakespeare_gen.options.groups import CorpusOptions
-from shakespeare_gen.system import devices
+from shakespeare_gen.system import devices, storage
 
 PROBE_SECONDS = 8.0
 
 
-def load(name: str, options: CorpusOptions) -> Splits:
+def load(name: str, options: CorpusOptions, requested: str = "") -> Splits:
     """Loads the splits of a dataset; missing ones are cut from the end of train.
 
     Args:
       name: NAME, NAME/CONFIG or NAME:VERSION, in the notation of TFDS.
+      requested: the corpus as the user wrote it, for messages; empty: `tfds:` and the name.
 
     Raises:
       CorpusUnavailableError: the dataset is not on this machine and cannot be downloaded.
       UserError: there is no such dataset or text feature, or a downloaded file is damaged.
     """
-    builder = _builder(name, options.data_dir)
+    requested = requested or f"tfds:{name}"
+    builder = _builder(name, options.data_dir, requested)
     _check_feature(builder, options.text_feature)
     if not _is_prepared(builder):
-        _prepare(builder)
+        _prepare(builder, requested)
         # Another process may have prepared it; a builder reads its splits on construction.
-        builder = _builder(name, options.data_dir)
+        builder = _builder(name, options.data_dir, requested)
     if "train" not in builder.info.splits:
         raise UserError(
-            f"tfds:{name}: expected a split named train, found {', '.join(builder.info.splits)}"
+            f"{requested}: expected a split named train, found {', '.join(builder.info.splits)}"
         )
     texts = {
         split: _read(builder, split, options.text_feature, options.document_separator)
@@ -77,7 +79,7 @@ def network_error(url: str, timeout_seconds: float = PROBE_SECONDS) -> str | Non
         return f"no answer in {timeout_seconds:g} s"
 
 
-def _builder(name: str, data_dir: str):
+def _builder(name: str, data_dir: str, requested: str):
     devices.start()  # TFDS imports TensorFlow, which writes to standard error
     import tensorflow_datasets as tfds
 
@@ -88,7 +90,7 @@ def _builder(name: str, data_dir: str):
     except (tfds.core.DatasetNotFoundError, ValueError, AssertionError):
         # TFDS raises the last two for an invalid name, config or version.
         raise UserError(
-            f"tfds:{name}: expected a dataset of TFDS (NAME, NAME/CONFIG or NAME:VERSION), "
+            f"{requested}: expected a dataset of TFDS (NAME, NAME/CONFIG or NAME:VERSION), "
             "found none with this name"
         ) from None
 
@@ -121,7 +123,7 @@ def _check_feature(builder, text_feature: str) -> None:
         )
 
 
-def _prepare(builder) -> None:
+def _prepare(builder, requested: str) -> None:
     import filelock
 
     root = pathlib.Path(builder.data_dir_root)
@@ -129,12 +131,13 @@ def _prepare(builder) -> None:
         root.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(root / f"{builder.name}.lock"):
             if not _is_prepared(builder):
-                _download_and_prepare(builder, root / "downloads" / "manual")
+                _download_and_prepare(builder, root / "downloads" / "manual", requested)
     except OSError as error:
-        raise UserError(f"data_dir={root}: cannot be written: {error}") from None
+        reason = storage.reason(error)
+        raise UserError(f"data_dir={root}: cannot be written: {reason}") from None
 
 
-def _download_and_prepare(builder, manual_dir: pathlib.Path) -> None:
+def _download_and_prepare(builder, manual_dir: pathlib.Path, requested: str) -> None:
     import requests
     import tensorflow as tf
     import tensorflow_datasets as tfds
@@ -146,13 +149,13 @@ def _download_and_prepare(builder, manual_dir: pathlib.Path) -> None:
         raise _unavailable(builder.name, reason, missing)
     logging.info("Preparing the TFDS dataset %s in %s", builder.name, builder.data_dir)
     try:
-        # TFDS prints its progress; standard output is reserved for the caller.
-        with _errors_only(), contextlib.redirect_stdout(sys.stderr):
+        # TFDS prints sizes that it does not know.
+        with _errors_only(), contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
     except NonMatchingChecksumError as error:
         where = f"{manual_dir} or from its host" if not missing else "its host"
         raise UserError(
-            f"tfds:{builder.name}: expected the published checksum of the file from {where}, "
+            f"{requested}: expected the published checksum of the file from {where}, "
             f"received another: {_one_line(error)}"
         ) from None
     except (requests.RequestException, tfds.download.DownloadError, tf.errors.OpError) as error:
@@ -160,7 +163,7 @@ def _download_and_prepare(builder, manual_dir: pathlib.Path) -> None:
     except OSError:
         raise
     except Exception as error:  # third-party code, which may ask for a manual download
-        raise UserError(f"tfds:{builder.name}: cannot be prepared: {_one_line(error)}") from None
+        raise UserError(f"{requested}: cannot be prepared: {_one_line(error)}") from None
 
 
 def _first_url(builder, files: dict, missing: dict) -> str | None:

@@ -37,7 +37,7 @@ class Decoder(abc.ABC):
 
 
 class TableDecoder(Decoder):
-    """A decoder for tokens whose text does not depend on their neighbours."""
+    """A decoder for tokens whose text does not depend on their neighbors."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = texts

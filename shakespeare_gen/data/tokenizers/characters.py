@@ -58,7 +58,7 @@ class CharacterTokenizer(Tokenizer):
     def __post_init__(self) -> None:
         if not self.characters or list(self.characters) != sorted(set(self.characters)):
             raise UserError("characters: expected sorted unique characters, received others")
-        if any("\ud800" <= c <= "\udfff" for c in self.characters):
+        if texts.first_surrogate(self.characters) is not None:
             raise UserError("characters: expected Unicode characters, received surrogates")
 
     @classmethod

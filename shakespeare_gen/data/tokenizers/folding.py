@@ -1,4 +1,4 @@
-"""Folds characters to ASCII. Knows no vocabulary."""
+"""Folds characters to ASCII. Knows nothing about vocabularies."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""Sampling: from logits to an id. Knows no model, no tokenizer and no TensorFlow.
+"""Sampling: from logits to an id. Knows nothing about models and tokenizers.
 
 - `transform`: the contract, `Transform`;
 - `penalties`, `ngrams`, `temperature`, `filters`, `mirostat`: the transforms;
@@ -48,7 +48,7 @@ __all__ = [
     "stacked",
 ]
 
-# Applied in this order, each to what the ones before it left.
+# Applied in this order; each receives the output of the preceding one.
 TRANSFORMS: list[type[Transform]] = [
     Penalties,
     NoRepeatNgram,
@@ -59,7 +59,7 @@ TRANSFORMS: list[type[Transform]] = [
     Mirostat,
 ]
 
-# Options beyond these would become 0 or infinite in float32, and NaN what they divide.
+# Values outside this range would underflow or overflow in float32 and produce NaN.
 _SMALLEST, _LARGEST = 1e-30, 1e30
 
 G = TypeVar("G", bound=OptionGroup)

@@ -6,8 +6,8 @@ Shapes: B batch, V vocabulary, N any length.
 import numpy as np
 
 MINUS_INFINITY = np.float32(-np.inf)
-# Comparing all pairs is several times faster than sorting 65 ids. Beyond this size the pairs of
-# a large batch would take too much memory.
+# In a compiled loop, comparing all pairs is several times faster than sorting 65 ids. Beyond this
+# size the pairs of a large batch would take too much memory.
 _MAX_PAIRWISE_SIZE = 256
 # Comparing every id with every place is faster than scattering if there are few, and XLA can still
 # compile the loop around it into one function. With more it is several times slower.
@@ -15,17 +15,24 @@ _MAX_COMPARED = 2**16
 
 
 def largest(xp, values):
-    """The largest of each row of values [B, V]: [B, 1]."""
-    if xp is np:  # the function `max` of NumPy takes twice as long as the method
-        return values.max(-1, keepdims=True)
+    """The largest of each row of values [..., V]: [..., 1]."""
+    if xp is np:  # `np.max` takes twice as long
+        return np.maximum.reduce(values, -1, None, None, True)
     return xp.max(values, axis=-1, keepdims=True)
 
 
 def total(xp, values):
-    """The sum of each row of values [B, V]: [B, 1]."""
+    """The sum of each row of values [..., V]: [..., 1]."""
     if xp is np:
-        return values.sum(-1, keepdims=True)
+        return np.add.reduce(values, -1, None, None, True)
     return xp.sum(values, axis=-1, keepdims=True)
+
+
+def count(xp, mask):
+    """How many values of each row of a mask [B, V] are true: int32 [B]."""
+    if xp is np:
+        return np.add.reduce(mask, -1, np.int32)
+    return xp.asarray(xp.sum(xp.where(mask, np.int32(1), np.int32(0)), axis=-1), dtype=np.int32)
 
 
 def softmax(xp, logits):
@@ -41,17 +48,9 @@ def log_softmax(xp, logits):
 
 
 def log_probability(xp, logits, ids):
-    """The log-probability of one id per row, ids [B], in nats: [B]."""
-    shifted = logits - largest(xp, logits)
-    normalizer = xp.log(total(xp, xp.exp(shifted)))
-    return (column(xp, shifted, ids) - normalizer)[:, 0]
-
-
-def column(xp, values, ids):
-    """The value at one id per row: values [B, V], ids [B] -> [B, 1]."""
-    if xp is np:
-        return values[np.arange(len(ids)), ids][:, None]
-    return xp.take_along_axis(values, xp.expand_dims(ids, 1), 1)
+    """The log-probability of one id per row: logits [..., V], ids [...] -> [...], in nats."""
+    log_p = log_softmax(xp, logits)
+    return xp.take_along_axis(log_p, xp.expand_dims(ids, -1), -1)[..., 0]
 
 
 def keep(xp, mask, logits):
@@ -60,7 +59,7 @@ def keep(xp, mask, logits):
 
 
 def first_largest(xp, values):
-    """A mask [B, V] of the largest value of each row; of equals the first."""
+    """A mask [B, V] of the largest value of each row; ties: the lowest id."""
     size = values.shape[-1]
     places = np.arange(size, dtype=np.float32)
     is_largest = values == largest(xp, values)
@@ -80,35 +79,42 @@ def cumulative_sum(xp, weights):
     return xp.matmul(weights, np.triu(np.ones((size, size), np.float32)))
 
 
-class Order:
-    """Ids in order of `keys` [B, V], largest first; of equals the first id first.
+def sums_before(xp, keys, weights):
+    """For each id the sum of the weights of the ids before it, in descending order of the keys.
 
-    Several sums over one order share the comparisons, or the sorting.
+    Args:
+      keys: [B, V]; ties: the lowest id is first.
+      weights: several float32 [B, V]. They share the comparisons, or the sorting.
+
+    Returns:
+      as many arrays [B, V].
     """
-
-    def __init__(self, xp, keys) -> None:
-        self._xp, self._order, self._is_before = xp, None, None
-        size = keys.shape[-1]
-        if size > _MAX_PAIRWISE_SIZE:
-            self._order = xp.argsort(-keys, axis=-1, kind="stable")
-            return
+    size = keys.shape[-1]
+    if xp is not np and size <= _MAX_PAIRWISE_SIZE:
         own, other = xp.expand_dims(keys, 2), xp.expand_dims(keys, 1)
         is_earlier = np.tril(np.ones((size, size), bool), -1)
         is_before = (other > own) | ((other == own) & is_earlier)
-        self._is_before = xp.asarray(is_before, dtype=np.float32)  # [B, V, V], a factor
+        factor = xp.asarray(is_before, dtype=np.float32)  # [B, V, V]
+        # XLA computes two products with one column faster than one product with two.
+        return [xp.matmul(factor, xp.expand_dims(w, 2))[:, :, 0] for w in weights]
+    order = xp.argsort(-keys, axis=-1, kind="stable")
+    sums = [xp.cumsum(xp.take_along_axis(w, order, -1), axis=-1) for w in weights]
+    before = [xp.concatenate([xp.zeros_like(s[:, :1]), s[:, :-1]], axis=-1) for s in sums]
+    if xp is np:
+        return [_scattered(b, order) for b in before]
+    place = xp.argsort(order, axis=-1)
+    return [xp.take_along_axis(b, place, -1) for b in before]
 
-    def sum_before(self, weights):
-        """For each id the sum of the `weights` [B, V] of the ids before it."""
-        xp = self._xp
-        if self._order is None:
-            return xp.matmul(self._is_before, xp.expand_dims(weights, 2))[:, :, 0]
-        sums = xp.cumsum(xp.take_along_axis(weights, self._order, -1), axis=-1)
-        before = xp.concatenate([xp.zeros_like(sums[:, :1]), sums[:, :-1]], axis=-1)
-        return xp.take_along_axis(before, xp.argsort(self._order, axis=-1), -1)
+
+def _scattered(values, order):
+    """Values [B, V] of ids in `order` as values of ids."""
+    result = np.empty_like(values)
+    result[np.arange(len(values))[:, None], order] = values
+    return result
 
 
 def contains(xp, ids, size: int):
-    """Which of `size` ids occur in each row of ids [B, N]: a mask [B, size]. -1 is no id."""
+    """Which of `size` ids occur in each row of ids [B, N]: a mask [B, size]. -1 is not an id."""
     if xp is np:
         found = np.zeros((len(ids), size + 1), bool)
         np.put_along_axis(found, ids, True, axis=1)  # -1 is the last column

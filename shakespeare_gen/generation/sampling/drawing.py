@@ -1,4 +1,4 @@
-"""One draw: every transform in order, then an id from the distribution that is left.
+"""One draw: applies every transform in order, then samples an id.
 
 Shapes: B batch, V vocabulary, W window. `xp` is `numpy` or `tensorflow.experimental.numpy`.
 """
@@ -17,7 +17,7 @@ Window = Callable[[], Array]
 
 # Probabilities are rounded to multiples of 2**-22: sums of whole numbers are exact in any order.
 _WHOLE = np.float32(2**22)
-_ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
+_HALF, _ONE = np.float32(0.5), np.float32(1)
 
 
 class BatchOptions(NamedTuple):
@@ -56,7 +56,7 @@ class Chain:
         options: BatchOptions,
         memory: Memory,
         window: Window,
-    ) -> tuple[Array, Array, dict[str, Array]]:
+    ) -> tuple[Array, dict[str, Array]]:
         """Draws one id per row.
 
         Args:
@@ -65,12 +65,10 @@ class Chain:
           uniform: float32 [B] in [0, 1), the places in the cumulative distributions.
 
         Returns:
-          ids, int32 [B]; their log-probabilities in the model, float32 [B]; and what `update`
-          needs.
+          ids, int32 [B], and what `update` needs.
         """
         changed, received = self.apply(logits + forbidden, options, memory, window)
-        ids = draw(self.xp, changed, uniform)
-        return ids, arrays.log_probability(self.xp, logits, ids), received
+        return draw(self.xp, changed, uniform), received
 
     def apply(
         self, logits: Array, options: BatchOptions, memory: Memory, window: Window
@@ -127,5 +125,4 @@ def draw(xp, logits: Array, uniform: Array) -> Array:
     cumulative = arrays.cumulative_sum(xp, whole)
     total = cumulative[:, -1:]
     place = xp.minimum(xp.floor(uniform[:, None] * total), total - _ONE)
-    num_before = arrays.total(xp, xp.where(cumulative <= place, _ONE, _ZERO))
-    return xp.asarray(num_before[:, 0], dtype=np.int32)
+    return arrays.count(xp, cumulative <= place)

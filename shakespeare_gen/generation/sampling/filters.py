@@ -1,6 +1,4 @@
-"""Filters: each sets the ids that it drops to -inf.
-
-A filter sees what the ones before it left. At least one id remains.
+"""Filters set the logits of rejected ids to -inf. At least one id remains.
 
 Shapes: B batch, V vocabulary.
 """
@@ -13,8 +11,8 @@ from shakespeare_gen.options import option
 
 
 class MostLikely(Transform):
-    """Keeps the `top_k` most likely ids, of equals the first, and of these the fewest most likely
-    whose probabilities reach `top_p`.
+    """Keeps the `top_k` most likely ids (ties: lowest id), then the smallest set of these whose
+    probabilities sum to at least `top_p`.
 
     Top-p, or nucleus sampling: Holtzman et al. 2019, arXiv 1904.09751. Both take the ids in the
     same order, which is most of the work.
@@ -23,7 +21,8 @@ class MostLikely(Transform):
     top_k: int = option(0, "sample from the k most likely tokens; 0: all", minimum=0)
     top_p: float = option(
         1.0,
-        "sample from the most likely tokens whose probabilities sum to this; 1: all",
+        "sample from the smallest set of most likely tokens whose probabilities sum to at least "
+        "this; 1: all",
         above=0,
         maximum=1,
     )
@@ -31,11 +30,12 @@ class MostLikely(Transform):
     @staticmethod
     def apply(xp, logits, values, memory, recent):
         k, p = values["top_k"], values["top_p"]
-        order = arrays.Order(xp, logits)
-        rank = order.sum_before(xp.ones_like(logits))
-        logits = arrays.keep(xp, (rank < k) | (k == 0), logits)
-        before = order.sum_before(arrays.softmax(xp, logits))
-        return arrays.keep(xp, (before < p) | (p >= 1), logits)
+        probabilities = arrays.softmax(xp, logits)
+        rank, before = arrays.sums_before(xp, logits, [xp.ones_like(logits), probabilities])
+        is_kept = (rank < k) | (k == 0)
+        # Top-p takes the probabilities among those that top-k keeps.
+        kept = arrays.total(xp, xp.where(is_kept, probabilities, np.float32(0)))
+        return arrays.keep(xp, is_kept & ((before < p * kept) | (p >= 1)), logits)
 
 
 class MinP(Transform):
@@ -46,7 +46,7 @@ class MinP(Transform):
 
     min_p: float = option(
         0.0,
-        "sample from tokens at least this many times as likely as the most likely; 0: all",
+        "keep tokens at least this fraction as likely as the most likely one; 0: all",
         minimum=0,
         maximum=1,
     )
@@ -56,20 +56,20 @@ class MinP(Transform):
         p = values["min_p"]
         is_off = p == 0
         lowest = xp.log(xp.where(is_off, np.float32(1), p))
-        is_likely = logits >= xp.max(logits, axis=-1, keepdims=True) + lowest
+        is_likely = logits >= arrays.largest(xp, logits) + lowest
         return arrays.keep(xp, is_likely | is_off, logits)
 
 
 class Typical(Transform):
-    """Keeps the fewest ids that reach p, those with nearly the expected surprise first.
+    """Keeps the smallest set of ids that reaches p, those whose surprise is closest to the entropy.
 
     Locally typical sampling, Meister et al. 2022, arXiv 2202.00666.
     """
 
     typical_p: float = option(
         1.0,
-        "sample from the tokens with the most typical surprise whose probabilities sum to this; "
-        "1: all",
+        "sample from the smallest set of tokens with surprise closest to the entropy whose "
+        "probabilities sum to at least this; 1: all",
         above=0,
         maximum=1,
     )
@@ -83,5 +83,5 @@ class Typical(Transform):
         surprise = xp.where(is_possible, -log_p, np.float32(0))
         entropy = xp.sum(probabilities * surprise, axis=-1, keepdims=True)
         distance = xp.where(is_possible, xp.abs(surprise - entropy), np.float32(np.inf))
-        before = arrays.Order(xp, -distance).sum_before(probabilities)
+        [before] = arrays.sums_before(xp, -distance, [probabilities])
         return arrays.keep(xp, (before < p) | (p >= 1), logits)

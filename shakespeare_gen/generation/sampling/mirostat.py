@@ -23,11 +23,9 @@ class Mirostat(Transform):
     """
 
     mirostat_tau: float = option(
-        0.0, "mean surprise per token in bits that mirostat aims at; 0: off", minimum=0, maximum=100
+        0.0, "target mean surprise per token in bits, by mirostat; 0: off", minimum=0, maximum=100
     )
-    mirostat_eta: float = option(
-        0.1, "how fast mirostat adjusts to the surprise of the drawn tokens", above=0, maximum=1
-    )
+    mirostat_eta: float = option(0.1, "learning rate of mirostat", above=0, maximum=1)
 
     @property
     def is_neutral(self):
@@ -52,7 +50,7 @@ class Mirostat(Transform):
 
     @staticmethod
     def update(xp, values, memory, logits, ids, recent):
-        drawn = arrays.column(xp, _bits(xp, logits), ids)
+        drawn = xp.take_along_axis(_bits(xp, logits), xp.expand_dims(ids, 1), 1)
         return memory - values["mirostat_eta"] * (drawn - values["mirostat_tau"])
 
 

@@ -15,15 +15,16 @@ from shakespeare_gen.options import option
 class NoRepeatNgram(Transform):
     """Forbids ids that would complete an n-gram of the window once more.
 
-    If no id would remain, all remain. The memory is `runs`, int32 [B, W]: how many ids that end at
-    each place of the window equal the last ids. The places move with the window, so that a step
-    compares each place with the new id alone, whatever n is.
+    If no id would remain, all remain. The memory is `runs`, int32 [B, W]: at each position of
+    the window, the length of the match between the ids that end there and the last ids. The
+    positions move with the window, so that a step compares each one with the new id alone, whatever
+    n is.
     """
 
     looks_back = True
 
     no_repeat_ngram: int = option(
-        0, "never generate so many tokens in a row that occur in the window; 0: off", minimum=0
+        0, "never repeat an n-gram of this many tokens within repeat_window; 0: off", minimum=0
     )
 
     def check_with(self, options):
@@ -44,7 +45,7 @@ class NoRepeatNgram(Transform):
         ends = xp.where(is_inside & is_same & (n > 0), recent, np.int32(-1))
         forbidden = arrays.contains(xp, ends, logits.shape[1])
         remaining = xp.where(forbidden, arrays.MINUS_INFINITY, logits)
-        any_remains = xp.max(remaining, axis=-1, keepdims=True) > arrays.MINUS_INFINITY
+        any_remains = arrays.largest(xp, remaining) > arrays.MINUS_INFINITY
         return xp.where(any_remains, remaining, logits)
 
     @staticmethod

@@ -32,8 +32,8 @@ class Penalties(Transform):
     """Lowers the logits of tokens that occur in the window.
 
     The memory is `counts`, float32 [B, V]: how often each id occurs in the window of its row. It
-    changes by one id that enters and one that leaves, so that a step costs the same whatever the
-    size of the window.
+    changes by one id that enters and one that leaves, so that the cost of a step does not depend on
+    the size of the window.
     """
 
     looks_back = True

@@ -8,7 +8,7 @@ from shakespeare_gen.options import option
 
 
 class Temperature(Transform):
-    """Divides the logits; 0 keeps the most likely id alone, of equals the first."""
+    """Divides the logits; 0 keeps only the most likely id (ties: lowest id)."""
 
     is_always_compiled = True
 
@@ -26,7 +26,7 @@ class Temperature(Transform):
         is_greedy = temperature == 0
         # The largest is subtracted first, so that a tiny temperature cannot overflow.
         shifted = logits - arrays.largest(xp, logits)
-        if xp is np and not is_greedy.any():
+        if xp is np and not np.count_nonzero(is_greedy):
             return shifted / temperature
         scaled = shifted / xp.where(is_greedy, np.float32(1), temperature)
         greedy = arrays.keep(xp, arrays.first_largest(xp, logits), scaled)

@@ -1,4 +1,4 @@
-"""What a sampling transform is: one way of changing the logits before an id is drawn.
+"""The contract of a sampling transform, which changes the logits before an id is drawn.
 
     class TopK(Transform):
         top_k: int = option(0, "sample from the k most likely tokens; 0: all", minimum=0)
@@ -25,7 +25,7 @@ Values = dict[str, Array]
 
 
 class Transform(OptionGroup):
-    """Base class. The default of every option should be neutral: it changes no logit."""
+    """Base class. The default of every option changes no logit, except that of `Temperature`."""
 
     TITLE = "Sampling"
 

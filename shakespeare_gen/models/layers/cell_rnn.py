@@ -42,6 +42,7 @@ class CellRNN(keras.layers.Layer):
 
     def call(self, sequences, initial_state, training=False):
         weights = {name: tf.convert_to_tensor(w) for name, w in self.cell_weights.items()}
+        weights = self.cell.for_step(tnp, weights)
         own = self.cell.step_weights(tnp, weights)
         rows = tf.reshape(sequences, [-1, sequences.shape[-1]])
         projected = tf.matmul(rows, weights["kernel"]) + self.cell.input_bias(weights)

@@ -10,7 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-KERNELS = ("auto", "keras", "fused")
+from shakespeare_gen.options.groups.limits import KERNELS
+
 # Columns of zeros at the end of each row of gates. Without them, rows of 256 or 512 units start at
 # multiples of 4,096 bytes and compete for the same few cache sets: the weight gradient of an LSTM
 # of 256 units took 1.8 times as long.
@@ -36,10 +37,8 @@ class FusedRNN:
     cell: Any
 
     def __init__(self, *args, kernel: str = "auto", **kwargs) -> None:
-        if kernel not in KERNELS:
-            raise ValueError(f"kernel: expected one of {', '.join(KERNELS)}, received {kernel!r}")
         super().__init__(*args, **kwargs)
-        self.kernel = kernel
+        self.kernel = checked_kernel(kernel)
 
     def get_config(self) -> dict:
         """The configuration of the Keras layer, with `kernel` unless it is `auto`, so that a
@@ -86,6 +85,17 @@ class FusedRNN:
         if getattr(self, "use_cudnn", "auto") is True:  # Keras does not run this on a CPU
             return False
         return self.dropout < 1  # the cells of Keras differ in their handling of dropout=1
+
+
+def checked_kernel(kernel: str) -> str:
+    """Returns `kernel` itself.
+
+    Raises:
+      ValueError: it is not one of `KERNELS`.
+    """
+    if kernel not in KERNELS:
+        raise ValueError(f"kernel: expected one of {', '.join(KERNELS)}, received {kernel!r}")
+    return kernel
 
 
 def has_gpu() -> bool:

@@ -25,15 +25,16 @@ class MinimalCell(keras.layers.Layer):
         self.state_size = units
 
     def build(self, input_shape) -> None:
-        width = self.definition.num_gates * self.units
-        self.kernel = self.add_weight(
-            shape=(input_shape[-1], width), initializer="glorot_uniform", name="kernel"
+        self.kernel, self.bias = (
+            self.add_weight(shape=shape, initializer=self.definition.initializer(name), name=name)
+            for name, shape in self.definition.weight_shapes(input_shape[-1], self.units).items()
         )
-        self.bias = self.add_weight(shape=(width,), initializer="zeros", name="bias")
 
     def call(self, inputs, states, training=False):
-        decay, new = self.gates(self.project(inputs))
-        h = tf.cast(decay * tf.cast(states[0], decay.dtype) + new, inputs.dtype)
+        projected = self.project(inputs)
+        state = (tf.cast(states[0], projected.dtype),)
+        h, _ = self.definition.step(tnp, projected, state, {})
+        h = tf.cast(h, inputs.dtype)
         return h, [h]
 
     def gates(self, projected):
@@ -81,11 +82,7 @@ class MinimalRNN(keras.layers.RNN):
     cell_class: type[MinimalCell]
 
     def __init__(self, units: int, kernel: str = "auto", **kwargs) -> None:
-        if kernel not in fused.KERNELS:
-            raise ValueError(
-                f"kernel: expected one of {', '.join(fused.KERNELS)}, received {kernel!r}"
-            )
-        self.kernel = kernel
+        self.kernel = fused.checked_kernel(kernel)
         super().__init__(self.cell_class(units, dtype=kwargs.get("dtype")), **kwargs)
 
     def get_config(self) -> dict:

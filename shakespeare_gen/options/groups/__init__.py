@@ -2,7 +2,7 @@
 
 The options of a component are defined next to it: those of a tokenizer in `data.tokenizers`, of a
 model family in `models`, of a sampling transform in `generation.sampling`. Flags, `config.json`
-and the tables of the README are generated from these fields.
+and the tables of `docs/flags.md` are generated from these fields.
 
     >>> WindowOptions(batch_size=0)
     UsageError: batch_size: expected at least 1, received 0
@@ -18,7 +18,10 @@ from shakespeare_gen.options.groups.generation import (
     EngineOptions,
     GenerationOptions,
     LoadOptions,
+    OutputOptions,
     PromptOptions,
+    SavedRunsOptions,
+    UnknownOptions,
 )
 from shakespeare_gen.options.groups.text import (
     CorpusLocationOptions,
@@ -30,6 +33,7 @@ from shakespeare_gen.options.groups.training import (
     OptimizerOptions,
     RunOptions,
     StartOptions,
+    SweepOptions,
     TrainingOptions,
 )
 
@@ -44,10 +48,14 @@ __all__ = [
     "GenerationOptions",
     "LoadOptions",
     "OptimizerOptions",
+    "OutputOptions",
     "PromptOptions",
     "ReportOptions",
     "RunOptions",
+    "SavedRunsOptions",
     "StartOptions",
+    "SweepOptions",
     "TrainingOptions",
+    "UnknownOptions",
     "WindowOptions",
 ]

@@ -13,7 +13,7 @@ class EvaluationOptions(OptionGroup):
     text_path: str = option(
         "", "text file to score; empty: the validation and test text of the run"
     )
-    encoding: str = option("", "encoding of text_path; empty: that of the run's corpus")
+    encoding: str = option("", "encoding of text_path, or auto; empty: that of the run's corpus")
     encoding_errors: str = option(
         "strict",
         "how to handle bytes of text_path that cannot be decoded",
@@ -24,7 +24,7 @@ class EvaluationOptions(OptionGroup):
     )
     protocol: str = option(
         "frozen",
-        "frozen: score each character once, given all preceding text; windows: also score windows "
+        "frozen: score each token once, given all preceding text; windows: also score windows "
         "that start from an empty state, as in many published results",
         choices=("frozen", "windows"),
     )
@@ -41,7 +41,11 @@ class EvaluationOptions(OptionGroup):
         0, "tokens between the starts of consecutive windows; 0: window_chars", minimum=0
     )
     baselines: bool = option(True, "also score n-gram models and compressors")
-    output_dir: str = option("", "folder for the report; empty: evaluation in the run folder")
+    output_dir: str = option(
+        "",
+        "folder for the report; empty: evaluation in the run folder, or for several runs "
+        "evaluation/ensembles in the first one",
+    )
 
     def check_combinations(self) -> None:
         if self.window_stride > self.window_chars:
@@ -119,5 +123,7 @@ class ComparisonOptions(OptionGroup):
     TITLE = "Comparison"
 
     output: str = option(
-        "learning_curves", "path of the figure, without extension; a PNG and an SVG are written"
+        "",
+        "path of the figure, without extension; a PNG and an SVG are written; empty: "
+        "learning_curves in the common parent folder of the runs",
     )

@@ -1,16 +1,35 @@
-"""The options of loading a model and generating with it."""
+"""The options of finding a run, loading its model and generating with it."""
 
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.options.fields import OptionGroup, option
-from shakespeare_gen.options.groups.limits import MAX_SEED
+from shakespeare_gen.options.groups.limits import CHECKPOINTS, MAX_SEED
+
+
+class SavedRunsOptions(OptionGroup):
+    """The run or runs that a command reads."""
+
+    TITLE = "Run folder"
+
+    run_dir: tuple[str, ...] = option(
+        (),
+        "run folder; several are separated by commas, repeated, or named by a glob; empty: the "
+        "newest finished run in the folder runs",
+    )
 
 
 class LoadOptions(OptionGroup):
-    """Which checkpoint to load, and how to handle characters outside its vocabulary."""
+    """Which checkpoint to load."""
 
     TITLE = "Model to load"
 
-    checkpoint: str = option("best", "checkpoint to load", choices=("best", "last"))
+    checkpoint: str = option("best", "checkpoint to load", choices=CHECKPOINTS)
+
+
+class UnknownOptions(OptionGroup):
+    """How to handle characters outside the vocabulary of the model."""
+
+    TITLE = "Model to load"
+
     unknown: str = option(
         "error",
         "how to handle characters outside the vocabulary: error (unless there is an unknown "
@@ -26,8 +45,8 @@ class EngineOptions(OptionGroup):
 
     engine: str = option(
         "auto",
-        "numpy: starts in half a second; tensorflow: compiled, starts in seconds; auto: numpy, but "
-        "tensorflow with a GPU and for long texts and batches",
+        "numpy: starts in half a second; tensorflow: compiled, starts in seconds; auto: tensorflow "
+        "with a GPU or for more than 100,000 tokens, else numpy",
         choices=("auto", "numpy", "tensorflow"),
     )
 
@@ -43,6 +62,39 @@ class PromptOptions(OptionGroup):
     def check_combinations(self) -> None:
         if self.prompt and self.prompt_path:
             raise UsageError("`prompt` and `prompt_path`: expected one of them, received both")
+
+
+class OutputOptions(OptionGroup):
+    """Where the text goes."""
+
+    TITLE = "Output"
+
+    interactive: bool = option(
+        False, "write in a session: lines of text to continue, and commands such as /help"
+    )
+    format: str = option(
+        "text",
+        "text, or jsonl: one JSON object per sample, with its log-probability, at the end",
+        choices=("text", "jsonl"),
+    )
+    output_path: str = option("-", "file to write when the text is complete; -: standard output")
+    overwrite: bool = option(False, "replace the file output_path")
+
+    @property
+    def is_standard_output(self) -> bool:
+        """Whether the text goes to standard output."""
+        return self.output_path == "-"
+
+    def check_combinations(self) -> None:
+        if self.overwrite and self.is_standard_output:
+            raise UsageError("overwrite: expected to be used with `output_path`")
+        if self.interactive and not self.is_standard_output:
+            raise UsageError(
+                f"output_path: expected - with `interactive`, received {self.output_path!r}; "
+                "in the session, /save writes a file"
+            )
+        if self.interactive and self.format != "text":
+            raise UsageError(f"format: expected text with `interactive`, received {self.format!r}")
 
 
 class GenerationOptions(OptionGroup):

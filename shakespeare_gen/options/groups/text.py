@@ -30,7 +30,16 @@ class CorpusOptions(OptionGroup):
         "text that separates documents, also inserted between files; generation ends at it; "
         "empty: none",
     )
-    encoding: str = option("utf-8", "encoding of the text files")
+    split_by: str = option(
+        "file",
+        "cut validation and test from the end of each file, or of the whole corpus, which suits "
+        "many short documents",
+        choices=("file", "corpus"),
+    )
+    encoding: str = option(
+        "auto",
+        "encoding of the text files; auto: UTF-8, or else the most plausible one for each file",
+    )
     encoding_errors: str = option(
         "strict", "how to handle bytes that cannot be decoded", choices=ENCODING_ERRORS
     )

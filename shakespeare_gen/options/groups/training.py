@@ -2,7 +2,7 @@
 
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.options.fields import OptionGroup, option
-from shakespeare_gen.options.groups.limits import MAX_CLIP, MAX_FLOAT32, MAX_SEED
+from shakespeare_gen.options.groups.limits import KERNELS, MAX_CLIP, MAX_FLOAT32, MAX_SEED
 
 
 class ComputeOptions(OptionGroup):
@@ -14,7 +14,7 @@ class ComputeOptions(OptionGroup):
         "auto",
         "time loop of the recurrent layers: fused (the kernels of this package), keras, or auto "
         "(the faster of the two on this device)",
-        choices=("auto", "keras", "fused"),
+        choices=KERNELS,
     )
     precision: str = option(
         "auto",
@@ -70,6 +70,12 @@ class TrainingOptions(OptionGroup):
 
     TITLE = "Training"
 
+    auto_size: bool = option(
+        False,
+        "choose units, embedding_size, dropout, carry_state, batch_size, window_chars, epochs, "
+        "patience, warmup_steps and learning_rate by the length of the training text, unless they "
+        "are given",
+    )
     epochs: int = option(20, "number of epochs", minimum=1)
     patience: int = option(
         0,
@@ -90,15 +96,39 @@ class TrainingOptions(OptionGroup):
     )
     sample_every_epochs: int = option(1, "epochs between samples; 0: no samples", minimum=0)
     sample_chars: int = option(200, "tokens (characters by default) per sample", minimum=1)
+    log_every_steps: int = option(
+        50,
+        "steps between rows of loss, learning rate, gradient norm and update size in "
+        "metrics.jsonl; 0: only one row per epoch",
+        minimum=0,
+    )
     tensorboard: bool = option(False, "write TensorBoard logs to the run folder")
 
 
 class RunOptions(OptionGroup):
-    """The run folder."""
+    """The folder of the run to train."""
 
     TITLE = "Run folder"
 
     run_dir: str = option("runs/default", "run folder")
+
+
+class SweepOptions(OptionGroup):
+    """Several runs that differ only in the seed."""
+
+    TITLE = "Several seeds"
+
+    seeds: tuple[int, ...] = option(
+        (),
+        "seeds of several runs, separated by commas: one run each, in a folder with the name "
+        "run_dir-seed-N; empty: a single run",
+        minimum=0,
+        maximum=MAX_SEED,
+    )
+
+    def check_combinations(self) -> None:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise UsageError(f"seeds: expected different seeds, received {self.seeds}")
 
 
 class StartOptions(OptionGroup):

@@ -1,0 +1,59 @@
+"""The Kneser-Ney baseline of a trained model, in bounded time.
+
+The order of the n-grams is the best one on the validation text. Long texts are limited to a sample
+of `MAX_TRAIN_TOKENS` and `MAX_SCORED_TOKENS`, taken from the whole text, which the result states.
+Knows nothing about models.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from shakespeare_gen.data.token_store import TokenizedText
+from shakespeare_gen.data.tokenizers import Tokenizer
+from shakespeare_gen.evaluation.ngrams import NGrams
+
+MAX_TRAIN_TOKENS = 2_000_000
+MAX_SCORED_TOKENS = 200_000
+MAX_CONTEXT_TOKENS = 6
+NUM_STRETCHES = 100  # equally spaced parts of a sample
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """The loss of interpolated Kneser-Ney n-grams on a text.
+
+    Attributes:
+      order: the number of tokens of an n-gram.
+      nats: mean loss per character.
+      limits: which parts of the texts were used; empty: all.
+    """
+
+    order: int
+    nats: float
+    limits: str = ""
+
+
+def baseline(train: TokenizedText, validation: TokenizedText, tokenizer: Tokenizer) -> Baseline:
+    """The baseline for models of `train` on `validation`, which is not empty."""
+    ids = _sample(train.ids, MAX_TRAIN_TOKENS)
+    scored = _sample(validation.ids, MAX_SCORED_TOKENS)
+    model = NGrams(ids, tokenizer.size, tokenizer.start_id, MAX_CONTEXT_TOKENS)
+    losses = model.frozen(scored).mean(1)
+    best = int(np.argmin(losses))
+    limits = [
+        f"a sample of {len(used):,} of {text.num_tokens:,} {name} tokens"
+        for name, used, text in (("training", ids, train), ("validation", scored, validation))
+        if len(used) < text.num_tokens
+    ]
+    nats = float(losses[best]) * validation.num_tokens / validation.num_chars
+    return Baseline(best + 1, nats, ", ".join(limits))
+
+
+def _sample(ids: np.ndarray, max_tokens: int) -> np.ndarray:
+    """All tokens, or `NUM_STRETCHES` equally spaced parts of them."""
+    if len(ids) <= max_tokens:
+        return ids
+    size = max(max_tokens // NUM_STRETCHES, 1)
+    begins = np.linspace(0, len(ids) - size, NUM_STRETCHES).astype(np.int64)
+    return np.concatenate([ids[begin : begin + size] for begin in begins])

@@ -1,0 +1,139 @@
+"""Learning curves: of one run, and of several side by side; drawn with matplotlib.
+
+Knows rows of `metrics.jsonl` and groups of runs, but nothing about models.
+"""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from shakespeare_gen.models.loss_units import bits_per_character
+from shakespeare_gen.report.comparison import Group
+from shakespeare_gen.system import logs
+
+Rows = Sequence[dict[str, Any]]
+STYLES = {"loss": ("training", "--"), "validation_loss": ("validation", "-")}
+# The panels below the loss: the key of a row, its label, the scale of its axis.
+STEP_PANELS = (
+    ("gradient_norm", "gradient norm", "log"),
+    ("update_to_weight_ratio", "update / weight norm", "log"),
+    ("learning_rate", "learning rate", "linear"),
+    ("characters_per_second", "characters/s", "linear"),
+)
+
+
+def of_run(name: str, epochs: Rows, steps: Rows) -> bytes:
+    """Plots the losses of a run by epoch and, if there are rows of steps, their metrics; a PNG."""
+    figure, axes = _panels(len(STEP_PANELS) if steps and epochs else 0)
+    axes[0].set_title(_text(name))
+    if epochs:
+        per_epoch = epochs[-1]["step"] / epochs[-1]["epoch"]
+        _plot_steps(axes, steps, per_epoch)
+        for key, (label, style) in STYLES.items():
+            points = [(row["epoch"], row[key]) for row in epochs if key in row]
+            if points:
+                axes[0].plot(*zip(*points, strict=True), style, color="C0", marker=".", label=label)
+        axes[0].legend()
+    axes[0].set(ylabel="loss (nats per character)")
+    for lowest in axes[-2:] if len(axes) > 1 else axes:
+        lowest.set_xlabel("epoch")
+        _whole_numbers(lowest.xaxis)
+    _add_bits(axes[0])
+    return _saved(figure, "png")
+
+
+def of_runs(groups: Sequence[Group], formats: Sequence[str]) -> list[bytes]:
+    """Plots the losses of several runs by the tokens seen, once per format.
+
+    A curve of several seeds is their mean, in a band of one standard deviation.
+    """
+    figure, [axes] = _panels(0)
+    for number, group in enumerate(groups):
+        for key, (_, style) in STYLES.items():
+            _plot_mean(axes, group, key, {"linestyle": style, "color": f"C{number}"})
+        seeds = f" ({len(group.results)} seeds)" if len(group.results) > 1 else ""
+        axes.plot([], color=f"C{number}", label=_text(group.name + seeds))
+    for label, style in STYLES.values():
+        axes.plot([], style, color="black", label=label)
+    axes.set(xlabel="training tokens seen (millions)", ylabel="loss (nats per character)")
+    num_runs = sum(len(group.results) for group in groups)
+    axes.set_title(f"Learning curves of {num_runs} run{'s' * (num_runs > 1)}")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    _add_bits(axes)
+    return [_saved(figure, kind) for kind in formats]
+
+
+def _panels(num_small: int) -> tuple[Any, list[Any]]:
+    """A figure with one large panel and, below it, `num_small` small ones in two columns."""
+    with logs.errors_only("matplotlib"):  # it reports its font cache
+        import matplotlib.figure
+
+    num_rows = num_small // 2
+    figure = matplotlib.figure.Figure(figsize=(7, 4.5 + 1.7 * num_rows), layout="constrained")
+    grid = figure.add_gridspec(1 + num_rows, 2, height_ratios=[4.5, *[1.7] * num_rows])
+    large = figure.add_subplot(grid[0, :])
+    axes = [large]
+    for number in range(num_small):
+        place = grid[1 + number // 2, number % 2]
+        axes.append(figure.add_subplot(place, sharex=large))
+    for panel in axes:
+        panel.grid(alpha=0.3)
+    return figure, axes
+
+
+def _plot_steps(axes: Sequence[Any], steps: Rows, per_epoch: float) -> None:
+    keys = [("loss", "training, one step", "linear"), *STEP_PANELS]
+    for panel, (key, label, scale) in zip(axes, keys, strict=False):
+        points = [(row["step"] / per_epoch, row[key]) for row in steps if key in row]
+        if points:
+            panel.plot(*zip(*points, strict=True), color="C1", linewidth=0.8, label=label)
+        if panel is not axes[0]:
+            panel.set_yscale(scale)
+            panel.set_ylabel(label, fontsize="small")
+
+
+def _plot_mean(axes, group: Group, key: str, look: dict[str, Any]) -> None:
+    by_step: dict[int, list[float]] = {}
+    for row in (row for result in group.results for row in result.rows if key in row):
+        by_step.setdefault(row["step"], []).append(row[key])
+    xs = np.array(sorted(by_step)) * group.results[0].tokens_per_step / 1e6
+    values = [by_step[step] for step in sorted(by_step)]
+    means = np.array([np.mean(v) for v in values])
+    axes.plot(xs, means, marker=".", **look)
+    deviations = np.array([np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in values])
+    if deviations.any():
+        band = (means - deviations, means + deviations)
+        axes.fill_between(xs, *band, color=look["color"], alpha=0.2, linewidth=0)
+
+
+def _text(text: str) -> str:
+    """Text as a label: matplotlib reads text between dollar signs as a formula, and leaves a label
+    that starts with an underscore out of the legend."""
+    return text.replace("$", r"\$").replace("_", " _", text.startswith("_"))
+
+
+def _whole_numbers(axis) -> None:
+    import matplotlib.ticker
+
+    axis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+
+
+def _add_bits(axes) -> None:
+    """Adds an axis in bits on the right of a plot in nats."""
+    to_bits: Any = bits_per_character
+    right = axes.secondary_yaxis("right", functions=(to_bits, lambda bits: bits / to_bits(1)))
+    right.set_ylabel("bits per character")
+
+
+def _saved(figure, kind: str) -> bytes:
+    """A figure as a file of type `png` or `svg`."""
+    import matplotlib
+
+    picture = io.BytesIO()
+    # Text is stored as text, and equal figures give equal files.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "shakespeare_gen"}):
+        metadata = {"Date": None} if kind == "svg" else None
+        figure.savefig(picture, format=kind, dpi=120, metadata=metadata)
+    return picture.getvalue()

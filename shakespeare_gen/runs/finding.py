@@ -1,0 +1,82 @@
+"""Finds runs by their parent folder: the newest finished one, or those next to a missing one.
+
+    chosen([])             # the newest finished run in `runs`
+    beside("runs/qiuck")   # "; runs in runs: novel, quick"
+
+Opens no run: a run that is found here may still be damaged.
+"""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+from absl import logging
+
+from shakespeare_gen.errors import UserError
+from shakespeare_gen.options import spelling
+from shakespeare_gen.runs.folder import RunFolder
+
+RUNS = "runs"  # the folder of all runs, unless an option names another one
+MAX_NAMED = 20  # runs in a message
+
+
+def chosen(run_dir: Sequence[str]) -> Sequence[str]:
+    """`run_dir`, or if it is empty the newest finished run in `RUNS`, which is logged.
+
+    Raises:
+      UserError: `run_dir` is empty and no run is finished.
+    """
+    if any(run_dir):
+        return run_dir
+    newest = newest_finished(RUNS)
+    if newest is None:
+        train = spelling.command_line("train", {"flagfile": "quick", "run_dir": f"{RUNS}/quick"})
+        raise UserError(
+            f"run_dir: expected a finished run in {RUNS}, found none{beside(f'{RUNS}/_')}; "
+            f"train one with: {train}"
+        )
+    logging.info("%s is the newest finished run in %s", newest, RUNS)
+    return [str(newest)]
+
+
+def newest_finished(folder: str | os.PathLike[str]) -> pathlib.Path | None:
+    """The run in `folder` that finished last; None if no run is finished."""
+    finished = [path for path in _runs(pathlib.Path(folder)) if _is_finished(path)]
+    return max(finished, key=_card_time, default=None)
+
+
+def beside(run_dir: str | os.PathLike[str]) -> str:
+    """For the message about a missing run: the runs in the same folder, or else in `RUNS`.
+
+    "" if there are none.
+    """
+    for folder in (pathlib.Path(run_dir).parent, pathlib.Path(RUNS)):
+        if names := [path.name for path in _runs(folder)]:
+            more = ", …" if len(names) > MAX_NAMED else ""
+            return f"; runs in {folder}: {', '.join(names[:MAX_NAMED])}{more}"
+    return ""
+
+
+def _runs(parent: pathlib.Path) -> list[pathlib.Path]:
+    """The folders in `parent` that contain a checkpoint, by name."""
+    try:
+        paths = [parent / name for name in os.listdir(parent)]
+    except OSError:
+        return []
+    return sorted(path for path in paths if _has_checkpoint(path))
+
+
+def _has_checkpoint(path: pathlib.Path) -> bool:
+    try:
+        return path.is_dir() and RunFolder(path).has_checkpoint()
+    except UserError:
+        return False
+
+
+def _is_finished(path: pathlib.Path) -> bool:
+    return RunFolder(path).card().get("status") == "finished"
+
+
+def _card_time(path: pathlib.Path) -> float:
+    """When training wrote the run card for the last time."""
+    return os.path.getmtime(RunFolder(path).card_path)

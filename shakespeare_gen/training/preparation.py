@@ -1,0 +1,156 @@
+"""Everything before training: options, text and run folder are checked and loaded.
+
+A user error is reported here and creates no files; if a run cannot be resumed, its folder is not
+changed. Does not import TensorFlow, except to read a dataset of TFDS.
+
+    with prepared(options) as run_to_train: ...     # the run folder is locked
+"""
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Iterator
+
+from absl import logging
+
+from shakespeare_gen import models, runs
+from shakespeare_gen.data import corpora, token_store, tokenizers, windows
+from shakespeare_gen.data.corpora import Corpus
+from shakespeare_gen.data.token_store import TokenizedText
+from shakespeare_gen.data.tokenizers import Tokenizer
+from shakespeare_gen.errors import UsageError, UserError
+from shakespeare_gen.options import Options
+from shakespeare_gen.options.groups import (
+    CorpusOptions,
+    RunOptions,
+    StartOptions,
+    TrainingOptions,
+    WindowOptions,
+)
+from shakespeare_gen.runs import RunFolder, RunSpec, resuming
+from shakespeare_gen.runs.history import MAX_STEP_ROWS
+from shakespeare_gen.system import extras
+from shakespeare_gen.training import sizing
+from shakespeare_gen.training.data import TrainingData
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to start: its folder is locked and its data is loaded.
+
+    Attributes:
+      before: the saved spec of a resumed run; None: the run is new.
+    """
+
+    folder: RunFolder
+    options: Options
+    corpus: Corpus
+    data: TrainingData
+    before: RunSpec | None
+
+
+def prepared(
+    options: Options, text: str | None = None
+) -> contextlib.AbstractContextManager[Prepared]:
+    """A context with a prepared run, in which no other process can train it.
+
+    Args:
+      text: the text to train on, instead of the option `corpus`.
+
+    Raises:
+      UserError: an option, the text or the run folder is invalid.
+    """
+    folder = RunFolder(options[RunOptions].run_dir)
+    if text is not None:
+        options = _with_given_text(options)
+    return (_resumed if options[StartOptions].resume else _new)(folder, options, text)
+
+
+def _with_given_text(options: Options) -> Options:
+    if "corpus" in options.given:
+        raise UsageError("`corpus` and `text`: expected one of them, received both")
+    return options.replaced(corpus=corpora.GIVEN_TEXT)
+
+
+@contextlib.contextmanager
+def _new(folder: RunFolder, options: Options, text: str | None) -> Iterator[Prepared]:
+    corpus = corpora.load(options[CorpusOptions], text)
+    tokenizer = tokenizers.from_text(corpus.train, options)
+    if tokenizer.size < 2:
+        raise UserError(
+            f"corpus={corpus.name}: expected at least 2 different tokens, "
+            f"received {tokenizer.decode(range(tokenizer.size))!r} only"
+        )
+    texts = token_store.tokenize(corpus, tokenizer)
+    options = _sized(options, texts)
+    data = _checked(tokenizer, texts, options)
+    if warning := sizing.too_few_updates(data.plan, options):
+        logging.warning(warning)  # as the message itself, so that options are spelled as flags
+    folder.make()
+    with folder.locked():
+        folder.empty(options[StartOptions].overwrite)
+        yield Prepared(folder, runs.saved_options(options), corpus, data, None)
+
+
+@contextlib.contextmanager
+def _resumed(folder: RunFolder, given: Options, text: str | None) -> Iterator[Prepared]:
+    resuming.check_can_resume(folder)
+    with folder.locked():
+        spec = runs.read_spec(folder)
+        options = resuming.resumed_options(spec, given)
+        now = options[CorpusOptions]
+        moved_to = now.corpus if "corpus" in given.given else ""
+        corpus = corpora.load(resuming.corpus_options(spec, moved_to, now.data_dir), text)
+        resuming.check_corpus(spec, corpus)
+        texts = token_store.tokenize(corpus, spec.tokenizer)
+        data = _checked(spec.tokenizer, texts, options)
+        yield Prepared(folder, options, corpus, data, spec)
+
+
+def _sized(options: Options, texts: dict[str, TokenizedText]) -> Options:
+    """The options of a new run; those that depend on the size of the text are resolved."""
+    num_tokens = texts["train"].num_tokens
+    sized = sizing.resolve(options, num_tokens, bool(texts["validation"].num_tokens))
+    if sized[TrainingOptions].auto_size:
+        logging.info("for %s training tokens: %s", f"{num_tokens:,}", sizing.chosen(sized))
+    return sized
+
+
+def _checked(
+    tokenizer: Tokenizer, texts: dict[str, TokenizedText], options: Options
+) -> TrainingData:
+    """The data of a run; checks that the texts are compatible with the options."""
+    plan = windows.plan(texts["train"].num_tokens, options[WindowOptions])
+    _log_epoch(options[WindowOptions].steps_per_epoch, plan)
+    models.spec_of(tokenizer.size, options)
+    training = options[TrainingOptions]
+    num_rows = training.epochs * plan.steps_per_epoch // (training.log_every_steps or sys.maxsize)
+    if num_rows > MAX_STEP_ROWS:
+        raise UsageError(
+            f"log_every_steps: expected a number that gives at most {MAX_STEP_ROWS:,} rows, "
+            f"received {training.log_every_steps}, which gives {num_rows:,}"
+        )
+    if training.tensorboard:
+        extras.require("tensorboard", "tensorboard")
+    if training.patience and not texts["validation"].num_tokens:
+        raise UsageError(
+            f"patience: expected 0 without validation text, received {training.patience}"
+        )
+    return TrainingData(tokenizer, texts, plan)
+
+
+def _log_epoch(requested: int, plan: windows.Plan) -> None:
+    """Logs whether `steps_per_epoch` exceeds one pass over the text, or cuts it short."""
+    steps = plan.steps_per_pass
+    if requested > steps:
+        logging.info(
+            "steps_per_epoch=%d: a pass over the text, and so an epoch, has only %d",
+            requested,
+            steps,
+        )
+    elif 0 < requested < steps:
+        logging.info(
+            "steps_per_epoch=%d: an epoch is part of a pass over the text, which has %d",
+            requested,
+            steps,
+        )

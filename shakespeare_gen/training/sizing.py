@@ -1,0 +1,141 @@
+"""Chooses options by the length of the training text, and warns of too few updates.
+
+A short text needs a small batch, many epochs and much dropout; a long one a larger network and few
+epochs. The choices were made on validation text only, for pieces of `corpus=plays` of 20 kB, 200 kB
+and 2 MB. Options that the user gives are never changed, and the chosen values are stored with the
+run. Knows nothing about text; does not import TensorFlow.
+
+    options = sizing.resolve(options, num_tokens=180_000)
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from shakespeare_gen.data.windows import Plan
+from shakespeare_gen.options import Options, help_pages
+from shakespeare_gen.options.groups import TrainingOptions
+
+MIN_UPDATES = 500  # with fewer, a network learns little more than the frequencies of tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """The options for training texts of up to `max_tokens` tokens."""
+
+    max_tokens: float
+    values: Mapping[str, Any]
+
+
+def _size(max_tokens: float, **values: Any) -> Size:
+    return Size(max_tokens, values)
+
+
+# The learning rate and the warm-up suit AdamW with a cosine schedule, as in `flags/own_text.cfg`.
+SIZES = (
+    _size(
+        60_000,
+        units=384,
+        embedding_size=256,
+        dropout=0.75,
+        carry_state=False,
+        batch_size=8,
+        window_chars=32,
+        epochs=30,
+        patience=8,
+        warmup_steps=50,
+        learning_rate=0.004,
+    ),
+    _size(
+        300_000,
+        units=384,
+        embedding_size=256,
+        dropout=0.6,
+        carry_state=True,
+        batch_size=16,
+        window_chars=64,
+        epochs=14,
+        patience=3,
+        warmup_steps=100,
+        learning_rate=0.004,
+    ),
+    _size(
+        1_000_000,
+        units=512,
+        embedding_size=128,
+        dropout=0.4,
+        carry_state=True,
+        batch_size=32,
+        window_chars=64,
+        epochs=10,
+        patience=3,
+        warmup_steps=100,
+        learning_rate=0.004,
+    ),
+    _size(
+        8_000_000,
+        units=512,
+        embedding_size=128,
+        dropout=0.1,
+        carry_state=True,
+        batch_size=64,
+        window_chars=64,
+        epochs=4,
+        patience=2,
+        warmup_steps=200,
+        learning_rate=0.004,
+    ),
+    _size(
+        math.inf,
+        units=768,
+        embedding_size=128,
+        dropout=0.0,
+        carry_state=True,
+        batch_size=128,
+        window_chars=128,
+        epochs=2,
+        patience=0,
+        warmup_steps=200,
+        learning_rate=0.002,
+    ),
+)
+
+
+def resolve(options: Options, num_tokens: int, has_validation: bool = True) -> Options:
+    """`options` with the values for a training text of `num_tokens`, if `auto_size` is on.
+
+    Args:
+      has_validation: whether there is validation text, which early stopping needs.
+    """
+    if not options[TrainingOptions].auto_size:
+        return options
+    values = dict(next(size for size in SIZES if num_tokens <= size.max_tokens).values)
+    if not has_validation:
+        values["patience"] = 0
+    known = options.by_name()
+    return options.replaced(
+        **{n: value for n, value in values.items() if n in known and n not in options.given}
+    )
+
+
+def chosen(options: Options) -> str:
+    """The values of all options that depend on the size, as one line."""
+    known = options.by_name()
+    values = {name: known[name] for name in SIZES[0].values if name in known}
+    return ", ".join(f"{name}={help_pages.shown(value)}" for name, value in values.items())
+
+
+def too_few_updates(plan: Plan, options: Options) -> str | None:
+    """A warning if there are too few updates to learn; None otherwise."""
+    training = options[TrainingOptions]
+    num_updates = training.epochs * plan.steps_per_epoch
+    if num_updates >= MIN_UPDATES:
+        return None
+    automatic = "" if training.auto_size else ", or `auto_size`, which chooses them"
+    return (
+        f"{num_updates:,} updates ({training.epochs} epochs of {plan.steps_per_epoch} steps): "
+        f"expected at least {MIN_UPDATES} for a network to learn; "
+        f"try `epochs={math.ceil(MIN_UPDATES / plan.steps_per_epoch)}`, a smaller `batch_size` or "
+        f"`window_chars`{automatic}"
+    )

@@ -1,0 +1,84 @@
+"""Finished samples: as text or JSON lines, on standard output or in a file.
+
+    path = output_path(options)                  # before the samples are generated
+    write(lines(options.format, request, results, source), options.format, path)
+
+Headings of samples go to standard error; only text and records go to standard output.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Sequence
+
+from absl import logging
+
+from shakespeare_gen.generation import Request, Result
+from shakespeare_gen.options.groups import OutputOptions
+from shakespeare_gen.system import storage, terminal
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What generated the samples: the run folder and its checkpoint; several, between commas."""
+
+    run: str
+    checkpoint: str
+
+
+def output_path(options: OutputOptions) -> pathlib.Path | None:
+    """The file of the option `output_path`; None: standard output.
+
+    Raises:
+      UserError: the file exists and may not be replaced, or cannot be created.
+    """
+    if options.is_standard_output:
+        return None
+    label = f"output_path={options.output_path}"
+    return storage.new_file(label, options.output_path, options.overwrite, "try `overwrite`")
+
+
+def lines(format: str, request: Request, results: Sequence[Result], source: Source) -> list[str]:
+    """Every sample, with a line end: prompt and continuation, or a JSON object in ASCII."""
+    if format == "text":
+        return [f"{request.prompt}{result.text}\n" for result in results]
+    return [json.dumps(_record(request, i, r, source)) + "\n" for i, r in enumerate(results)]
+
+
+def _record(request: Request, number: int, result: Result, source: Source) -> dict:
+    nats = float(result.log_probabilities.sum())
+    return {
+        "run": source.run,
+        "checkpoint": source.checkpoint,
+        "seed": request.generation.seed,
+        "sample": number + 1,
+        "prompt": request.prompt,
+        "text": result.text,
+        "finish_reason": result.finish_reason,
+        "num_tokens": len(result.pieces),
+        "log_probability_nats": nats if math.isfinite(nats) else None,
+    }
+
+
+def write(samples: Sequence[str], format: str, path: pathlib.Path | None) -> None:
+    """Writes samples, with a blank line between texts.
+
+    Args:
+      path: see `output_path`.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    is_text = format == "text"
+    separator = "\n" if is_text else ""
+    if path:
+        storage.write(path, separator.join(samples).encode("utf-8"))
+        logging.info("%s: wrote %d sample%s", path, len(samples), "s"[: len(samples) - 1])
+        return
+    for i, sample in enumerate(samples):
+        if i:
+            terminal.write(separator)
+        if is_text and len(samples) > 1:
+            terminal.report_line(f"--- sample {i + 1} ---")
+        terminal.write(sample)
