@@ -127,7 +127,7 @@ def test_a_short_text_is_in_the_most_common_encoding(tmp_path, text):
 def test_files_of_one_folder_may_have_different_encodings(tmp_path, caplog):
     for encoding in ("utf-8", "cp1252", "utf-16"):
         (tmp_path / f"{encoding}.txt").write_bytes(SENTENCES["cp1252"].encode(encoding))
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         corpus = load(tmp_path)
     assert {file.encoding for file in corpus.files} == {"utf-8", "cp1252", "utf-16"}
     assert f"Read {tmp_path / 'cp1252.txt'}: 66 bytes, cp1252" in caplog.messages
@@ -319,7 +319,7 @@ def test_text_files_of_a_mixed_folder_are_read_and_others_skipped_with_reasons(t
     (tmp_path / "sub").mkdir()
     for name, data in MIXED.items():
         (tmp_path / name).write_bytes(data)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         corpus = load(tmp_path)
     assert load_whole(tmp_path) == "one\nthree\nfour\ntwo\n"
     skipped = {pathlib.Path(f.path).name: f.skipped for f in corpus.files if f.skipped}
@@ -333,7 +333,7 @@ def test_text_files_of_a_mixed_folder_are_read_and_others_skipped_with_reasons(t
 def test_many_files_are_summarized_in_the_log(tmp_path, caplog):
     for i in range(corpora.MAX_LOGGED + 5):
         (tmp_path / f"{i}.txt").write_text("text\n", encoding="utf-8")
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         load(tmp_path)
     assert len(caplog.messages) == corpora.MAX_LOGGED + 1
     assert caplog.messages[-1] == "Read 5 more files and skipped 0"

@@ -8,7 +8,6 @@ changed. Does not import TensorFlow, except to read a dataset of TFDS.
 
 import contextlib
 import dataclasses
-import sys
 from collections.abc import Iterator
 
 from absl import logging
@@ -28,7 +27,6 @@ from shakespeare_gen.options.groups import (
     WindowOptions,
 )
 from shakespeare_gen.runs import RunFolder, RunSpec, resuming
-from shakespeare_gen.runs.history import MAX_STEP_ROWS
 from shakespeare_gen.system import extras
 from shakespeare_gen.training import sizing
 from shakespeare_gen.training.data import TrainingData
@@ -124,12 +122,6 @@ def _checked(
     _log_epoch(options[WindowOptions].steps_per_epoch, plan)
     models.spec_of(tokenizer.size, options)
     training = options[TrainingOptions]
-    num_rows = training.epochs * plan.steps_per_epoch // (training.log_every_steps or sys.maxsize)
-    if num_rows > MAX_STEP_ROWS:
-        raise UsageError(
-            f"log_every_steps: expected a number that gives at most {MAX_STEP_ROWS:,} rows, "
-            f"received {training.log_every_steps}, which gives {num_rows:,}"
-        )
     if training.tensorboard:
         extras.require("tensorboard", "tensorboard")
     if training.patience and not texts["validation"].num_tokens:
