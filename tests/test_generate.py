@@ -400,6 +400,7 @@ def test_ctrl_c_stops_the_text_and_keeps_it_and_the_history_returns(run_dir, sta
         terminal.send("\x03")
         shown = terminal.read_until("\n> ")
         assert "\nstopped; the text so far is kept\n" in shown
+        time.sleep(0.5)  # the prompt is shown shortly before readline handles Ctrl-C
         terminal.send("\x03")  # without a text that it could stop
         assert "Ctrl-D or /quit ends the session" in terminal.read_until("> ")
         terminal.ask("/set length 3")
