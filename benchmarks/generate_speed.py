@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import pathlib
-import resource
 import statistics
 import string
 import subprocess
@@ -55,12 +54,18 @@ def timed(step, chars_per_step: int) -> dict:
         step()
         seconds.append(time.perf_counter() - began)
     speed = chars_per_step / statistics.median(seconds)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     return {
         "characters_per_second": speed,
         "first_text_seconds": first_text_seconds,
-        "peak_mb": peak_mb,
+        "peak_mb": peak_mb(),
     }
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process; `resource` would include that of its parent."""
+    status = pathlib.Path("/proc/self/status").read_text("utf-8")
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1000
 
 
 def measure_compiled(units, layers, streams, options=None) -> dict:
@@ -263,6 +268,7 @@ def main() -> None:
     """Measures all sizes and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--layers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--output", default=str(HERE / "GENERATION.md"))
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     flags = parser.parse_args()
@@ -276,7 +282,8 @@ def main() -> None:
     lines = [
         "# Generation speed",
         "",
-        f"`python benchmarks/generate_speed.py --rounds={flags.rounds}`, "
+        f"`python benchmarks/generate_speed.py --rounds={flags.rounds} "
+        f"--layers {' '.join(map(str, flags.layers))}`, "
         f"{hardware['processor']}, {hardware['threads']} threads, {time.strftime('%Y-%m-%d')}. "
         "Total characters/s of all streams, medians over rounds in which the contenders "
         "alternate.",
@@ -294,7 +301,7 @@ def main() -> None:
         "|---|---|---|---|---|",
     ]
     for units in (256, 512):
-        for layers in (1, 2):
+        for layers in flags.layers:
             for streams in (1, 64):
                 size = (units, layers, streams)
                 measured = measure_size(size, flags.rounds)
