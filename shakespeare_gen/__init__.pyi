@@ -264,7 +264,7 @@ def train_model(
       sample_every_epochs: epochs between samples; 0: no samples.
       sample_chars: tokens (characters by default) per sample.
       log_every_steps: steps between rows of loss, learning rate, gradient norm and update size in
-        metrics.jsonl, more if there were over 200,000 rows; 0: only one row per epoch.
+        metrics.jsonl, twice as many after 20,000 rows and so on; 0: one row per epoch.
       tensorboard: write TensorBoard logs to the run folder.
       run_dir: run folder.
       seeds: seeds of several runs, separated by commas: one run each, in a folder with the name

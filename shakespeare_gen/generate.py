@@ -101,6 +101,8 @@ def _interact(options: Options) -> None:
             "input, received -"
         )
     prompt = read_prompt(options[PromptOptions])
+    if "unknown" not in options.given:  # an unknown quotation mark must not stop a writer
+        options = options.replaced(unknown="skip")
     settings = writing.checked(options.only(writing.groups()))
     generator, _ = _load(options, prompt, is_single=True)
     session = writing.Session(generator, settings)

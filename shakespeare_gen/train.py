@@ -8,10 +8,12 @@ import shlex
 from collections.abc import Sequence
 from typing import Any, overload
 
+from absl import logging
+
 from shakespeare_gen import models
 from shakespeare_gen.data import tokenizers
 from shakespeare_gen.errors import Interrupted
-from shakespeare_gen.options import OptionGroup, Options, command_line, signatures
+from shakespeare_gen.options import OptionGroup, Options, command_line, signatures, spelling
 from shakespeare_gen.options.groups import (
     ComputeOptions,
     CorpusOptions,
@@ -64,6 +66,9 @@ def main(options: Options) -> None:
         raise Interrupted(stop.signal_number, message) from None
     if seeds:
         _show_comparison(found)
+        return
+    command = spelling.command_line("generate", {"run_dir": str(found[0].path)})
+    logging.info("write with it: %s --interactive", command)
 
 
 @overload
@@ -96,8 +101,6 @@ def train_model(*, text: str | None = None, **options: Any) -> Run | list[Run]:
 
 
 def _train_each(options: Options, text: str | None = None) -> list[Run]:
-    from absl import logging
-
     found = []
     for own in sweep.plan(options):
         run = sweep.finished(own)
@@ -129,8 +132,6 @@ def _train(options: Options, text: str | None = None) -> Run:
 
 
 def _show_comparison(runs: Sequence[Run]) -> None:
-    from absl import logging
-
     from shakespeare_gen.report import comparison, tables
 
     compared = comparison.compare(runs)

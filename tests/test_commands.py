@@ -104,7 +104,7 @@ def test_runs_with_the_same_vocabulary_are_combined_and_others_are_rejected(abab
         (["train", "--units=0"], "train: --units: expected at least 1, received 0", 2),
         (["train", "--unit=3"], "train: unknown flag --unit; did you mean --units?", 2),
         (["train", "--units=x"], "train: --units: expected an integer, received 'x'", 2),
-        (["train", "stray"], "train: expected only --flags, received 'stray'", 2),
+        (["train", "stray"], "train: expected only --flags, received 'stray'; a value follows", 2),
         (["train", "--flagfile=nowhere.cfg"], "train:", 2),
         (["train", "--corpus=nowhere.txt"], "train: --corpus=nowhere.txt: expected a file", 1),
         (["train", "--resume", "--run_dir=/nowhere"], "train: --resume: expected a run", 1),

@@ -377,6 +377,10 @@ def test_a_session_at_a_terminal(run_dir, tmp_path, state_dir):
         expected = run(run_dir, "--prompt=ROMEO:").stdout.decode()
         assert terminal.ask("ROMEO:") == "ROMEO:\n" + expected.removesuffix("\n")
         assert terminal.ask("/retyr").endswith("did you mean '/retry'?")
+        assert terminal.ask("X").startswith("X\nX")  # an unknown character does not stop a writer
+        terminal.ask("/undo")
+        terminal.ask("/undo")
+        terminal.ask("/set unknown error")
         assert terminal.ask("X").endswith("received 'X' at 0; try unknown=nearest or unknown=skip")
         assert terminal.ask("/undo") == "/undo\nundone: 6 characters, the end is 'ROMEO:'"
         terminal.ask(f"/save {tmp_path / 'text.txt'}")

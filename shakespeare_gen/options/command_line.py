@@ -139,7 +139,10 @@ def _parse(argv: list[str], groups: Sequence[type[OptionGroup]]) -> list[str]:
     except (flags.Error, ValueError) as error:  # ValueError: --noFLAG=value
         raise UsageError(" ".join(str(error).split())) from None
     if len(rest) > 1:
-        raise UsageError(f"expected only --flags, received {rest[1]!r}")
+        raise UsageError(
+            f"expected only --flags, received {rest[1]!r}; a value follows its flag and =, in "
+            "quotes if it contains spaces"
+        )
     return rest
 
 

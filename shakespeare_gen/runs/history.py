@@ -23,7 +23,9 @@ from absl import logging
 from shakespeare_gen.system import storage
 
 MAX_METRICS_BYTES = 64 << 20
-MAX_STEP_ROWS = 200_000  # of at most 300 bytes each
+# After so many rows of steps, and each time that the number of steps doubles, the interval between
+# rows doubles: 2**31 steps give fewer than 200,000 rows, of 200 bytes each.
+NUM_EVEN_ROWS = 20_000
 MAX_SAMPLES_BYTES = 1 << 30
 EPOCH_KEYS = (
     "epoch",

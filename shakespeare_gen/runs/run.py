@@ -23,6 +23,10 @@ class Run:
     folder: RunFolder
     spec: RunSpec
 
+    def __fspath__(self) -> str:
+        """A run may be passed where a path to a run folder is expected."""
+        return str(self.path)
+
     @property
     def path(self) -> pathlib.Path:
         """The path of the folder."""

@@ -15,7 +15,7 @@ from shakespeare_gen.generation import Generator
 from shakespeare_gen.models import LanguageModel
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import OptimizerOptions, TrainingOptions
-from shakespeare_gen.runs import Run, checkpoints, history
+from shakespeare_gen.runs import Run, checkpoints
 from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.system.signals import Interruption
@@ -107,12 +107,6 @@ class _Fit:
                 advice = f"{kept}; `resume` continues from it; {advice}"
             raise NotFiniteError(f"{error}; {advice}") from None
 
-    def _log_every_steps(self) -> int:
-        """The option, or a multiple of it that gives at most `MAX_STEP_ROWS` rows."""
-        every = self.training.log_every_steps
-        num_rows = self.training.epochs * self.steps_per_epoch // max(every, 1)
-        return every * -(-max(num_rows, 1) // history.MAX_STEP_ROWS)
-
     def _has_ended(self) -> bool:
         patience, progress = self.training.patience, self.progress
         is_stopped_early = 0 < patience <= progress.epochs_without_improvement
@@ -143,7 +137,7 @@ class _Fit:
             callbacks.StartEpoch(progress, steps),
             callbacks.CountSteps(progress),
             show.throughput,
-            step_metrics.LogSteps(records, progress, self.data, self._log_every_steps()),
+            step_metrics.LogSteps(records, progress, self.data, training.log_every_steps),
             callbacks.Validate(progress, self.data, self.interruption),
             callbacks.LogMetrics(records, progress, show.throughput),
             show,

@@ -3,6 +3,7 @@
 Combines model, training and run folder.
 """
 
+import math
 from typing import NamedTuple
 
 import keras
@@ -67,6 +68,11 @@ def train(prepared: Prepared, interruption: Interruption) -> Run:
 
 def _log_baseline(loss: float, data: TrainingData) -> None:
     """Logs the loss of the model on the validation text next to that of n-grams."""
+    if loss > math.log(data.tokenizer.size) / data.characters_per_token:
+        logging.warning(
+            "validation: the network is worse than guessing every token at random; try a smaller "
+            "`learning_rate`, or train for longer"
+        )
     found = kneser_ney.baseline(data.texts["train"], data.texts["validation"], data.tokenizer)
     bits, baseline = map(loss_units.bits_per_character, (loss, found.nats))
     verdict = (

@@ -18,6 +18,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from shakespeare_gen.runs import history
 from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.training.callbacks import Records, Throughput
 from shakespeare_gen.training.data import TrainingData
@@ -50,7 +51,10 @@ class LogSteps(keras.callbacks.Callback):
             self.throughput.restart()
 
     def _is_logged(self, step: int) -> bool:
-        return bool(self.every) and step % self.every == 0
+        interval = self.every
+        while interval and step > interval * history.NUM_EVEN_ROWS:
+            interval *= 2
+        return bool(interval) and step % interval == 0
 
     def _row(self, logs: dict[str, float]) -> dict[str, Any]:
         numbers = {

@@ -99,7 +99,7 @@ class TrainingOptions(OptionGroup):
     log_every_steps: int = option(
         50,
         "steps between rows of loss, learning rate, gradient norm and update size in "
-        "metrics.jsonl, more if there were over 200,000 rows; 0: only one row per epoch",
+        "metrics.jsonl, twice as many after 20,000 rows and so on; 0: one row per epoch",
         minimum=0,
     )
     tensorboard: bool = option(False, "write TensorBoard logs to the run folder")
