@@ -38,6 +38,7 @@ def damage(path):
 # Damage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [1, 2])
 def test_flipped_bits_and_truncations_are_detected(version, tmp_path):
     """200 bits and 50 truncations of each file of a checkpoint, config.json and the tokenizer."""

@@ -83,6 +83,7 @@ def megabytes():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_no_number_of_tokens_compiles_anything(generator):
     """XLA compiled anew for each value of a number that a slice began at, unseen by Python."""

@@ -259,6 +259,7 @@ def test_a_component_from_outside_trains_resumes_evaluates_and_generates(
         np.testing.assert_allclose(scored, result.log_probabilities, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_transform_from_outside_is_an_option(registered, abab_run):
     """The ids of "a" and "b" are 0 and 1."""
     generator = shakespeare_gen.load_generator(abab_run.path)

@@ -308,7 +308,10 @@ def test_the_last_line_of_a_pipe_may_lack_its_end_and_lines_may_end_as_on_window
     [
         (b"/set top_k 3\n/set temprature 3\nab\n", "line 2: unknown option 'temprature'; did you"),
         (b"ab\xff\n", "line 1: text: expected utf-8, received byte 0xff at 2"),
-        (b"\nX\n", "line 2: text: expected characters of the vocabulary, received 'X' at 0; try u"),
+        (
+            b"/set unknown error\nX\n",
+            "line 2: text: expected characters of the vocabulary, received 'X' at 0; try u",
+        ),
         (b"a" * 2_000_000, "line 1: text: expected at most 1,048,576 bytes, received more"),
     ],
 )

@@ -143,6 +143,7 @@ def test_the_alphabet_is_recited(options):
     assert generator.read("abcdefghijklm" * 60).model_state["count"] == [[780]]
 
 
+@pytest.mark.slow
 def test_a_model_in_numpy_writes_what_it_writes_in_tensorflow(tokenizer):
     model = model_of(tokenizer, cell="gru", num_layers=2)
     weights = {name: weight.numpy() for name, weight in model.weights.items()}
@@ -312,6 +313,7 @@ def test_an_ensemble_writes_what_it_scores(tokenizer):
     np.testing.assert_allclose(result.log_probabilities, scored, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_same_model_twice_writes_what_it_writes_alone(tokenizer):
     """Penalties divide logits: a mean of several models must have the scale of one."""
     model = model_of(tokenizer)

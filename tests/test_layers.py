@@ -303,6 +303,7 @@ def test_the_parallel_scan_equals_the_sequential_one():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", MINIMAL)
 def test_the_long_memory_of_a_minimal_cell_works_in_bfloat16(cell):
     """In bfloat16 a state that changes by a thousandth per step once stopped changing."""

@@ -149,6 +149,7 @@ def test_every_optimizer_resumes_bit_exactly_in_both_precisions(
     assert_equal(resume(tmp_path / "run"), whole_runs(**options))
 
 
+@pytest.mark.slow
 def test_a_run_stopped_during_validation_resumes_bit_exactly(
     text_path, tmp_path, monkeypatch, whole_runs
 ):
@@ -168,11 +169,13 @@ def test_a_run_stopped_during_validation_resumes_bit_exactly(
     assert_equal(resume(tmp_path / "run"), whole_runs(carry_state=True))
 
 
+@pytest.mark.slow
 def test_checkpoints_within_an_epoch_do_not_affect_training(text_path, tmp_path, whole_runs):
     run = train(text_path, tmp_path / "run", carry_state=False, save_every_steps=4)
     assert_equal(run, whole_runs(carry_state=False))
 
 
+@pytest.mark.slow
 def test_rows_after_the_last_checkpoint_are_logged_again(
     text_path, tmp_path, monkeypatch, whole_runs
 ):
@@ -227,6 +230,7 @@ def test_changed_options_are_applied_and_recorded(text_path, tmp_path):
     assert run.spec.options[OptimizerOptions].learning_rate == 0.001
 
 
+@pytest.mark.slow
 def test_a_failed_resume_does_not_change_the_run(text_path, tmp_path):
     """The new option was once written to config.json first, and no later resume worked."""
     run = train(text_path, tmp_path / "run", epochs=1, optimizer="sgd")
@@ -292,6 +296,7 @@ def test_a_resumed_run_does_not_mark_a_worse_checkpoint_as_the_best(text_path, t
     assert checkpoints.read(run, "best").place == best.place
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_never_saved(text_path, tmp_path):
     """The loss of a step is computed before its update, so the next loss comes too late."""
     run = train(text_path, tmp_path / "run", epochs=1)
@@ -302,6 +307,7 @@ def test_weights_that_are_not_finite_are_never_saved(text_path, tmp_path):
     assert what_must_be_equal(run)[1] == before[1]
 
 
+@pytest.mark.slow
 def test_a_second_training_process_is_rejected_with_the_id_of_the_first(text_path, tmp_path):
     run = train(text_path, tmp_path / "run", epochs=1)
     with (
@@ -374,6 +380,7 @@ def test_other_files_with_the_names_of_run_files_are_never_deleted(text_path, tm
     assert sorted(os.listdir(tmp_path)) == ["README.md", "config.json", "run.json"]
 
 
+@pytest.mark.slow
 def test_a_run_on_the_fallback_corpus_resumes_on_it(text_path, tmp_path, monkeypatch):
     """Even if the requested corpus is available by then."""
     from shakespeare_gen.data.sources import files, tfds

@@ -105,6 +105,7 @@ def test_early_stopping_counts_across_a_resume(text_path, tmp_path):
     assert len(halves.metrics()) == len(whole.metrics())
 
 
+@pytest.mark.slow
 def test_a_run_is_never_overwritten_without_a_request(text_path, tmp_path):
     run = train(text_path, tmp_path / "run", epochs=1)
     before = weights(run)
@@ -129,6 +130,7 @@ def test_an_invalid_corpus_leaves_no_run_folder(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -151,6 +153,7 @@ def test_a_resume_rejects_another_text(text_path, tmp_path):
         train(str(path), tmp_path / "run", epochs=2, resume=True)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_has_its_own_exit_code(text_path, tmp_path):
     """The last good checkpoint is kept, and the message suggests a learning rate."""
     train(text_path, tmp_path / "run", epochs=1)
@@ -319,6 +322,7 @@ def test_rows_of_steps_show_how_far_the_weights_move(text_path, tmp_path):
     assert all(row["characters_per_second"] > 0 for row in rows[1:])
 
 
+@pytest.mark.slow
 def test_rows_of_steps_do_not_affect_training(text_path, tmp_path):
     often = train(text_path, tmp_path / "often", epochs=1, log_every_steps=2)
     never = train(text_path, tmp_path / "never", epochs=1, log_every_steps=0)

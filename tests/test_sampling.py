@@ -214,6 +214,7 @@ def test_frequencies_are_the_probabilities():
     assert chi_square < 16.27
 
 
+@pytest.mark.slow
 def test_temperature_2_flattens_exactly():
     n = 20_000
     uniform = ((np.arange(n) + 0.5) / n).astype(np.float32)
