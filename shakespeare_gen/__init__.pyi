@@ -138,7 +138,7 @@ def load_generator(
         newest finished run in the folder runs.
       checkpoint: checkpoint to load (`best`, `last`).
       engine: numpy: starts in half a second; tensorflow: compiled, starts in seconds; auto:
-        tensorflow with a GPU or for more than 100,000 tokens, else numpy (`auto`, `numpy`,
+        tensorflow with a GPU or for more than 50,000 tokens, else numpy (`auto`, `numpy`,
         `tensorflow`).
 
     Raises:

@@ -141,7 +141,7 @@ def test_the_recommended_recipe_matches_its_file():
     """The forecast would be wrong if the file set an option that depends on the size."""
     recipe = (REPOSITORY / forecast.RECIPE).read_text("utf-8")
     flags = dict(re.findall(r"^--(\w+)=?(.*)$", recipe, re.M))
-    assert not {name for size in sizing.SIZES for name in size.values} & flags.keys()
+    assert not {name for values in sizing.SIZES.values() for name in values} & flags.keys()
     assert {name for name, value in flags.items() if not value} == set(forecast.RECIPE_OPTIONS)
     assert not {"cell", "num_layers", "window_stride", "steps_per_epoch"} & flags.keys()
 

@@ -474,3 +474,13 @@ def test_a_stream_is_one_text(generator):
         next(generator.stream("This", num_samples=2))
     with pytest.raises(UsageError, match="k: expected at least 1, received -1"):
         generator.next_tokens("This", k=-1)
+
+
+def test_the_prompts_of_a_batch_share_one_copy_of_the_weights(tokenizer, monkeypatch):
+    """Each prompt once laid out all weights again."""
+    model = model_of(tokenizer)
+    copies = []
+    in_numpy = type(model).in_numpy
+    monkeypatch.setattr(type(model), "in_numpy", lambda self: copies.append(1) or in_numpy(self))
+    Generator(model, tokenizer).generate(["This", "is", "line"], length=2)
+    assert len(copies) == 1

@@ -183,7 +183,7 @@ def test_layers_are_saved_wrapped_and_loaded_like_those_of_keras(cell, tmp_path)
 
 
 def test_the_loop_of_keras_runs_on_a_gpu(monkeypatch):
-    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: ["GPU:0"])
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: ["GPU:0"])
     assert layers.LSTM(3).chosen_kernel() == "keras"
     assert layers.LSTM(3, kernel="fused").chosen_kernel() == "fused"
 
@@ -324,7 +324,7 @@ def test_the_long_memory_of_a_minimal_cell_works_in_bfloat16(cell):
 @pytest.mark.parametrize("cell", MINIMAL)
 def test_a_minimal_cell_reads_any_length_on_a_gpu(cell, monkeypatch):
     """The parallel scan cannot be traced for an unknown length."""
-    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: ["GPU:0"])
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: ["GPU:0"])
     layer = MINIMAL[cell](5)
     layer.build((None, None, 3))
 

@@ -425,8 +425,8 @@ def test_the_size_of_a_text_without_validation_needs_no_patience():
 
 def test_the_help_text_names_all_options_that_follow_from_the_size():
     [field] = [f for f in fields_of(TrainingOptions) if f.name == "auto_size"]
-    for size in sizing.SIZES:
-        assert all(re.search(rf"\b{name}\b", field.metadata["help"]) for name in size.values)
+    for values in sizing.SIZES.values():
+        assert all(re.search(rf"\b{name}\b", field.metadata["help"]) for name in values)
 
 
 @pytest.mark.slow
@@ -436,11 +436,11 @@ def test_the_resolved_options_are_stored_so_that_a_resumed_run_keeps_them(
     options = {"auto_size": True, "units": 8, "embedding_size": 4, "sample_every_epochs": 0}
     options |= {"steps_per_epoch": 2, "epochs": 1, "validation_fraction": 0.0}
     run = shakespeare_gen.train_model(text=small_text, run_dir=tmp_path / "run", **options)
-    chosen = sizing.SIZES[0].values
+    chosen = next(iter(sizing.SIZES.values()))
     stored = run.spec.options.by_name()
     assert (stored["units"], stored["epochs"], stored["auto_size"]) == (8, 1, True)
     assert (stored["dropout"], stored["patience"]) == (chosen["dropout"], 0)
-    monkeypatch.setattr(sizing, "SIZES", ())  # the next version may choose other values
+    monkeypatch.setattr(sizing, "SIZES", {})  # the next version may choose other values
     resumed = shakespeare_gen.train_model(
         text=small_text, run_dir=run.path, resume=True, epochs=2, auto_size=True
     )
@@ -483,3 +483,19 @@ def test_the_baseline_of_a_long_text_is_limited_and_says_so(small_text, monkeypa
     text = TokenizedText(small_text, tokenizer.encode(small_text))
     found = kneser_ney.baseline(text, text, tokenizer)
     assert found.limits == f"a sample of 1,000 of {len(small_text):,} training tokens"
+
+
+@pytest.mark.slow
+def test_a_network_that_is_worse_than_guessing_is_reported(text_path, tmp_path, caplog):
+    """A learning rate that is far too large once ended in a loss marked as the best."""
+    options = {"learning_rate": 100.0, "optimizer": "sgd", "clip_norm": 1.0, "warmup_steps": 0}
+    with caplog.at_level("INFO", logger="absl"):
+        train(text_path, tmp_path / "run", epochs=1, **options)
+    assert "worse than guessing every token at random" in caplog.text
+
+
+def test_a_run_stands_for_its_folder(text_path, tmp_path):
+    """`load_generator(run)` once ended in an error."""
+    run = fake_runs.write_run(tmp_path / "run")
+    assert shakespeare_gen.load_generator(run).generate(length=3)[0].finish_reason == "length"
+    assert shakespeare_gen.load_generator([run, run]).generate(length=3)

@@ -86,8 +86,7 @@ def _read_bytes(path: pathlib.Path, max_bytes: int) -> bytearray:
                 if len(data) > max_bytes:
                     raise _too_large(path)
         except (OSError, EOFError, zlib.error) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UserError(f"{path}: cannot be read: {reason}") from None
+            raise UserError(f"{path}: cannot be read: {storage.reason(error)}") from None
     return data
 
 

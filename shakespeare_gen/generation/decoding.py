@@ -107,7 +107,8 @@ class Decoder:
             the loop.
         """
         num_rows = len(keys)
-        padded = rows.padded(_size_at_least(num_rows, ROW_SIZES))
+        is_numpy = self._model.uses_numpy
+        padded = rows if is_numpy else rows.padded(_size_at_least(num_rows, ROW_SIZES))
         kinds = _kinds(padded.samplings)
         options, memory, recent = _prepared(padded, kinds)
         carried = _Carried(padded.logits, padded.state, memory, recent)
@@ -118,9 +119,8 @@ class Decoder:
             uniform = np.zeros((num_tokens, len(padded.samplings)), np.float32)
             uniform[:, :num_rows] = np.stack([r.random(num_tokens, np.float32) for r in random], 1)
             draw = self._draw_compiled if is_compiled else self._draw
-            with threads.single_threaded_products():
-                ids, nats, carried = draw(kinds, weights, options, carried, uniform)
-            size, is_compiled = self._chunk_tokens(padded), not self._model.uses_numpy
+            ids, nats, carried = draw(kinds, weights, options, carried, uniform)
+            size, is_compiled = self._chunk_tokens(padded), not is_numpy
             yield ids[:, :num_rows].T, nats[:, :num_rows].T
 
     def _chunk_tokens(self, rows: Rows) -> int:
@@ -128,6 +128,7 @@ class Decoder:
             return CHUNK_TOKENS
         return min(max(MAX_CHUNK_LOGITS // rows.logits.size, 1), CHUNK_TOKENS)
 
+    @threads.single_threaded_products()
     def _draw(
         self, kinds, weights, options: BatchOptions, carried: _Carried, uniform: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, _Carried]:

@@ -4,6 +4,7 @@ Shapes: T tokens of a chunk, N tokens of a text, V vocabulary, W window.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -46,10 +47,14 @@ class State:
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """Reads text with the current weights of a model, in chunks of constant memory."""
+    """Reads texts in chunks of constant memory; keeps the weights that the model has at first."""
 
     model: LanguageModel
     tokenizer: Tokenizer
+
+    @functools.cached_property
+    def _in_numpy(self) -> LanguageModel | None:
+        return self.model.in_numpy()
 
     def read(
         self, text: str, unknown: str, start: State | None, check: Callable[[], None]
@@ -92,11 +97,13 @@ class Reader:
 
     def _read_function(self, num_tokens: int) -> Callable:
         """ids [1, T], state -> logits [1, T, V], state."""
-        in_numpy = self.model.in_numpy()
-        if self.model.uses_numpy or (num_tokens <= CHUNK_TOKENS and in_numpy is None):
+        if self.model.uses_numpy:
             return self.model.read
-        if in_numpy is not None and num_tokens * self.model.num_parameters <= NUMPY_WORK:
+        is_short = num_tokens * self.model.num_parameters <= NUMPY_WORK
+        if is_short and (in_numpy := self._in_numpy):
             return lambda ids, state: in_numpy.read(ids, states.map_arrays(np.asarray, state))
+        if num_tokens <= CHUNK_TOKENS:  # compiling would take longer
+            return self.model.read
         from shakespeare_gen.generation import programs
 
         program, weights = programs.reading(self.model.read_function), self.model.weight_arrays()

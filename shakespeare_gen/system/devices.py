@@ -42,6 +42,8 @@ def start(single_stream: bool = False) -> None:
     """
     global _started_in
     check_not_forked()
+    if _started_in == os.getpid():
+        return
     was_imported = _started_in is None and "tensorflow" in sys.modules
     _started_in = os.getpid()
     if single_stream:
@@ -69,8 +71,8 @@ def has_gpu() -> bool:
     if "tensorflow" in sys.modules:
         import tensorflow as tf
 
-        with _filtered_stderr():
-            return bool(tf.config.list_physical_devices("GPU"))
+        with _filtered_stderr() if _started_in is None else contextlib.nullcontext():
+            return bool(tf.config.get_visible_devices("GPU"))
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1"):
         return False
     return any(pathlib.Path("/dev").glob("nvidia[0-9]*"))
@@ -110,18 +112,15 @@ def choose_precision(requested: str) -> str:
 
     On a GPU `auto` is float32: the bfloat16 path of cuDNN has not been measured here.
     """
-    import tensorflow as tf
-
     has_products = has_bfloat16_products()
-    has_gpu = bool(tf.config.list_physical_devices("GPU"))
-    if requested == "bfloat16" and not (has_products or has_gpu):
+    if requested == "bfloat16" and not (has_products or has_gpu()):
         logging.warning(
             "precision=bfloat16: this processor has no bfloat16 products; emulating them in "
             "float32 takes two to three times as long as float32 products"
         )
     if requested != "auto":
         return requested
-    return "bfloat16" if has_products and not has_gpu else "float32"
+    return "bfloat16" if has_products and not has_gpu() else "float32"
 
 
 def has_bfloat16_products() -> bool:

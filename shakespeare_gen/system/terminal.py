@@ -99,7 +99,7 @@ def write(text: str) -> None:
 def show(report: str) -> None:
     """Writes a report of this package to standard output and flushes it; see `encodable`.
 
-    Control characters are kept, because a report may be coloured.
+    Control characters are kept, because a report may be colored.
     """
     sys.stdout.write(encodable(report, sys.stdout))
     sys.stdout.flush()
@@ -130,7 +130,7 @@ def read_input(name: str, path: str, max_bytes: int = MAX_INPUT_BYTES) -> bytes:
       UserError: the input cannot be read, is not a regular file, or exceeds `max_bytes`.
     """
     if path == "-":
-        return _read_standard_input(name, max_bytes)
+        return read_standard_input(f"{name}=-", max_bytes)
     return read_file(path, f"{name}={path}", max_bytes)
 
 
@@ -164,15 +164,21 @@ def decoded(data: bytes, label: str) -> str:
         ) from None
 
 
-def _read_standard_input(name: str, max_bytes: int) -> bytes:
+def read_standard_input(label: str, max_bytes: int, one_line: bool = False) -> bytes:
+    """Reads standard input to its end, or one line with its line end.
+
+    Raises:
+      UserError: it cannot be read, or exceeds `max_bytes`.
+    """
     if sys.stdin is None:
-        raise UserError(f"{name}=-: cannot read standard input: it is closed")
+        raise UserError(f"{label}: cannot read standard input: it is closed")
+    stream = sys.stdin.buffer
     try:
-        data = sys.stdin.buffer.read(max_bytes + 1)
+        data = (stream.readline if one_line else stream.read)(max_bytes + 1)
     except OSError as error:
-        raise UserError(f"{name}=-: cannot read standard input: {storage.reason(error)}") from None
+        raise UserError(f"{label}: cannot read standard input: {storage.reason(error)}") from None
     if len(data) > max_bytes:
-        raise UserError(f"{name}=-: expected at most {max_bytes:,} bytes, received more")
+        raise UserError(f"{label}: expected at most {max_bytes:,} bytes, received more")
     return data
 
 

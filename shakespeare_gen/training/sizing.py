@@ -8,9 +8,7 @@ run. Knows nothing about text; does not import TensorFlow.
     options = sizing.resolve(options, num_tokens=180_000)
 """
 
-import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from shakespeare_gen.data.windows import Plan
@@ -20,22 +18,10 @@ from shakespeare_gen.options.groups import TrainingOptions
 MIN_UPDATES = 500  # with fewer, a network learns little more than the frequencies of tokens
 
 
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """The options for training texts of up to `max_tokens` tokens."""
-
-    max_tokens: float
-    values: Mapping[str, Any]
-
-
-def _size(max_tokens: float, **values: Any) -> Size:
-    return Size(max_tokens, values)
-
-
 # The learning rate and the warm-up suit AdamW with a cosine schedule, as in `flags/own_text.cfg`.
-SIZES = (
-    _size(
-        60_000,
+# By the largest number of training tokens.
+SIZES: dict[float, dict[str, Any]] = {
+    60_000: dict(
         units=384,
         embedding_size=256,
         dropout=0.75,
@@ -47,8 +33,7 @@ SIZES = (
         warmup_steps=50,
         learning_rate=0.004,
     ),
-    _size(
-        300_000,
+    300_000: dict(
         units=384,
         embedding_size=256,
         dropout=0.6,
@@ -60,8 +45,7 @@ SIZES = (
         warmup_steps=100,
         learning_rate=0.004,
     ),
-    _size(
-        1_000_000,
+    1_000_000: dict(
         units=512,
         embedding_size=128,
         dropout=0.4,
@@ -73,8 +57,7 @@ SIZES = (
         warmup_steps=100,
         learning_rate=0.004,
     ),
-    _size(
-        8_000_000,
+    8_000_000: dict(
         units=512,
         embedding_size=128,
         dropout=0.1,
@@ -86,8 +69,7 @@ SIZES = (
         warmup_steps=200,
         learning_rate=0.004,
     ),
-    _size(
-        math.inf,
+    math.inf: dict(
         units=768,
         embedding_size=128,
         dropout=0.0,
@@ -99,7 +81,7 @@ SIZES = (
         warmup_steps=200,
         learning_rate=0.002,
     ),
-)
+}
 
 
 def resolve(options: Options, num_tokens: int, has_validation: bool = True) -> Options:
@@ -110,7 +92,7 @@ def resolve(options: Options, num_tokens: int, has_validation: bool = True) -> O
     """
     if not options[TrainingOptions].auto_size:
         return options
-    values = dict(next(size for size in SIZES if num_tokens <= size.max_tokens).values)
+    values = dict(next(v for max_tokens, v in SIZES.items() if num_tokens <= max_tokens))
     if not has_validation:
         values["patience"] = 0
     known = options.by_name()
@@ -122,7 +104,7 @@ def resolve(options: Options, num_tokens: int, has_validation: bool = True) -> O
 def chosen(options: Options) -> str:
     """The values of all options that depend on the size, as one line."""
     known = options.by_name()
-    values = {name: known[name] for name in SIZES[0].values if name in known}
+    values = {name: known[name] for name in SIZES[math.inf] if name in known}
     return ", ".join(f"{name}={help_pages.shown(value)}" for name, value in values.items())
 
 

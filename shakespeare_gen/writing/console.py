@@ -57,8 +57,12 @@ class _Pipe:
         except OutputError:
             raise
         except UserError as error:
-            message = spelling.as_names(str(error))
-            raise type(error)(f"line {self._source.number}: {message}") from None
+            self._reject(error)
+            return True
+
+    def _reject(self, error: UserError) -> None:
+        message = spelling.as_names(str(error))
+        raise type(error)(f"line {self._source.number}: {message}") from None
 
     def _answer(self, line: str) -> bool:
         # Deferred: a signal that Python raises within a destructor would be lost.
@@ -111,12 +115,7 @@ class _Terminal(_Pipe):
 
     def _next(self) -> bool:
         try:
-            line = self._source.read()
-            return line is not None and self._answer(line)
-        except OutputError:
-            raise
-        except UserError as error:
-            terminal.report_line(spelling.as_names(str(error)))
+            return super()._next()
         except KeyboardInterrupt as stop:
             if isinstance(stop, Interrupted) and stop.signal_number != signal.SIGINT:
                 raise
@@ -124,6 +123,9 @@ class _Terminal(_Pipe):
         finally:
             self._keep(now=True)
         return True
+
+    def _reject(self, error: UserError) -> None:
+        terminal.report_line(spelling.as_names(str(error)))
 
     def _keep(self, now: bool = False) -> None:
         if self._draft and (now or self._draft.is_due):

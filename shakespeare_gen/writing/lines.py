@@ -69,7 +69,7 @@ class PipedLines:
     def read(self) -> str | None:
         """See `Lines`."""
         self.number += 1
-        return _read_bytes("text")
+        return _read_line()
 
 
 class TypedLines:
@@ -111,19 +111,12 @@ class TypedLines:
             except UnicodeDecodeError:
                 raise UserError("text: expected utf-8, received other bytes") from None
         terminal.report_line(PROMPT, end="")
-        return _read_bytes("text")
+        return _read_line()
 
 
-def _read_bytes(label: str) -> str | None:
-    try:
-        data = sys.stdin.buffer.readline(MAX_LINE_BYTES + 1)
-    except OSError as error:
-        raise UserError(f"cannot read standard input: {storage.reason(error)}") from None
-    if len(data) > MAX_LINE_BYTES:
-        raise UserError(f"{label}: expected at most {MAX_LINE_BYTES:,} bytes, received more")
-    if not data:
-        return None
-    return terminal.decoded(data, label).removesuffix("\n")
+def _read_line() -> str | None:
+    data = terminal.read_standard_input("text", MAX_LINE_BYTES, one_line=True)
+    return terminal.decoded(data, "text").removesuffix("\n") if data else None
 
 
 def _load_history() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from shakespeare_gen import generation
+from shakespeare_gen.data import texts
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.generation import Generator, Request, State
 from shakespeare_gen.options import OptionGroup, Options
@@ -205,7 +206,7 @@ class Session:
 
     def _check(self, text: str) -> None:
         """Raises an error if the model cannot read a text, or no file can hold it."""
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if texts.first_surrogate(text) is not None:
             raise UsageError(f"text: expected utf-8, received {text!r}")
         self._generator.tokenizer.prepare(text, self._unknown, "text")
 

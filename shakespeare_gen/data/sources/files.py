@@ -19,6 +19,7 @@ from shakespeare_gen.data.sources import names
 from shakespeare_gen.data.splits import SourceFile, Splits, cut, cut_at_lines
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.options.groups import CorpusOptions
+from shakespeare_gen.system import storage
 
 SUFFIXES = (".txt", ".text", ".md", ".markdown")  # in folders; each also with .gz
 MAX_SHOWN = 200  # characters of a path in messages
@@ -81,8 +82,7 @@ def find(path: str) -> Listing:
         found = _files_below(place) if is_folder else glob.iglob(str(place), recursive=True)
         reasons = {file: _reason_to_skip(file, is_folder) for file in map(pathlib.Path, found)}
     except (OSError, ValueError) as error:  # ValueError: a null character
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{_shown(path)}: cannot be read: {reason}") from None
+        raise UserError(f"{_shown(path)}: cannot be read: {storage.reason(error)}") from None
     read = sorted(file for file, reason in reasons.items() if reason is None)
     skipped = {file: reason for file, reason in sorted(reasons.items()) if reason}
     if not read:
@@ -132,7 +132,7 @@ def _files_below(folder: pathlib.Path) -> Iterator[str]:
     """All files below `folder`; unlike `Path.rglob`, fails if a folder cannot be read."""
 
     def fail(error: OSError) -> None:
-        raise UserError(f"{error.filename}: cannot be read: {error.strerror}")
+        raise UserError(f"{error.filename}: cannot be read: {storage.reason(error)}")
 
     for parent, _, files in os.walk(folder, onerror=fail):
         yield from (os.path.join(parent, name) for name in files)

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from shakespeare_gen.options.groups.limits import KERNELS
+from shakespeare_gen.system import devices
 
 # Columns of zeros at the end of each row of gates. Without them, rows of 256 or 512 units start at
 # multiples of 4,096 bytes and compete for the same few cache sets: the weight gradient of an LSTM
@@ -76,7 +77,7 @@ class FusedRNN:
                 f"{self.name}: kernel='fused' covers Keras's default activations and bias, "
                 "without mask, unroll, go_backwards, recurrent_dropout, use_cudnn=True or dropout=1"
             )
-        takes_fused = self.kernel == "fused" or not has_gpu()
+        takes_fused = self.kernel == "fused" or not devices.has_gpu()
         return "fused" if covered and takes_fused else "keras"
 
     def _has_default_options(self) -> bool:
@@ -96,11 +97,6 @@ def checked_kernel(kernel: str) -> str:
     if kernel not in KERNELS:
         raise ValueError(f"kernel: expected one of {', '.join(KERNELS)}, received {kernel!r}")
     return kernel
-
-
-def has_gpu() -> bool:
-    """Whether TensorFlow sees a GPU."""
-    return bool(tf.config.list_logical_devices("GPU"))
 
 
 def has_mask(mask) -> bool:

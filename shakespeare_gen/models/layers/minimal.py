@@ -12,6 +12,7 @@ import tensorflow.experimental.numpy as tnp
 
 from shakespeare_gen.models import cells
 from shakespeare_gen.models.layers import fused
+from shakespeare_gen.system import devices
 
 
 class MinimalCell(keras.layers.Layer):
@@ -100,7 +101,7 @@ class MinimalRNN(keras.layers.RNN):
         decay, new = self.cell.gates(self.cell.project(fused.time_major(sequences)))
         # The parallel scan needs a static length; up to Keras 3.13 it recursed endlessly on a
         # single step.
-        is_parallel = self.kernel == "auto" and fused.has_gpu() and (decay.shape[0] or 1) > 1
+        is_parallel = self.kernel == "auto" and devices.has_gpu() and (decay.shape[0] or 1) > 1
         scan = parallel_scan if is_parallel else sequential_scan
         outputs = scan(decay, new, tf.cast(fused.tensors(initial_state)[0], decay.dtype))
         outputs = tf.cast(outputs, sequences.dtype)

@@ -46,7 +46,7 @@ class EngineOptions(OptionGroup):
     engine: str = option(
         "auto",
         "numpy: starts in half a second; tensorflow: compiled, starts in seconds; auto: tensorflow "
-        "with a GPU or for more than 100,000 tokens, else numpy",
+        "with a GPU or for more than 50,000 tokens, else numpy",
         choices=("auto", "numpy", "tensorflow"),
     )
 
