@@ -28,6 +28,12 @@ class TokenizedText:
     text: str
     ids: np.ndarray
 
+    @classmethod
+    def of(cls, text: str, tokenizer: Tokenizer, unknown: str, name: str) -> "TokenizedText":
+        """The tokens of `text`; see `Tokenizer.prepare` for `unknown` and `name`."""
+        prepared = tokenizer.prepare(text, unknown, name)
+        return cls(prepared, tokenizer.encode(prepared))
+
     @property
     def num_tokens(self) -> int:
         return len(self.ids)
@@ -55,19 +61,22 @@ def tokenize(corpus: Corpus, tokenizer: Tokenizer) -> dict[str, TokenizedText]:
     return {**stored, "train": TokenizedText(train.text, smallest)}
 
 
+def unknown_policy(tokenizer: Tokenizer) -> str:
+    """What happens to unknown characters of a corpus: they are left out, unless there is an id."""
+    return "skip" if tokenizer.unknown_id is None else "error"
+
+
 def _tokenized(corpus: Corpus, split: str, tokenizer: Tokenizer) -> TokenizedText:
     text = getattr(corpus, split)
-    if tokenizer.unknown_id is not None:
-        return TokenizedText(text, tokenizer.encode(text))
-    kept = tokenizer.prepare(text, "skip")
-    if len(kept) < len(text):
+    found = TokenizedText.of(text, tokenizer, unknown_policy(tokenizer), split)
+    if found.num_chars < len(text):
         left_out = "".join(sorted(tokenizer.unknown_characters(text)))
         logging.warning(
             "%d of %d %s characters are outside the vocabulary and left out: %r; "
             "`unknown_id` would replace them with an unknown token",
-            len(text) - len(kept),
+            len(text) - found.num_chars,
             len(text),
             split,
             left_out[:MAX_NAMED],
         )
-    return TokenizedText(kept, tokenizer.encode(kept))
+    return found

@@ -11,7 +11,7 @@ import pathlib
 import numpy as np
 from absl import logging
 
-from shakespeare_gen.data import corpora, text_files
+from shakespeare_gen.data import corpora, text_files, token_store
 from shakespeare_gen.data.token_store import TokenizedText
 from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.errors import UserError
@@ -106,13 +106,13 @@ def find(
     needed = not evaluation.text_path or options[AdaptationOptions].adapt or is_given
     corpus = _corpus(run, location, needed, corpus_text)
     raw = {} if corpus is None else {split: getattr(corpus, split) for split in corpora.SPLITS}
-    # As in training: unknown characters are left out, unless there is an id for them.
-    policy = "skip" if tokenizer.unknown_id is None else "error"
-    known = {split: _tokenized(text, tokenizer, policy, split) for split, text in raw.items()}
+    policy = token_store.unknown_policy(tokenizer)  # as in training
+    known = {split: TokenizedText.of(t, tokenizer, policy, split) for split, t in raw.items()}
     if evaluation.text_path:
         raw["text"] = _read_text(run, evaluation)
         name = f"text_path={evaluation.text_path}"
-        texts = {"text": _tokenized(raw["text"], tokenizer, options[UnknownOptions].unknown, name)}
+        unknown = options[UnknownOptions].unknown
+        texts = {"text": TokenizedText.of(raw["text"], tokenizer, unknown, name)}
         if not texts["text"].num_tokens:
             raise UserError(f"{name}: expected text, received none")
     else:
@@ -138,11 +138,6 @@ def find(
         _unless_empty(known.get("validation")),
         _kept_positions(raw["train"], tokenizer) if changed.get("train") else None,
     )
-
-
-def _tokenized(text: str, tokenizer: Tokenizer, unknown: str, name: str) -> TokenizedText:
-    prepared = tokenizer.prepare(text, unknown, name)
-    return TokenizedText(prepared, tokenizer.encode(prepared))
 
 
 def _unless_empty(text: TokenizedText | None) -> TokenizedText | None:
