@@ -649,6 +649,25 @@ def test_any_tfds_dataset_with_text_is_a_corpus(two_letters, tmp_path):
         load(two_letters, **options | {"text_feature": "number"})
 
 
+def test_a_dataset_prepared_by_another_process_meanwhile_is_read(
+    two_letters, tmp_path, monkeypatch
+):
+    """A builder made before the preparation knows no splits: it once ended in an error."""
+    import tensorflow_datasets
+
+    make, made = tensorflow_datasets.builder, []
+
+    def builder(name, **options):
+        made.append(make(name, **options))
+        if len(made) == 1:
+            make(name, **options).download_and_prepare()
+        return made[-1]
+
+    monkeypatch.setattr(tensorflow_datasets, "builder", builder)
+    corpus = load(f"{two_letters}/ab", text_feature="letter", data_dir=str(tmp_path))
+    assert len(corpus.test.splitlines()) == 3
+
+
 @pytest.mark.parametrize(
     ("name", "expected"), [("lm1b", "Three options"), ("wiki40b/en", "Two options")]
 )

@@ -94,7 +94,7 @@ def test_min_p_keeps_a_share_of_the_most_likely(p, count):
 
 def plain_typical(logits, p):
     """Meister et al. 2022, by sorting."""
-    probabilities = softmax(np.float64(logits))
+    probabilities = softmax(np.asarray(logits, np.float64))
     surprise = -np.log(probabilities)
     order = np.argsort(np.abs(surprise - (probabilities * surprise).sum()), kind="stable")
     size = int(np.searchsorted(np.cumsum(probabilities[order]), p)) + 1
@@ -113,7 +113,7 @@ def test_typical_is_the_plain_version(row, p):
 @given(ROW, st.floats(1e-6, 1))
 @settings(max_examples=80, deadline=None)
 def test_min_p_is_the_plain_version(row, p):
-    probabilities = softmax(np.float64(np.array(row, np.float32)))
+    probabilities = softmax(np.asarray(np.array(row, np.float32), np.float64))
     expected = [
         (probabilities >= (p + near) * probabilities.max()).tolist()
         for near in (0, -1e-5 * p, 1e-5 * p)
@@ -179,7 +179,7 @@ def test_no_repeat_ngram_forbids_what_the_window_holds(recent, n, more):
 def plain_mirostat(logits, uniforms, tau, eta):
     """Basu et al. 2020, version 2, one row, in double precision."""
     ids, mu = [], 2 * tau
-    for row, uniform in zip(np.float64(logits), uniforms, strict=True):
+    for row, uniform in zip(np.asarray(logits, np.float64), uniforms, strict=True):
         bits = -np.log2(softmax(row))
         keep = (bits <= mu) | (bits <= bits.min())
         cumulative = np.cumsum(softmax(np.where(keep, row, -np.inf)))
@@ -196,7 +196,7 @@ def test_mirostat_is_the_plain_version_and_reaches_its_target():
     sampler = Sampler([{"mirostat_tau": tau, "mirostat_eta": eta}], window_of([]), 30)
     ids = [int(sampler.draw(logits[i][None], uniforms[i][None])[0]) for i in range(400)]
     assert ids == plain_mirostat(logits, uniforms, tau, eta)
-    bits = [-np.log2(softmax(np.float64(row)))[i] for row, i in zip(logits, ids, strict=True)]
+    bits = [-np.log2(softmax(np.asarray(row, np.float64)))[i] for row, i in zip(logits, ids, strict=True)]
     assert np.mean(bits[100:]) == pytest.approx(tau, abs=0.15)
 
 
@@ -305,7 +305,7 @@ def test_an_id_without_probability_is_never_drawn(batch_size, compiled):
         logits = rng.normal(0, 3, (batch_size, size)).astype(np.float32)
         logits[rng.random(logits.shape) < 0.7] = -np.inf
         logits[:, 1] = 0
-        p = np.exp(np.float64(logits))
+        p = np.exp(np.asarray(logits, np.float64))
         cumulative = np.cumsum(p / p.sum(1, keepdims=True), 1)
         for column in range(0, size, 1 if size < 100 else 7):
             near = cumulative[:, column] + rng.integers(-2, 3, batch_size) * 2.0**-24

@@ -36,9 +36,9 @@ def load(name: str, options: CorpusOptions, requested: str = "") -> Splits:
     requested = requested or f"tfds:{name}"
     builder = _builder(name, options.data_dir, requested)
     _check_feature(builder, options.text_feature)
-    if not _is_prepared(builder):
+    if not builder.info.splits:
         _prepare(builder, requested)
-        # Another process may have prepared it; a builder reads its splits on construction.
+        # A builder reads its splits on construction, and another process may have prepared them.
         builder = _builder(name, options.data_dir, requested)
     if "train" not in builder.info.splits:
         raise UserError(
