@@ -283,6 +283,28 @@ def test_the_size_of_all_files_is_bounded(tmp_path, monkeypatch):
         load(tmp_path / "d.txt")
 
 
+def test_only_files_of_bounded_size_are_read_as_prompts(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "large").write_bytes(b"123456")
+    (tmp_path / "link").symlink_to(tmp_path / "large")
+    assert text_files.read_named(str(tmp_path / "link"), "prompt_path=", max_bytes=6) == "123456"
+    for name, message in {
+        "fifo": "expected a regular file, found something else",
+        "large": "expected at most 5 bytes, found 6",
+        "missing": "cannot be read: No such file or directory",
+        "": "cannot be read: Is a directory",
+        "x" * 300: "cannot be read: File name too long",
+        "null\0": "cannot be read: ",
+        "letter.docx": "expected plain text, received a Word document",
+    }.items():
+        path = str(tmp_path / name)
+        with pytest.raises(UserError) as error:
+            text_files.read_named(path, "prompt_path=", max_bytes=5)
+        assert str(error.value).startswith(f"prompt_path={path}: {message}")
+    with pytest.raises(UserError, match="^/load ~nosuchuser/a.txt: cannot be read: No such file"):
+        text_files.read_named("~nosuchuser/a.txt", "/load ")
+
+
 def test_a_compression_bomb_is_rejected_early(tmp_path):
     """A file of 4.4 MB once expanded to 1 GB, and describing it took 23 GB."""
     path = tmp_path / "bomb.txt.gz"

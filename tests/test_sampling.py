@@ -196,7 +196,10 @@ def test_mirostat_is_the_plain_version_and_reaches_its_target():
     sampler = Sampler([{"mirostat_tau": tau, "mirostat_eta": eta}], window_of([]), 30)
     ids = [int(sampler.draw(logits[i][None], uniforms[i][None])[0]) for i in range(400)]
     assert ids == plain_mirostat(logits, uniforms, tau, eta)
-    bits = [-np.log2(softmax(np.asarray(row, np.float64)))[i] for row, i in zip(logits, ids, strict=True)]
+    bits = [
+        -np.log2(softmax(np.asarray(row, np.float64)))[i]
+        for row, i in zip(logits, ids, strict=True)
+    ]
     assert np.mean(bits[100:]) == pytest.approx(tau, abs=0.15)
 
 

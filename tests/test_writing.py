@@ -412,10 +412,13 @@ def test_text_is_saved_loaded_and_inserted(tmp_path):
     _, message = run_lines(session, f"/load {path}", f"/insert {path}", "/add e")
     assert session.text == "cd\ncd\ne"
     assert message == "added: 7 characters, the end is 'cd\\ncd\\ne'"
-    path.write_bytes(b"a\xff")
-    with pytest.raises(UserError, match="expected utf-8, received byte 0xff at 1"):
+    path.write_bytes(b"a\0b")
+    with pytest.raises(UserError, match=f"^/load {path}: expected plain text, received binary"):
         run_lines(session, f"/load {path}")
     assert session.text == "cd\ncd\ne"
+    path.write_text("a “quoted” text", encoding="cp1252")
+    run_lines(session, f"/load {path}")
+    assert session.text == "a “quoted” text"
 
 
 def test_show_is_the_whole_text_and_undo_shows_its_end():

@@ -12,11 +12,12 @@ nothing about terminals.
 import dataclasses
 from collections.abc import Callable, Iterator
 
+from shakespeare_gen.data import text_files
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.options import spelling
 from shakespeare_gen.options.fields import fields_of
 from shakespeare_gen.options.help_pages import help_text, shown
-from shakespeare_gen.system import storage, terminal
+from shakespeare_gen.system import storage
 from shakespeare_gen.writing.scores import Score
 from shakespeare_gen.writing.session import Session
 
@@ -235,8 +236,7 @@ COMMANDS: dict[str, Command] = {
 
 
 def _file_text(name: str, argument: str) -> str:
-    label = f"/{name} {argument}"
-    return terminal.decoded(terminal.read_file(argument.strip(), label), label)
+    return text_files.read_named(argument.strip(), f"/{name} ")
 
 
 def _state(commands: Commands, done: str) -> Reply:
