@@ -46,7 +46,10 @@ def main(options):
     if echo.run_dir and not pathlib.Path(echo.run_dir).exists():
         raise UserError(f"run_dir={echo.run_dir}: expected a folder")
     if echo.text_path:
-        data = terminal.read_standard_input(f"text_path={echo.text_path}", 64 * 2**20)
+        if echo.text_path == "-":
+            data = terminal.read_standard_input("text_path=-", 64 * 2**20)
+        else:
+            data = pathlib.Path(echo.text_path).read_bytes()
         terminal.write(data.decode())
     for _ in range(echo.times):
         print(echo.text, end="\n" if echo.newline else "")
