@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from shakespeare_gen.system import terminal
+from shakespeare_gen.system import storage, terminal
 from tests.conftest import REPOSITORY
 
 COMMAND = r'''
@@ -23,7 +23,7 @@ from absl import logging
 
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.options import OptionGroup, command_line, option
-from shakespeare_gen.system import terminal
+from shakespeare_gen.system import storage, terminal
 
 
 class EchoOptions(OptionGroup):
@@ -49,7 +49,8 @@ def main(options):
         if echo.text_path == "-":
             data = terminal.read_standard_input("text_path=-", 64 * 2**20)
         else:
-            data = pathlib.Path(echo.text_path).read_bytes()
+            path = pathlib.Path(echo.text_path)
+            data = storage.read_bytes(path, 2**26, label=f"text_path={path}")
         terminal.write(data.decode())
     for _ in range(echo.times):
         print(echo.text, end="\n" if echo.newline else "")
