@@ -9,6 +9,7 @@ import pytest
 import shakespeare_gen
 import shakespeare_gen.train
 from shakespeare_gen import runs
+from shakespeare_gen.data import windows
 from shakespeare_gen.data.token_store import TokenizedText
 from shakespeare_gen.data.tokenizers import CharacterTokenizer
 from shakespeare_gen.errors import NotFiniteError, UsageError, UserError
@@ -16,7 +17,7 @@ from shakespeare_gen.evaluation import kneser_ney, likelihood
 from shakespeare_gen.evaluation.ngrams import NGrams
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.fields import fields_of
-from shakespeare_gen.options.groups import TrainingOptions
+from shakespeare_gen.options.groups import OptimizerOptions, TrainingOptions, WindowOptions
 from shakespeare_gen.runs import checkpoints, history, store
 from shakespeare_gen.training import sizing, tensorboard_logs
 from shakespeare_gen.training.model import TrainingModel
@@ -455,13 +456,25 @@ def test_training_warns_of_too_few_updates_and_ends_with_the_baseline(text_path,
         train(text_path, tmp_path / "run", epochs=1, steps_per_epoch=3)
     [warning] = [r.getMessage() for r in caplog.records if "updates" in r.getMessage()]
     assert warning == (
-        "3 updates (1 epochs of 3 steps): expected at least 500 for a network to learn; try "
+        "3 updates (1 epoch of 3 steps): expected at least 500 for a network to learn; try "
         "`epochs=167`, a smaller `batch_size` or `window_chars`, or `auto_size`, which chooses them"
     )
     assert re.fullmatch(
         r"validation: the network has \d\.\d+ bits/char, a Kneser-Ney \d-gram 0\.\d+; .*",
         caplog.messages[-1],
     )
+
+
+@pytest.mark.parametrize("warmup_steps", [499, 500])
+def test_a_warm_up_longer_than_the_run_is_reported(warmup_steps):
+    values = {"epochs": 100, "warmup_steps": warmup_steps}
+    options = Options.parse((TrainingOptions, OptimizerOptions), values)
+    plan = windows.plan(100_000, WindowOptions(steps_per_epoch=5))
+    warning = sizing.too_few_updates(plan, options)
+    if warmup_steps < 500:
+        assert warning is None
+    else:
+        assert warning.startswith("warmup_steps: expected fewer than the 500 updates of this run")
 
 
 def test_the_baseline_equals_that_of_an_evaluation(small_text):

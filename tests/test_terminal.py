@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from shakespeare_gen.system import storage, terminal
+from shakespeare_gen.system import terminal
 from tests.conftest import REPOSITORY
 
 COMMAND = r'''

@@ -351,6 +351,7 @@ def test_a_setting_is_read_from_text(line, name, value):
             "/retyr",
             "unknown command '/retyr' (// begins text with a slash); did you mean '/retry'?",
         ),
+        ("/exit", "unknown command '/exit' (// begins text with a slash); did you mean '/quit'?"),
         ("/", "unknown command '/' (// begins text with a slash); known: /add, /clear"),
         ("/undo now", "/undo: expected no argument, received 'now'"),
         ("/undo", "/undo: expected an earlier change, found none"),

@@ -48,9 +48,7 @@ class Result:
     @classmethod
     def of(cls, run: Run) -> "Result":
         """The result of a run so far."""
-        losses = run.folder.card().get("losses")
-        known = losses.items() if isinstance(losses, dict) else ()
-        return cls(run, run.metrics(), {k: v for k, v in known if isinstance(v, float)})
+        return cls(run, run.metrics(), run.losses)
 
     @property
     def updates(self) -> int:
@@ -145,6 +143,22 @@ def compare(runs: Sequence[Run]) -> list[Group]:
             {key: own.get(key) for key in differing},
         )
         for name, group, own in zip(_group_names(members), members, options, strict=True)
+    ]
+
+
+def to_json(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """The groups as JSON values: their runs, the options that differ, and their figures."""
+    return [
+        {
+            "name": group.name,
+            "runs": [str(result.run.path) for result in group.results],
+            "options": group.options,
+            "figures": {
+                title: figure._asdict() if isinstance(figure, Spread) else figure
+                for title, figure in group.figures().items()
+            },
+        }
+        for group in groups
     ]
 
 

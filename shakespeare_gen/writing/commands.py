@@ -72,7 +72,8 @@ class Commands:
         name, _, argument = line[1:].partition(" ")
         command = COMMANDS.get(name)
         if command is None:
-            advice = spelling.advice(f"/{name}", [f"/{known}" for known in COMMANDS])
+            meant = SYNONYMS.get(name, name)
+            advice = spelling.advice(f"/{meant}", [f"/{known}" for known in COMMANDS])
             raise UsageError(f"unknown command '/{name}' (// begins text with a slash); {advice}")
         command.check_argument(name, argument)
         return command.action(self, argument, check)
@@ -233,6 +234,9 @@ COMMANDS: dict[str, Command] = {
     "help": Command("", "show this list", _help),
     "quit": Command("", "end the session", _quit),
 }
+
+# What people type at first, for the advice after an unknown command.
+SYNONYMS = {"exit": "quit", "bye": "quit", "open": "load", "write": "save"}
 
 
 def _file_text(name: str, argument: str) -> str:
