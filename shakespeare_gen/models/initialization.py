@@ -14,7 +14,7 @@ def scale_option() -> Any:
     """The option `init_scale`, the same in every family."""
     return option(
         0.0,
-        "standard deviation of all initial matrices, with biases of 0; 0: the default of each layer",
+        "standard deviation of the initial matrices, with biases of 0; 0: as each layer prefers",
         minimum=0,
         maximum=1000,
     )
@@ -30,9 +30,11 @@ def rescale(weights: Mapping[str, Any], scale: float) -> None:
       weights: Keras variables by name, such as `lstm_1/kernel`.
       scale: the standard deviation; 0: nothing is changed.
     """
+    if not scale:
+        return
     import keras
 
-    for name, weight in weights.items() if scale else ():
+    for name, weight in weights.items():
         if name.endswith("bias"):
             weight.assign(keras.ops.zeros_like(weight))
         elif len(weight.shape) > 1:
