@@ -83,7 +83,7 @@ def metrics_record(row: dict[str, Any]) -> str:
     return json.dumps(row) + "\n"
 
 
-def sample_record(number: int, text: str, unit: str) -> str:
+def sample_record(number: int, text: str, unit: str = "epoch") -> str:
     """The record of a sample after epoch or step `number`; `unit` is `epoch` or `step`.
 
     The size in its header determines the end of the record, because the text may contain a line
