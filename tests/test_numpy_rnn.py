@@ -171,13 +171,13 @@ def test_training_with_the_options_of_min_char_rnn_is_training_in_numpy(cell, sm
         cell=cell,
         units=20,
         embedding_size=0,
-        init_scale=0.3,
+        init_scale=0.1,
         window_chars=25,
         batch_size=1,
         carry_state=True,
         random_offset=False,
         optimizer="adagrad",
-        learning_rate=0.1,
+        learning_rate=0.02,
         schedule="constant",
         warmup_steps=0,
         initial_accumulator=0.0,
@@ -197,7 +197,9 @@ def test_training_with_the_options_of_min_char_rnn_is_training_in_numpy(cell, sm
     names = list(network_of(cell).weights)
     weights = {name: np.array(initial[keras_name(cell, name)]) for name in names}
     network = numpy_rnn.Network(cell, weights)
-    options = numpy_rnn.NumpyRNNOptions(cell=cell, clip_value=1.0, num_steps=len(rows))
+    options = numpy_rnn.NumpyRNNOptions(
+        cell=cell, learning_rate=0.02, clip_value=1.0, num_steps=len(rows)
+    )
     losses = list(numpy_rnn.train(network, run.spec.tokenizer.encode(text), options))
     assert [row["smoothed_loss"] for row in rows] == pytest.approx(losses, rel=1e-4)
     trained = checkpoints.read(run, "last").weights
