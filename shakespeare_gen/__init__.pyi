@@ -174,16 +174,22 @@ def train_model(
     embedding_size: int = 64,
     dropout: float = 0.0,
     residual: bool = False,
+    init_scale: float = 0.0,
     kernel: Literal["auto", "keras", "fused"] = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     optimizer: Literal["adam", "adamw", "rmsprop", "adagrad", "sgd"] = "adamw",
     learning_rate: float = 0.002,
-    schedule: Literal["constant", "cosine", "exponential"] = "cosine",
+    schedule: Literal["constant", "cosine", "exponential", "epoch_decay"] = "cosine",
     warmup_steps: int = 100,
     final_learning_rate: float = 0.0,
+    decay_per_epoch: float = 0.97,
+    decay_after_epochs: int = 10,
     weight_decay: float = 0.0,
     beta_2: float = 0.99,
+    rho: float = 0.9,
     momentum: float = 0.0,
+    epsilon: float = 1e-07,
+    initial_accumulator: float = 0.1,
     clip_norm: float = 1.0,
     clip_value: float = 0.0,
     auto_size: bool = False,
@@ -194,6 +200,7 @@ def train_model(
     save_every_minutes: float = 10.0,
     keep_checkpoints: int = 2,
     sample_every_epochs: int = 1,
+    sample_every_steps: int = 0,
     sample_chars: int = 200,
     log_every_steps: int = 50,
     tensorboard: bool = False,
@@ -232,24 +239,32 @@ def train_model(
       random_offset: start every epoch at a different position in the text.
       steps_per_epoch: maximum number of steps per epoch; 0: one pass over the text.
       model: model family (`recurrent`).
-      cell: recurrent cell (`lstm`, `gru`, `simple_rnn`, `min_gru`, `min_lstm`).
+      cell: recurrent cell (`lstm`, `gru`, `simple_rnn`, `min_gru`, `min_lstm`, `handcrafted`).
       units: units per recurrent layer.
       num_layers: number of recurrent layers.
-      embedding_size: width of the embedding.
+      embedding_size: width of the embedding; 0: none, the first layer reads one-hot vectors.
       dropout: dropout rate on the outputs of each recurrent layer, with one mask per window.
       residual: add the input of each recurrent layer except the first to its output.
+      init_scale: standard deviation of the initial matrices, with biases of 0; 0: as each layer
+        prefers.
       kernel: time loop of the recurrent layers: fused (the kernels of this package), keras, or auto
         (the faster of the two on this device) (`auto`, `keras`, `fused`).
       precision: data type of the matrix products; auto: bfloat16 if the processor supports it
         (`auto`, `float32`, `bfloat16`).
       optimizer: optimizer (`adam`, `adamw`, `rmsprop`, `adagrad`, `sgd`).
       learning_rate: learning rate after the warm-up.
-      schedule: learning rate schedule (`constant`, `cosine`, `exponential`).
+      schedule: learning rate schedule (`constant`, `cosine`, `exponential`, `epoch_decay`).
       warmup_steps: steps of linear warm-up from 0.
       final_learning_rate: learning rate at the last step of the cosine and exponential schedules.
+      decay_per_epoch: factor of the learning rate per epoch with epoch_decay.
+      decay_after_epochs: epochs at the full learning rate before epoch_decay begins.
       weight_decay: decoupled weight decay; biases are excluded.
       beta_2: second-moment decay of adam and adamw.
+      rho: decay of the squared gradients of rmsprop.
       momentum: momentum of sgd and rmsprop.
+      epsilon: number that keeps adam, adamw, rmsprop and adagrad from dividing by 0; the last two
+        add it under the square root.
+      initial_accumulator: sum of squared gradients that adagrad starts with.
       clip_norm: maximum global gradient norm; 0: off.
       clip_value: maximum absolute value of a gradient element; 0: off.
       auto_size: choose units, embedding_size, dropout, carry_state, batch_size, window_chars,
@@ -262,9 +277,11 @@ def train_model(
       save_every_minutes: minutes between checkpoints within an epoch; 0: off.
       keep_checkpoints: number of most recent checkpoints to keep, in addition to the best one.
       sample_every_epochs: epochs between samples; 0: no samples.
+      sample_every_steps: steps between samples within an epoch; 0: no samples.
       sample_chars: tokens (characters by default) per sample.
-      log_every_steps: steps between rows of loss, learning rate, gradient norm and update size in
-        metrics.jsonl, twice as many after 20,000 rows and so on; 0: one row per epoch.
+      log_every_steps: steps between rows of loss, smoothed loss, learning rate, gradient norm and
+        update size in metrics.jsonl, twice as many after 20,000 rows and so on; 0: one row per
+        epoch.
       tensorboard: write TensorBoard logs to the run folder.
       run_dir: run folder.
       seeds: seeds of several runs, separated by commas: one run each, in a folder with the name

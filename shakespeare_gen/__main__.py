@@ -31,6 +31,7 @@ VERBS = {
     "evaluate": Verb("score a model on held-out text", "shakespeare_gen.evaluate"),
     "compare": Verb("compare several runs", "shakespeare_gen.compare"),
     "describe": Verb("describe a text before training on it", "shakespeare_gen.describe"),
+    "numpy_rnn": Verb("train a character RNN from scratch in NumPy", "shakespeare_gen.numpy_rnn"),
 }
 
 

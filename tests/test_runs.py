@@ -254,12 +254,46 @@ def test_schedules_in_closed_form(schedule):
     options = OptimizerOptions(
         schedule=schedule, learning_rate=1.0, final_learning_rate=0.01, warmup_steps=10
     )
-    rate = Schedule(options, num_steps=110)
+    rate = Schedule(options, num_steps=110, steps_per_epoch=11)
     assert float(rate(0)) == pytest.approx(1 / 11)
     assert float(rate(10)) == pytest.approx(1.0)
     middle = {"constant": 1.0, "cosine": 0.505, "exponential": 0.1}[schedule]
     assert float(rate(60)) == pytest.approx(middle, rel=1e-5)
     assert float(rate(110)) == pytest.approx(1.0 if schedule == "constant" else 0.01, rel=1e-4)
+
+
+def test_the_learning_rate_decays_per_epoch_after_the_given_number():
+    """As in char-rnn: 10 epochs at the full rate, then 0.97 of the previous epoch's."""
+    from shakespeare_gen.options.groups import OptimizerOptions
+    from shakespeare_gen.training.optimizers import Schedule
+
+    options = OptimizerOptions(schedule="epoch_decay", learning_rate=0.002, warmup_steps=0)
+    rate = Schedule(options, num_steps=0, steps_per_epoch=7)
+    for epoch, factor in ((1, 1), (10, 1), (11, 0.97), (12, 0.97**2), (50, 0.97**40)):
+        first, last = 7 * (epoch - 1), 7 * epoch - 1
+        assert float(rate(first)) == pytest.approx(0.002 * factor, rel=1e-5)
+        assert float(rate(last)) == float(rate(first))
+    # A step that float32 would round to the next epoch.
+    large = Schedule(options, num_steps=0, steps_per_epoch=2**24 // 10 + 1)
+    step = 10 * large.steps_per_epoch
+    assert float(large(step - 1)) == pytest.approx(0.002)
+    assert float(large(step)) == pytest.approx(0.002 * 0.97)
+
+
+def test_the_loss_is_smoothed_from_the_loss_of_guessing(text_path, tmp_path):
+    run = train(text_path, tmp_path / "run", epochs=2, log_every_steps=1)
+    smoothed = np.log(run.spec.tokenizer.size)
+    for row in run.step_metrics():
+        smoothed = 0.999 * smoothed + 0.001 * row["loss"]
+        assert row["smoothed_loss"] == pytest.approx(smoothed, rel=1e-9)
+
+
+def test_samples_are_generated_within_an_epoch(text_path, tmp_path, caplog):
+    options = {"sample_every_epochs": 1, "sample_every_steps": 5, "sample_chars": 11}
+    run = train(text_path, tmp_path / "run", epochs=1, steps_per_epoch=12, **options)
+    assert [step for step, _ in run.folder.samples("step")] == [5, 10]
+    assert {len(text) for _, text in run.folder.samples("step")} == {11}
+    assert [epoch for epoch, _ in run.folder.samples()] == [1]
 
 
 def test_tensorboard_logs_are_written_to_the_run_folder(text_path, tmp_path):

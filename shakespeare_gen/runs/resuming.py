@@ -16,11 +16,12 @@ from shakespeare_gen.runs.folder import RunFolder
 from shakespeare_gen.runs.spec import CorpusFacts, Resumption, RunSpec
 
 # Duration and speed of training, its output, and the location of the text, which the SHA-256
-# identifies. Not `momentum`: it determines the variables of the optimizer.
+# identifies. Not `momentum`, which determines the variables of the optimizer, nor
+# `initial_accumulator`, their first value.
 CHANGEABLE = (
     frozenset(f.name for group in (TrainingOptions, OptimizerOptions) for f in fields_of(group))
     | {"corpus", "data_dir", "fallback_corpus", "kernel"}
-) - {"seed", "optimizer", "momentum", "auto_size"}
+) - {"seed", "optimizer", "momentum", "initial_accumulator", "auto_size"}
 
 
 def check_can_resume(folder: RunFolder) -> None:

@@ -28,7 +28,9 @@ def compiled(language_model: LanguageModel, plan: windows.Plan, options: Options
     """A compiled and built model, ready for `fit` and for a checkpoint."""
     model = TrainingModel(language_model, plan.batch_size if plan.carry_state else None)
     num_steps = options[TrainingOptions].epochs * plan.steps_per_epoch
-    optimizer = optimizers.make_optimizer(options[OptimizerOptions], num_steps)
+    optimizer = optimizers.make_optimizer(
+        options[OptimizerOptions], num_steps, plan.steps_per_epoch
+    )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, jit_compile=False)
     model.build((plan.batch_size, plan.window_chars))
@@ -135,7 +137,7 @@ class _Fit:
         records = tensorboard_logs.records(self.run, steps) if training.tensorboard else folder
         return [
             callbacks.StartEpoch(progress, steps),
-            callbacks.CountSteps(progress),
+            callbacks.CountSteps(progress, self.data.tokenizer.size),
             show.throughput,
             step_metrics.LogSteps(records, progress, self.data, training.log_every_steps),
             callbacks.Validate(progress, self.data, self.interruption),
