@@ -130,7 +130,7 @@ def _of_arrays(name: str, place: folder.Place) -> Corpus:
             parts[split] = storage.read_bytes(path, text_files.MAX_BYTES).decode()
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: expected UTF-8, found {error.reason}") from None
-    corpus = Corpus(name, **parts)
+    corpus = Corpus(name, parts["train"], parts["validation"], parts["test"])
     if corpus.sha256 != folder.read_spec(place).corpus_sha256:
         raise UserError(
             f"corpus={name}: expected the texts that {place.spec_path.name} was made from, found "

@@ -36,13 +36,12 @@ def cut(text: str, validation_fraction: float, test_fraction: float) -> Splits:
     return Splits(text[:train_end], text[train_end:validation_end], text[validation_end:])
 
 
-def cut_documents(
-    found: Sequence[str], validation_fraction: float, test_fraction: float
-) -> Splits:
+def cut_documents(found: Sequence[str], validation_fraction: float, test_fraction: float) -> Splits:
     """Splits documents by their number and marks their ends; the held-out ones are the last."""
     train_end, validation_end = _ends(len(found), validation_fraction, test_fraction)
     parts = found[:train_end], found[train_end:validation_end], found[validation_end:]
-    return Splits(*map(documents.ended, parts))
+    train, validation, test = map(documents.ended, parts)
+    return Splits(train, validation, test)
 
 
 def _ends(size: int, validation_fraction: float, test_fraction: float) -> tuple[int, int]:

@@ -123,9 +123,7 @@ def _checked(source: TrainingSource, options: Options) -> TrainingData:
         raise UsageError(
             f"patience: expected 0 without validation text, received {training.patience}"
         )
-    return TrainingData(
-        source.tokenizer, source.train, source.held_out, plan, source.window_array
-    )
+    return TrainingData(source.tokenizer, source.train, source.held_out, plan, source.window_array)
 
 
 def _log_epoch(requested: int, plan: windows.Plan) -> None:

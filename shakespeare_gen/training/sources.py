@@ -54,9 +54,7 @@ def load(options: Options, text: str | None = None) -> tuple[TrainingSource, Opt
     return _of_arrays(place, spec, options[CorpusOptions].corpus), options
 
 
-def load_again(
-    run: RunSpec, location: CorpusOptions, text: str | None = None
-) -> TrainingSource:
+def load_again(run: RunSpec, location: CorpusOptions, text: str | None = None) -> TrainingSource:
     """The text of a run that is resumed, with the tokenizer of the run.
 
     Args:
@@ -71,7 +69,9 @@ def load_again(
     spec = folder.read_spec(place)
     reading.check_options(run.options, place, spec)
     if spec.tokenizer != run.tokenizer:
-        raise UserError(f"corpus={location.corpus}: expected the tokenizer of the run, found another")
+        raise UserError(
+            f"corpus={location.corpus}: expected the tokenizer of the run, found another"
+        )
     return _of_arrays(place, spec, location.corpus)
 
 
@@ -91,6 +91,4 @@ def _tokenized(corpus: corpora.Corpus, tokenizer: Tokenizer) -> TrainingSource:
 
 def _of_arrays(place: Place, spec: folder.ArraySpec, corpus: str) -> TrainingSource:
     found = reading.read(place, spec, corpus)
-    return TrainingSource(
-        found.corpus, spec.tokenizer, found.train, found.held_out, found.windows
-    )
+    return TrainingSource(found.corpus, spec.tokenizer, found.train, found.held_out, found.windows)

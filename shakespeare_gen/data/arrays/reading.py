@@ -124,9 +124,7 @@ def read(place: Place, spec: ArraySpec, name: str) -> Arrays:
     )
 
 
-def _check_options(
-    fixed: dict[str, object], received: dict[str, object], place: Place
-) -> None:
+def _check_options(fixed: dict[str, object], received: dict[str, object], place: Place) -> None:
     for name, value in received.items():
         if value != fixed[name]:
             raise UsageError(
@@ -155,7 +153,7 @@ def _texts(place: Place, spec: ArraySpec, name: str) -> tuple[StoredCorpus, int,
         )
     path = os.path.abspath(os.path.expanduser(name))
     corpus = StoredCorpus(name, path, digest.hexdigest(), num_chars)
-    return corpus, kept_chars, Corpus(name, "", **held_out)
+    return corpus, kept_chars, Corpus(name, "", held_out["validation"], held_out["test"])
 
 
 def _chunks(path: pathlib.Path, digest: "hashlib._Hash") -> Iterator[str]:
@@ -198,7 +196,7 @@ def _array(place: Place, spec: ArraySpec, array: str, shape: tuple[int, ...]) ->
                 f"{path}: expected ids below {spec.tokenizer.size}, the size of the vocabulary, "
                 f"found {highest}"
             )
-        digest.update(chunk)
+        digest.update(chunk.data)
     if digest.hexdigest() != spec.array_sha256[array]:
         raise UserError(
             f"{path}: expected numbers that match the SHA-256 in {place.spec_path.name}, found "

@@ -100,7 +100,7 @@ def _write_text(path: pathlib.Path, text: str) -> None:
 def _write_array(path: pathlib.Path, array: np.ndarray) -> str:
     with _replaced(path) as partial, partial.open("wb") as file:
         np.lib.format.write_array(file, array, allow_pickle=False)
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    return hashlib.sha256(array.data).hexdigest()
 
 
 def _write_windows(path: pathlib.Path, ids: np.ndarray, plan: windows.Plan) -> str:
@@ -114,7 +114,7 @@ def _write_windows(path: pathlib.Path, ids: np.ndarray, plan: windows.Plan) -> s
         for begin in range(0, len(array), num_rows):
             chunk = np.ascontiguousarray(every[begin : begin + num_rows])
             array[begin : begin + num_rows] = chunk
-            digest.update(chunk)
+            digest.update(chunk.data)
         array.flush()
     return digest.hexdigest()
 

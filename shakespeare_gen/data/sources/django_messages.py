@@ -48,7 +48,11 @@ def load(argument: str, options: CorpusOptions) -> Splits:
         )
         for language in _languages(argument, sorted(by_language))
     ]
-    return Splits(*("".join(parts) for parts in zip(*(part[:3] for part in cuts), strict=True)))
+    return Splits(
+        "".join(found.train for found in cuts),
+        "".join(found.validation for found in cuts),
+        "".join(found.test for found in cuts),
+    )
 
 
 def messages(catalog: str) -> list[str]:

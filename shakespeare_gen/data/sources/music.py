@@ -30,8 +30,30 @@ TONICS = {
     "C": "C", "G": "G", "D": "D", "A": "A", "F": "F", "Bb": "B",
     "Am": "A", "Em": "E", "Dm": "D", "Gm": "G", "Ador": "A", "Edor": "E", "Dmix": "D", "Amix": "A",
 }  # fmt: skip
-ADJECTIVES = ("Merry", "Lazy", "Green", "Old", "Bonny", "Silver", "Windy", "Lonely", "Jolly", "Wild")
-NOUNS = ("Fiddler", "Miller", "Harbour", "Meadow", "Piper", "Weaver", "Hill", "Mill", "Rose", "Boat")
+ADJECTIVES = (
+    "Merry",
+    "Lazy",
+    "Green",
+    "Old",
+    "Bonny",
+    "Silver",
+    "Windy",
+    "Lonely",
+    "Jolly",
+    "Wild",
+)
+NOUNS = (
+    "Fiddler",
+    "Miller",
+    "Harbour",
+    "Meadow",
+    "Piper",
+    "Weaver",
+    "Hill",
+    "Mill",
+    "Rose",
+    "Boat",
+)
 OWNERS = ("Anna", "Tom", "Molly", "Jack", "Nora", "Peter", "Kate", "Will", "Mary", "Sam")
 
 

@@ -43,9 +43,11 @@ def load_dialogue(argument: str, options: CorpusOptions) -> Splits:
 
 def load_verse(argument: str, options: CorpusOptions) -> Splits:
     """The speeches in verse, each followed by a blank line; see `load`."""
-    return _load(
-        "verse", lambda script: "".join(lines + "\n\n" for lines in map(verse, speeches(script)) if lines)
-    )
+
+    def convert(script: str) -> str:
+        return "".join(lines + "\n\n" for lines in map(verse, speeches(script)) if lines)
+
+    return _load("verse", convert)
 
 
 def to_script(markdown: str) -> str:

@@ -63,9 +63,8 @@ def _max_chars(argument: str) -> int:
 
 def _texts(max_chars: int, separator: str) -> list[str]:
     root = pathlib.Path(sysconfig.get_path("stdlib"))
-    files = sorted(
-        file for file in root.rglob("*.py") if SKIPPED_FOLDERS.isdisjoint(file.relative_to(root).parts)
-    )
+    every = {file.relative_to(root): file for file in root.rglob("*.py")}
+    files = [every[name] for name in sorted(every) if SKIPPED_FOLDERS.isdisjoint(name.parts)]
     random.Random(SEED).shuffle(files)
     found: list[str] = []
     remaining = max_chars
