@@ -1,5 +1,6 @@
 """A corpus as arrays in files: `prepare`, training on them, and hostile folders."""
 
+import hashlib
 import json
 import pathlib
 import subprocess
@@ -214,7 +215,7 @@ def edit_array(place, array, change):
     np.save(path, changed, allow_pickle=True)
     hashes = folder.read_spec(place).array_sha256
     data = np.ascontiguousarray(changed) if changed.dtype != object else np.zeros(1)
-    digest = __import__("hashlib").sha256(data.tobytes()).hexdigest()
+    digest = hashlib.sha256(data.tobytes()).hexdigest()
     edit_spec(place, array_sha256={**hashes, array: digest})
 
 
@@ -325,7 +326,8 @@ def anonymous_mb():
 list(tf.data.Dataset.range(3).map(lambda x: x + 1))
 before = anonymous_mb()
 options = {"window_chars": 99, "window_stride": 1}
-place = test_arrays.write(sys.argv[1], sys.argv[2], validation_fraction=0., test_fraction=0., **options)
+splits = {"validation_fraction": 0.0, "test_fraction": 0.0}
+place = test_arrays.write(sys.argv[1], sys.argv[2], **splits, **options)
 found = test_arrays.read(place)
 plan = windows.plan(len(found.train.ids), WindowOptions(**options, random_offset=False))
 for inputs, _ in windows.batches(found.windows, plan, 0, num_steps=300): pass
