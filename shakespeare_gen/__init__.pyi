@@ -165,6 +165,7 @@ def train_model(
     window_stride: int = 0,
     batch_size: int = 64,
     carry_state: bool = False,
+    num_windows: int = 0,
     random_offset: bool = True,
     steps_per_epoch: int = 0,
     model: str = "recurrent",
@@ -215,7 +216,8 @@ def train_model(
     Args:
       text: the text to train on, instead of `corpus`. Its SHA-256 identifies it: to resume the
         run, pass the same text again.
-      corpus: tiny_shakespeare, tfds:NAME, plays, or the path of a file, a folder or a glob.
+      corpus: tiny_shakespeare, tfds:NAME, plays, verse, dialogue, names, music, stdlib,
+        django:LANGUAGE, or the path of a file, a folder, a glob, or of arrays written by `prepare`.
       text_feature: with tfds:NAME: the feature that contains the text.
       data_dir: TFDS data folder; empty: the TFDS default.
       fallback_corpus: corpus to use if the requested one cannot be downloaded; empty: none.
@@ -236,6 +238,8 @@ def train_model(
       window_stride: tokens between the starts of consecutive windows; 0: window_chars.
       batch_size: windows (or streams) per batch.
       carry_state: read the text as parallel streams and carry the state from batch to batch.
+      num_windows: train on a random subset of this many windows, the same in every epoch and
+        without `random_offset`; 0: all windows.
       random_offset: start every epoch at a different position in the text.
       steps_per_epoch: maximum number of steps per epoch; 0: one pass over the text.
       model: model family (`recurrent`).

@@ -51,6 +51,8 @@ def main(options: Options) -> None:
     tables.show(*tables.scores(figures))
     if figures["copying"]:
         tables.show(tables.copying(figures), tables.style(figures))
+    if figures["documents"]:
+        tables.show(tables.documents(figures))
     terminal.show(" ".join(verdict.sentences(figures)) + "\n")
 
 

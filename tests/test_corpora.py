@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from shakespeare_gen.data import corpora, sources, text_files
-from shakespeare_gen.data.sources import plays, tfds
+from shakespeare_gen.data.sources import packages, plays, tfds
 from shakespeare_gen.data.splits import Splits
 from shakespeare_gen.errors import CorpusUnavailableError, UserError
 from shakespeare_gen.options.groups import CorpusOptions
@@ -164,7 +164,7 @@ def test_mojibake_by_a_wrong_option_is_mended_by_the_right_one(tmp_path, caplog)
         (
             lambda p: None,
             "expected a file, a folder, a glob that matches, or one of tiny_shakespeare, "
-            "tfds:NAME, plays, found none",
+            "tfds:NAME, plays, .*, found none",
         ),
         (lambda p: p.mkdir(), r"expected files ending in .txt, .text, .md, .*, found none$"),
         (lambda p: p.write_bytes(b"  \n"), "expected text, received blank characters only"),
@@ -599,7 +599,7 @@ def test_stage_directions_and_silent_speakers_are_removed():
 
 
 def test_plays_without_their_package_say_how_to_install_it(monkeypatch):
-    monkeypatch.setattr(plays.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CorpusUnavailableError, match=r"shakespeare_gen\[plays\]"):
         load("plays")
 

@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from shakespeare_gen.data.token_store import TokenizedText
+from shakespeare_gen.data.token_store import TokenizedText, Tokens
 from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.evaluation.ngrams import NGrams
 
@@ -34,7 +34,7 @@ class Baseline:
     limits: str = ""
 
 
-def baseline(train: TokenizedText, validation: TokenizedText, tokenizer: Tokenizer) -> Baseline:
+def baseline(train: Tokens, validation: TokenizedText, tokenizer: Tokenizer) -> Baseline:
     """The baseline for models of `train` on `validation`, which is not empty."""
     ids = _sample(train.ids, MAX_TRAIN_TOKENS)
     scored = _sample(validation.ids, MAX_SCORED_TOKENS)

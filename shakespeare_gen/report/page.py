@@ -62,6 +62,7 @@ def render(assessment: Assessment, heatmap_tokens: int) -> str:
         tables.perplexity,
         tables.size,
         tables.number,
+        tables.document_rows,
         bits_per_character,
         verdict.name_of,
         bits,

@@ -96,7 +96,7 @@ class Validate(keras.callbacks.Callback):
         self.plan = likelihood.ReadingPlan(poll=interruption.check)
 
     def on_epoch_end(self, epoch, logs=None):
-        loss, text = None, self.data.texts["validation"]
+        loss, text = None, self.data.held_out["validation"]
         if text.num_tokens:
             loss = likelihood.nats_per_character(
                 self.model.language_model, text, self.data.tokenizer.start_id, self.plan

@@ -164,9 +164,8 @@ class _Fit:
     def _fit_epochs(
         self, last_epoch: int, steps: int, hooks: list[keras.callbacks.Callback]
     ) -> None:
-        ids, plan = self.data.texts["train"].ids, self.data.plan
         self.model.fit(
-            windows.batches(ids, plan, self.training.seed, self.progress.step),
+            self.data.batches(self.training.seed, self.progress.step),
             epochs=last_epoch,
             initial_epoch=self.progress.epoch,
             steps_per_epoch=steps,

@@ -73,7 +73,7 @@ def _log_baseline(loss: float, data: TrainingData) -> None:
             "validation: the network is worse than guessing every token at random; try a smaller "
             "`learning_rate`, or train for longer"
         )
-    found = kneser_ney.baseline(data.texts["train"], data.texts["validation"], data.tokenizer)
+    found = kneser_ney.baseline(data.train, data.held_out["validation"], data.tokenizer)
     bits, baseline = map(loss_units.bits_per_character, (loss, found.nats))
     verdict = (
         f"the network is {abs(bits - baseline):.3f} {'better' if bits < baseline else 'worse'}"
@@ -104,8 +104,7 @@ def _evaluate_best(run: Run, data: TrainingData) -> _Best:
     """Scores validation, test, and both together; empty splits are left out."""
     checkpoint = checkpoints.read(run, "best")
     model = checkpoints.load_model(run, checkpoint)
-    held_out = {name: data.texts[name] for name in ("validation", "test")}
-    held_out = {name: text for name, text in held_out.items() if text.num_tokens}
+    held_out = {name: text for name, text in data.held_out.items() if text.num_tokens}
     losses = {
         name: likelihood.nats_per_character(model, text, data.tokenizer.start_id)
         for name, text in held_out.items()
