@@ -47,6 +47,11 @@ class TokenizedText:
         """Length of the text in UTF-8."""
         return texts.num_bytes(self.text)
 
+    @property
+    def tokens_per_character(self) -> float:
+        """More than 1 if a character takes several tokens, as in bytes."""
+        return self.num_tokens / self.num_chars
+
 
 def tokenize(corpus: Corpus, tokenizer: Tokenizer) -> dict[str, TokenizedText]:
     """Tokenizes the splits of a corpus.
