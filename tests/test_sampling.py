@@ -150,7 +150,11 @@ def test_filters_of_many_ids_are_those_of_few(is_compiled, size, has_ties, monke
     logits[1] /= 10
     logits[2, rng.random(size) < 0.9] = -np.inf
     logits = np.round(logits) if has_ties else logits
-    values = {"top_k": [5, 0, size // 2, 0], "top_p": [1, 0.9, 0.7, 1], "typical_p": [0.6, 0.9, 1, 1]}
+    values = {
+        "top_k": [5, 0, size // 2, 0],
+        "top_p": [1, 0.9, 0.7, 1],
+        "typical_p": [0.6, 0.9, 1, 1],
+    }
     values = {name: np.array(rows, np.float32)[:, None] for name, rows in values.items()}
     for kind in (sampling.MostLikely, sampling.Typical):
         found = (compiled_filter if is_compiled else plain_filter)(kind, logits, values)
@@ -225,7 +229,10 @@ def test_mirostat_is_the_plain_version_and_reaches_its_target():
     sampler = Sampler([{"mirostat_tau": tau, "mirostat_eta": eta}], window_of([]), 30)
     ids = [int(sampler.draw(logits[i][None], uniforms[i][None])[0]) for i in range(400)]
     assert ids == plain_mirostat(logits, uniforms, tau, eta)
-    bits = [-np.log2(softmax(np.asarray(row, np.float64)))[i] for row, i in zip(logits, ids, strict=True)]
+    bits = [
+        -np.log2(softmax(np.asarray(row, np.float64)))[i]
+        for row, i in zip(logits, ids, strict=True)
+    ]
     assert np.mean(bits[100:]) == pytest.approx(tau, abs=0.15)
 
 

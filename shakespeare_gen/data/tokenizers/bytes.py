@@ -37,7 +37,9 @@ class ByteOptions(OptionGroup):
 
 
 class Utf8Decoder(Decoder):
-    """Decodes tokens that are parts of UTF-8; invalid sequences become U+FFFD, as in `bytes.decode`.
+    """Decodes tokens that are parts of UTF-8.
+
+    Invalid sequences become U+FFFD, exactly as in `bytes.decode` of the whole.
 
     Args:
       token_bytes: the bytes of every id.

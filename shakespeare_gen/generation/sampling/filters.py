@@ -12,6 +12,7 @@ from shakespeare_gen.options import option
 
 _ALL = np.float32(np.inf)  # no limit
 
+
 class MostLikely(Transform):
     """Keeps the `top_k` most likely ids (ties: lowest id), then the smallest set of these whose
     probabilities sum to at least `top_p`.

@@ -29,7 +29,7 @@ class Order:
 
     def __init__(self, xp, keys) -> None:
         if keys.shape[-1] > arrays.MAX_PAIRWISE_SIZE:
-            self._first = functools.partial(_first_of_many, xp, keys)
+            self._first: Callable = functools.partial(_first_of_many, xp, keys)
             return
         before = (_sorting if xp is np else _comparing)(xp, keys)
         self._first = lambda weights, limit: before(weights) < limit
