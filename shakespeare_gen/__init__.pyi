@@ -161,6 +161,8 @@ def train_model(
     tokens: str = "characters",
     min_count: int = 1,
     unknown_id: bool = False,
+    min_word_count: int = 2,
+    vocabulary_size: int = 20000,
     window_chars: int = 128,
     window_stride: int = 0,
     batch_size: int = 64,
@@ -230,10 +232,16 @@ def train_model(
       encoding: encoding of the text files; auto: UTF-8, or else the most plausible one for each
         file.
       encoding_errors: how to handle bytes that cannot be decoded (`strict`, `replace`, `ignore`).
-      tokens: what a token is (`characters`).
-      min_count: leave out characters that occur fewer than this many times in the training text.
-      unknown_id: replace characters outside the vocabulary with an unknown token instead of leaving
-        them out.
+      tokens: what a token is; words: also punctuation, spaces and line breaks, and rare words are
+        spelled (`characters`, `bytes`, `words`).
+      min_count: leave out characters that occur fewer than this many times in the training text;
+        with tokens=words, they are spelled in bytes.
+      unknown_id: with tokens=characters: replace characters outside the vocabulary with an unknown
+        token instead of leaving them out.
+      min_word_count: with tokens=words: spell words that occur fewer than this many times in the
+        training text; with 1, the model would see no spelled word in training.
+      vocabulary_size: with tokens=words: maximum number of tokens, which are 256 bytes, the
+        characters, and the most frequent words.
       window_chars: tokens (characters by default) per window.
       window_stride: tokens between the starts of consecutive windows; 0: window_chars.
       batch_size: windows (or streams) per batch.

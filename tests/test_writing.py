@@ -176,11 +176,11 @@ def test_characters_outside_the_vocabulary_are_rejected_or_read_as_others():
 
 
 def test_a_text_may_end_within_a_character():
-    """Two tokens are a character here; the incomplete one is not read when the text goes on."""
+    """Two tokens are a character here; of five, the last one is neither shown nor read again."""
     logits = np.random.default_rng(0).normal(size=(16, 16))
     session = session_of(Generator(MarkovChain(logits), HexTokenizer()), length=5)
     session.add("a")
-    assert generated(session.generate()).endswith("\N{REPLACEMENT CHARACTER}")
+    assert len(generated(session.generate())) == 2
     generated(session.generate())
     assert session.passages[1].state.model_state["count"] == [[6]]
 

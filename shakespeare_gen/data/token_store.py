@@ -66,6 +66,11 @@ class TokenizedText:
         """Length of the text in UTF-8."""
         return texts.num_bytes(self.text)
 
+    @property
+    def tokens_per_character(self) -> float:
+        """More than 1 if a character takes several tokens, as in bytes."""
+        return self.num_tokens / self.num_chars
+
 
 def tokenize(
     corpus: Corpus, tokenizer: Tokenizer, splits: Sequence[str] = SPLITS

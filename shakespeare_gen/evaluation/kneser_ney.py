@@ -11,11 +11,11 @@ import numpy as np
 
 from shakespeare_gen.data.token_store import TokenizedText, Tokens
 from shakespeare_gen.data.tokenizers import Tokenizer
-from shakespeare_gen.evaluation.ngrams import NGrams
+from shakespeare_gen.evaluation.ngrams import NGrams, scaled_context
 
 MAX_TRAIN_TOKENS = 2_000_000
 MAX_SCORED_TOKENS = 200_000
-MAX_CONTEXT_TOKENS = 6
+MAX_CONTEXT_TOKENS = 6  # see `ngrams.scaled_context`
 NUM_STRETCHES = 100  # equally spaced parts of a sample
 
 
@@ -38,7 +38,8 @@ def baseline(train: Tokens, validation: TokenizedText, tokenizer: Tokenizer) -> 
     """The baseline for models of `train` on `validation`, which is not empty."""
     ids = _sample(train.ids, MAX_TRAIN_TOKENS)
     scored = _sample(validation.ids, MAX_SCORED_TOKENS)
-    model = NGrams(ids, tokenizer.size, tokenizer.start_id, MAX_CONTEXT_TOKENS)
+    context_tokens = scaled_context(MAX_CONTEXT_TOKENS, train.tokens_per_character)
+    model = NGrams(ids, tokenizer.size, tokenizer.start_id, context_tokens)
     losses = model.frozen(scored).mean(1)
     best = int(np.argmin(losses))
     limits = [

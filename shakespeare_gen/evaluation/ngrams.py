@@ -12,12 +12,18 @@ Contexts are 64-bit hashes, looked up in sorted arrays: N tokens, K orders.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 MAX_CONTEXT_TOKENS = 8
 BLOCK_TOKENS = 100_000
+
+
+def scaled_context(num_tokens: int, tokens_per_character: float) -> int:
+    """A context length that suits characters, in tokens: more if a character takes several."""
+    return math.ceil(num_tokens * max(tokens_per_character, 1.0))
 
 
 @dataclasses.dataclass(frozen=True)

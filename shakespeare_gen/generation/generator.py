@@ -104,7 +104,9 @@ class Generator:
     def next_tokens(
         self, prompt: str = "", k: int = 5, unknown: str = "error", start: State | None = None
     ) -> list[tuple[str, float]]:
-        """The `k` most likely next tokens with their probabilities, most likely first.
+        """The `k` most likely next tokens, by their labels, with their probabilities.
+
+        The most likely one is the first.
 
         Tokens that are never generated, such as the unknown one, are included.
         """
@@ -112,7 +114,7 @@ class Generator:
             raise UsageError(f"k: expected at least 1, received {k}")
         probabilities = np.exp(self.read(prompt, unknown, start).log_probabilities)
         first = np.argsort(-probabilities, kind="stable")[:k]
-        return [(self.tokenizer.decode([i]), float(probabilities[i])) for i in first]
+        return [(self.tokenizer.label(int(i)), float(probabilities[i])) for i in first]
 
     def generate(
         self,
