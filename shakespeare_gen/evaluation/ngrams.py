@@ -65,7 +65,9 @@ class NGrams:
         likelihoods, known = np.array(found, float).reshape(-1, 2).T
         return -np.log(likelihoods), known.astype(np.int64)
 
-    def _adapted(self, orders: list["_Counted"], news: list["_New"], seen: tuple) -> tuple[float, int]:
+    def _adapted(
+        self, orders: list["_Counted"], news: list["_New"], seen: tuple
+    ) -> tuple[float, int]:
         """The likelihood of a token and the length of its longest known context; then counts it.
 
         Args:
@@ -106,9 +108,9 @@ class _Counted:
           parts: both hashes, and the numbers of context and n-gram, [N] each.
         """
         *keys, contexts, ngrams = parts
-        values = ((self._counts, ngrams), (self._totals, contexts))
-        values = (*values, (self._order.distinct, contexts))
-        counts = [np.where(places >= 0, array[places], 0) for array, places in values]
+        arrays = (self._counts, self._totals, self._order.distinct)
+        pairs = zip(arrays, (ngrams, contexts, contexts), strict=True)
+        counts = [np.where(places >= 0, array[places], 0) for array, places in pairs]
         return zip(*(part.tolist() for part in (*keys, *counts)), strict=True)
 
 

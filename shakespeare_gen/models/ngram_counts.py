@@ -25,8 +25,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 
-def _nothing() -> None:
-    """The default of `poll`."""
+def _nothing(num_ngrams: int) -> None:
+    """The default of `check`."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,6 +34,7 @@ class Order:
     """The contexts of one length, and the n-grams that begin with them.
 
     Attributes:
+      context_tokens: the length of the contexts.
       contexts: int64 [C], ascending: number of the context without its first token times V, plus
         that token; [0] for the empty context.
       ngrams: int64 [G], ascending: number of the context times V, plus the next token.
@@ -42,6 +43,7 @@ class Order:
     """
 
     vocabulary_size: int
+    context_tokens: int
     contexts: np.ndarray
     ngrams: np.ndarray
     occurrences: np.ndarray
@@ -58,6 +60,11 @@ class Order:
         """The number of different tokens that follow each context: int64 [C]."""
         return np.diff(self.begins)
 
+    @property
+    def numbers(self) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of the context and of the n-gram of each n-gram: int64 [G] each."""
+        return self.ngrams // self.vocabulary_size, np.arange(len(self.ngrams))
+
     def totals(self, counts: np.ndarray) -> np.ndarray:
         """The sum of `counts` [G] for each context: [C]."""
         return np.add.reduceat(counts, self.begins[:-1])
@@ -68,33 +75,35 @@ def count(
     vocabulary_size: int,
     start_id: int,
     max_context_tokens: int,
-    poll: Callable[[], None] = _nothing,
+    check: Callable[[int], None] = _nothing,
 ) -> list[Order]:
     """The counts of a text [N] for contexts of 0 to `max_context_tokens` tokens.
 
     Takes about 100 bytes per token while it counts.
 
     Args:
-      poll: called before each context length; may raise an exception to end counting.
+      check: called after each order with the number of n-grams so far; may raise an exception to
+        end counting.
     """
     ids, orders = np.asarray(ids, np.int64), list[Order]()
     contexts, numbers = np.zeros(1, np.int64), np.zeros(len(ids), np.int64)
     for length in range(max_context_tokens + 1):
-        poll()
         if length:
             keys = numbers * vocabulary_size + _preceding(ids, start_id, length)
             contexts, numbers = np.unique(keys, return_inverse=True)
         keys = numbers * vocabulary_size + ids
-        order = Order(vocabulary_size, contexts, *np.unique(keys, return_counts=True))
+        found = np.unique(keys, return_counts=True)
+        order = Order(vocabulary_size, length, contexts, *found)
         if orders:
-            shorter = _without_first_token(order, orders[-1])
+            shorter = without_first_token(order, orders[-1])
             preceding = np.bincount(shorter, minlength=len(orders[-1].ngrams))
             orders[-1] = dataclasses.replace(orders[-1], preceding=preceding)
         orders.append(order)
+        check(sum(len(each.ngrams) for each in orders))
     return orders
 
 
-def _without_first_token(order: Order, lower: Order) -> np.ndarray:
+def without_first_token(order: Order, lower: Order) -> np.ndarray:
     """The number of each n-gram of `order` without its first token, in the order below: [G]."""
     contexts, tokens = np.divmod(order.ngrams, order.vocabulary_size)
     shorter = order.contexts[contexts] // order.vocabulary_size

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from absl import logging
 
 from shakespeare_gen import models, runs
-from shakespeare_gen.data import corpora, token_store, tokenizers, windows
+from shakespeare_gen.data import corpora, token_store, tokenizers
 from shakespeare_gen.data.corpora import Corpus
 from shakespeare_gen.data.token_store import TokenizedText
 from shakespeare_gen.data.tokenizers import Tokenizer
+from shakespeare_gen.data.windows import Plan
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import (
@@ -29,7 +30,7 @@ from shakespeare_gen.options.groups import (
 from shakespeare_gen.runs import RunFolder, RunSpec, resuming
 from shakespeare_gen.system import extras
 from shakespeare_gen.training import sizing
-from shakespeare_gen.training.data import TrainingData
+from shakespeare_gen.training.data import TrainingData, plan_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,8 @@ def _new(folder: RunFolder, options: Options, text: str | None) -> Iterator[Prep
     texts = token_store.tokenize(corpus, tokenizer)
     options = _sized(options, texts)
     data = _checked(tokenizer, texts, options)
-    if warning := sizing.too_few_updates(data.plan, options):
+    warning = sizing.too_few_updates(data.plan, options)
+    if warning and not models.is_counted(options):
         logging.warning(warning)  # as the message itself, so that options are spelled as flags
     folder.make()
     with folder.locked():
@@ -107,6 +109,8 @@ def _resumed(folder: RunFolder, given: Options, text: str | None) -> Iterator[Pr
 
 def _sized(options: Options, texts: dict[str, TokenizedText]) -> Options:
     """The options of a new run; those that depend on the size of the text are resolved."""
+    if models.is_counted(options):
+        return options
     num_tokens = texts["train"].num_tokens
     sized = sizing.resolve(options, num_tokens, bool(texts["validation"].num_tokens))
     if sized[TrainingOptions].auto_size:
@@ -118,12 +122,14 @@ def _checked(
     tokenizer: Tokenizer, texts: dict[str, TokenizedText], options: Options
 ) -> TrainingData:
     """The data of a run; checks that the texts are compatible with the options."""
-    plan = windows.plan(texts["train"].num_tokens, options[WindowOptions])
-    _log_epoch(options[WindowOptions].steps_per_epoch, plan)
+    plan = plan_of(texts["train"].num_tokens, options)
     models.spec_of(tokenizer.size, options)
     training = options[TrainingOptions]
     if training.tensorboard:
         extras.require("tensorboard", "tensorboard")
+    if models.is_counted(options):
+        return TrainingData(tokenizer, texts, plan)
+    _log_epoch(options[WindowOptions].steps_per_epoch, plan)
     if training.patience and not texts["validation"].num_tokens:
         raise UsageError(
             f"patience: expected 0 without validation text, received {training.patience}"
@@ -131,7 +137,7 @@ def _checked(
     return TrainingData(tokenizer, texts, plan)
 
 
-def _log_epoch(requested: int, plan: windows.Plan) -> None:
+def _log_epoch(requested: int, plan: Plan) -> None:
     """Logs whether `steps_per_epoch` exceeds one pass over the text, or cuts it short."""
     steps = plan.steps_per_pass
     if requested > steps:
