@@ -107,6 +107,10 @@ def _first_not_less(xp, keys, wanted, num_keys: int):
         return np.searchsorted(keys, wanted).astype(np.int32)
     import tensorflow as tf
 
+    if tf.executing_eagerly():  # without a compiler, every round of the loop takes a millisecond
+        flat = tf.searchsorted(keys, tf.reshape(wanted, [-1]))
+        return tf.reshape(flat, wanted.shape)
+
     def halved(step, place):  # XLA would compare all keys with all that are wanted
         probe = place + step
         before = tf.gather(keys, tf.minimum(probe, num_keys) - 1)
