@@ -15,6 +15,7 @@ import numpy as np
 from shakespeare_gen.models import ngram
 from shakespeare_gen.models.language_model import LanguageModel
 
+MAX_ROW_NUMBERS = 2**22  # of the rows of all contexts: 16 MB
 SMALLEST = np.finfo(np.float32).tiny  # products of many small backoffs would become 0
 
 
@@ -24,20 +25,48 @@ class TableSizes:
 
     Attributes:
       num_keys, num_ngrams: lengths of the tables.
-      widths: for contexts of 0, 1, ... tokens, the largest number of tokens that follow one, W.
+      widths: for contexts of 0, 1, ... tokens, the largest number of tokens that follow one without
+        a row, W.
+      have_rows: whether any of these contexts has a row.
     """
 
     num_keys: int
     num_ngrams: int
     widths: tuple[int, ...]
+    have_rows: tuple[bool, ...]
 
-    @classmethod
-    def of(cls, spec: ngram.NGramSpec, weights: ngram.Tables) -> "TableSizes":
-        """The sizes of valid tables."""
-        keys = weights["contexts/keys"]
-        starts = ngram.levels(keys, spec.vocabulary_size)[:-1]
-        widths = np.maximum.reduceat(np.diff(weights["contexts/begins"]), starts)
-        return cls(len(keys), len(weights["ngrams/ids"]), tuple(map(int, widths)))
+
+def laid_out(
+    spec: ngram.NGramSpec, weights: ngram.Tables
+) -> tuple[dict[str, np.ndarray], TableSizes]:
+    """Valid tables in the form that is computed with.
+
+    The contexts with the most next tokens have a row of V probabilities each: to add a row is much
+    faster than to add thousands of numbers at their ids. Row 0 is empty.
+    """
+    begins, ids = weights["contexts/begins"], weights["ngrams/ids"]
+    sizes = np.diff(begins)
+    widest = np.argsort(-sizes, kind="stable")[: MAX_ROW_NUMBERS // spec.vocabulary_size]
+    row = np.zeros(len(sizes), np.int32)
+    row[widest] = np.arange(1, len(widest) + 1)
+    rows = np.zeros((len(widest) + 1, spec.vocabulary_size), np.float32)
+    own_row = np.repeat(row, sizes)
+    has_row = own_row > 0
+    rows[own_row[has_row], ids[has_row]] = weights["ngrams/probabilities"][has_row]
+    rest = np.where(row > 0, 0, sizes).astype(np.int32)
+    first = ngram.levels(weights["contexts/keys"], spec.vocabulary_size)[:-1]
+    arrays = {
+        **weights,
+        "contexts/begins": begins[:-1],
+        "contexts/ends": begins[:-1] + rest,
+        "contexts/rows": row,
+        "rows": rows,
+    }
+    widths = np.maximum.reduceat(rest, first).tolist()
+    have_rows = (np.maximum.reduceat(row, first) > 0).tolist()
+    return arrays, TableSizes(
+        len(weights["contexts/keys"]), len(ids), tuple(widths), tuple(have_rows)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +86,11 @@ class NGramRead:
         p = xp.asarray(nodes[..., None], xp.float32) + np.full(
             self.vocabulary_size, 1 / self.vocabulary_size, np.float32
         )
-        for length, most in enumerate(self.sizes.widths):
+        for length in range(len(self.sizes.widths)):
             if length:
                 before = known[:, width + 1 - length : (1 - length) or None]
                 nodes = self._child(weights["contexts/keys"], nodes, before)
-            p = self._interpolated(weights, nodes, p, most)
+            p = self._interpolated(weights, nodes, p, length)
         rest = known[:, -width:] if width else known[:, :0]
         return xp.log(xp.maximum(p, SMALLEST)), rest
 
@@ -74,20 +103,26 @@ class NGramRead:
         is_found = (xp.take(keys, places, axis=0) == wanted) & (nodes >= 0) & (tokens >= 0)
         return xp.where(is_found, places + np.int32(1), np.int32(-1))
 
-    def _interpolated(self, weights, nodes, p, width: int):
+    def _interpolated(self, weights, nodes, p, length: int):
         """Probabilities [B, T, V] after contexts [B, T], from those after the shorter contexts."""
         xp = self.xp
         is_known, nodes = nodes >= 0, xp.maximum(nodes, np.int32(0))
-        begins = xp.take(weights["contexts/begins"], nodes, axis=0)
-        ends = xp.take(weights["contexts/begins"], nodes + np.int32(1), axis=0)
         backoffs = xp.take(weights["contexts/backoffs"], nodes, axis=0)
-        lower = xp.where(is_known, backoffs, np.float32(1))[..., None] * p
+        p = xp.where(is_known, backoffs, np.float32(1))[..., None] * p
+        if self.sizes.have_rows[length]:
+            rows = xp.where(is_known, xp.take(weights["contexts/rows"], nodes, axis=0), np.int32(0))
+            p = p + xp.take(weights["rows"], rows, axis=0)
+        width = self.sizes.widths[length]
+        if not width:
+            return p
+        begins = xp.take(weights["contexts/begins"], nodes, axis=0)
+        ends = xp.take(weights["contexts/ends"], nodes, axis=0)
         places = begins[..., None] + np.arange(width, dtype=np.int32)
         is_own = is_known[..., None] & (places < ends[..., None])
         places = xp.minimum(places, np.int32(self.sizes.num_ngrams - 1))
         found = xp.take(weights["ngrams/probabilities"], places, axis=0)
         tokens = xp.take(weights["ngrams/ids"], places, axis=0)
-        return _added(xp, lower, tokens, xp.where(is_own, found, np.float32(0)))
+        return _added(xp, p, tokens, xp.where(is_own, found, np.float32(0)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,9 +177,10 @@ class NGramModel(LanguageModel):
 
     def __init__(self, spec: ngram.NGramSpec, weights: ngram.Tables, xp: Any) -> None:
         self.spec, self._xp = spec, xp
-        self._arrays = dict(weights)
-        self._weights = {name: xp.asarray(array) for name, array in weights.items()}
-        self._read = NGramRead(spec.vocabulary_size, TableSizes.of(spec, weights), xp)
+        self._weights = dict(weights)
+        arrays, sizes = laid_out(spec, weights)
+        self._arrays = {name: xp.asarray(array) for name, array in arrays.items()}
+        self._read = NGramRead(spec.vocabulary_size, sizes, xp)
 
     @property
     def vocabulary_size(self) -> int:
@@ -154,12 +190,15 @@ class NGramModel(LanguageModel):
     def weights(self) -> dict[str, Any]:
         return self._weights
 
+    def weight_arrays(self) -> dict[str, Any]:
+        return self._arrays
+
     def initial_state(self, batch_size):
         xp = self._xp
         return xp.zeros([batch_size, self.spec.max_context_tokens], xp.int32) - np.int32(1)
 
     def read(self, ids, state, training=False):
-        return self._read(self._weights, ids, state)
+        return self._read(self._arrays, ids, state)
 
     @property
     def read_function(self) -> NGramRead:
@@ -170,7 +209,7 @@ class NGramModel(LanguageModel):
         return NGramStep(self._read)
 
     def step_weights(self):
-        return self._weights
+        return self._arrays
 
     @property
     def has_gradients(self) -> bool:
@@ -181,7 +220,7 @@ class NGramModel(LanguageModel):
         return self._xp is np
 
     def in_numpy(self) -> LanguageModel:
-        return self if self.uses_numpy else NGramModel(self.spec, self._arrays, np)
+        return self if self.uses_numpy else NGramModel(self.spec, self._weights, np)
 
     def facts(self) -> dict[str, str]:
         return {
