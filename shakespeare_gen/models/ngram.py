@@ -98,10 +98,13 @@ class NGramSpec(Spec):
         return next(found, None)
 
 
-def levels(keys: np.ndarray, vocabulary_size: int) -> list[int]:
-    """The first node of each context length, and the number of nodes; `keys` are valid."""
-    found = [0, 1]
-    while found[-1] <= len(keys):
+def levels(keys: np.ndarray, spec: NGramSpec) -> list[int]:
+    """The first node of each context length, and the number of nodes; `keys` are valid.
+
+    Ends early if there are contexts that are too long.
+    """
+    vocabulary_size, found = spec.vocabulary_size, [0, 1]
+    while found[-1] <= len(keys) and len(found) < spec.options.ngram_order + 1:
         found.append(1 + int(np.searchsorted(keys, found[-1] * vocabulary_size)))
     return found
 
@@ -116,8 +119,8 @@ def _checks(spec: NGramSpec, weights: Tables) -> Iterator[tuple[bool, str]]:
     yield bool((np.diff(keys) <= 0).any()), "expected ascending keys of contexts"
     is_outside = (keys < 0) | (keys // size > np.arange(len(keys)))
     yield bool(is_outside.any()), "expected keys of contexts within the table"
-    longest = len(levels(keys, size)) - 2
-    yield longest > spec.max_context_tokens, f"expected contexts within {spec.options.ngram_order}"
+    is_too_long = levels(keys, spec)[-1] <= len(keys)
+    yield is_too_long, f"expected contexts of at most {spec.max_context_tokens} tokens"
     is_whole = begins[0] == 0 and begins[-1] == len(ids) and (np.diff(begins) > 0).all()
     yield not is_whole, "expected ascending begins from the first n-gram to the last"
     yield bool(((ids < 0) | (ids >= size)).any()), f"expected ids below {size}"

@@ -54,7 +54,7 @@ def laid_out(
     has_row = own_row > 0
     rows[own_row[has_row], ids[has_row]] = weights["ngrams/probabilities"][has_row]
     rest = np.where(row > 0, 0, sizes).astype(np.int32)
-    first = ngram.levels(weights["contexts/keys"], spec.vocabulary_size)[:-1]
+    first = ngram.levels(weights["contexts/keys"], spec)[:-1]
     arrays = {
         **weights,
         "contexts/begins": begins[:-1],
