@@ -178,6 +178,10 @@ def train_model(
     dropout: float = 0.0,
     residual: bool = False,
     init_scale: float = 0.0,
+    ngram_order: int = 8,
+    ngram_smoothing: str = "modified_kneser_ney",
+    ngram_min_count: int = 2,
+    ngram_max_size: int = 20000000,
     kernel: Literal["auto", "keras", "fused"] = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     optimizer: Literal["adam", "adamw", "rmsprop", "adagrad", "sgd"] = "adamw",
@@ -250,7 +254,7 @@ def train_model(
         without `random_offset`; 0: all windows.
       random_offset: start every epoch at a different position in the text.
       steps_per_epoch: maximum number of steps per epoch; 0: one pass over the text.
-      model: model family (`recurrent`).
+      model: model family (`recurrent`, `ngram`).
       cell: recurrent cell (`lstm`, `gru`, `simple_rnn`, `min_gru`, `min_lstm`, `handcrafted`).
       units: units per recurrent layer.
       num_layers: number of recurrent layers.
@@ -259,6 +263,12 @@ def train_model(
       residual: add the input of each recurrent layer except the first to its output.
       init_scale: standard deviation of the initial matrices, with biases of 0; 0: as each layer
         prefers.
+      ngram_order: with model=ngram: number of tokens of the longest n-grams.
+      ngram_smoothing: one discount per order (kneser_ney), or three, by count (`kneser_ney`,
+        `modified_kneser_ney`).
+      ngram_min_count: leave out n-grams of three or more tokens that occur less often.
+      ngram_max_size: maximum number of different n-grams in the training text, of about 100 bytes
+        each.
       kernel: time loop of the recurrent layers: fused (the kernels of this package), keras, or auto
         (the faster of the two on this device) (`auto`, `keras`, `fused`).
       precision: data type of the matrix products; auto: bfloat16 if the processor supports it

@@ -481,7 +481,8 @@ def hardware(monkeypatch):
 
 
 def test_a_card_records_the_run_and_its_end(run, hardware):
-    with contextlib.suppress(ZeroDivisionError), card.Card(run, {"kernel": "fused"}) as written:
+    written = card.Card(run, {"kernel": "fused"}, 123)
+    with contextlib.suppress(ZeroDivisionError), written:
         started = json.loads(run.folder.card_path.read_text("utf-8"))
         written.write(best_checkpoint="step-00000007", losses={"validation": 1.5})
         _ = 1 / 0
@@ -503,7 +504,7 @@ def test_a_card_mentions_a_fallback_and_a_resumption(tmp_path, hardware):
     options = spec.options.replaced(epochs=30)
     spec = resuming.resumed_spec(spec, options, fake_runs.make_corpus(), "step-00000007")
     run = runs.Run(RunFolder(tmp_path), spec)
-    with card.Card(run, {}):
+    with card.Card(run, {}, 123):
         pass
     page = run.folder.readme_path.read_text("utf-8")
     assert "**Fallback corpus.** `plays` could not be downloaded" in page

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # importing TensorFlow takes seconds
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The position of each window of each batch; created by `plan`.
+    """The position of each window of each batch; created by `plan` or `whole`.
 
     Attributes:
       spacing: tokens between the starts of consecutive windows, or streams with `carry_state`.
@@ -98,6 +98,20 @@ def plan(num_tokens: int, options: WindowOptions) -> Plan:
         num_windows,
         min(steps, options.steps_per_epoch or steps),
         num_available,
+    )
+
+
+def whole(num_tokens: int) -> Plan:
+    """The plan of a single step that reads the whole text."""
+    return Plan(
+        num_tokens,
+        window_chars=num_tokens,
+        spacing=num_tokens,
+        batch_size=1,
+        carry_state=False,
+        random_offset=False,
+        num_windows=1,
+        steps_per_epoch=1,
     )
 
 

@@ -49,8 +49,9 @@ STEP_KEYS = (
     "update_to_weight_ratio",
     "characters_per_second",
 )
-# Left out if there is no value, such as the validation loss without a text.
-OPTIONAL_EPOCH_KEYS = {"validation_loss", "validation_loss_bits_per_character"}
+# Left out if there is no value, such as the validation loss without a text, or the learning rate of
+# a model that is counted.
+OPTIONAL_EPOCH_KEYS = {"validation_loss", "validation_loss_bits_per_character", "learning_rate"}
 OPTIONAL_STEP_KEYS = {
     "smoothed_loss",
     "gradient_norm",

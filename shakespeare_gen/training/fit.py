@@ -9,12 +9,13 @@ import keras
 import numpy as np
 from absl import logging
 
+from shakespeare_gen import models
 from shakespeare_gen.data import windows
 from shakespeare_gen.errors import Interrupted, NotFiniteError, UserError
 from shakespeare_gen.generation import Generator
 from shakespeare_gen.models import LanguageModel
 from shakespeare_gen.options import Options
-from shakespeare_gen.options.groups import OptimizerOptions, TrainingOptions
+from shakespeare_gen.options.groups import ComputeOptions, OptimizerOptions, TrainingOptions
 from shakespeare_gen.runs import Run, checkpoints
 from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
@@ -22,6 +23,16 @@ from shakespeare_gen.system.signals import Interruption
 from shakespeare_gen.training import callbacks, optimizers, step_metrics, tensorboard_logs
 from shakespeare_gen.training.data import TrainingData
 from shakespeare_gen.training.model import TrainingModel
+
+
+def start(
+    options: Options, data: TrainingData, before: Run | None
+) -> tuple[TrainingModel, checkpoints.Checkpoint | None]:
+    """A model that is ready for `train`, and the checkpoint of a run that is resumed."""
+    spec, compute = models.spec_of(data.tokenizer.size, options), options[ComputeOptions]
+    model = models.build(spec, compute.precision, compute.kernel)
+    training_model = compiled(model, data.plan, options)
+    return training_model, restored(before, training_model, data.plan) if before else None
 
 
 def compiled(language_model: LanguageModel, plan: windows.Plan, options: Options) -> TrainingModel:

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from absl import logging
 
 from shakespeare_gen import models, runs
-from shakespeare_gen.data import corpora, windows
+from shakespeare_gen.data import corpora
 from shakespeare_gen.data.corpora import CorpusIdentity
+from shakespeare_gen.data.windows import Plan
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import (
@@ -27,7 +28,7 @@ from shakespeare_gen.options.groups import (
 from shakespeare_gen.runs import RunFolder, RunSpec, resuming
 from shakespeare_gen.system import extras
 from shakespeare_gen.training import sizing, sources
-from shakespeare_gen.training.data import TrainingData
+from shakespeare_gen.training.data import TrainingData, plan_of
 from shakespeare_gen.training.sources import TrainingSource
 
 
@@ -80,7 +81,8 @@ def _new(folder: RunFolder, options: Options, text: str | None) -> Iterator[Prep
         )
     options = _sized(options, source)
     data = _checked(source, options)
-    if warning := sizing.too_few_updates(data.plan, options):
+    warning = sizing.too_few_updates(data.plan, options)
+    if warning and not models.is_counted(options):
         logging.warning(warning)  # as the message itself, so that options are spelled as flags
     folder.make()
     with folder.locked():
@@ -104,6 +106,8 @@ def _resumed(folder: RunFolder, given: Options, text: str | None) -> Iterator[Pr
 
 def _sized(options: Options, source: TrainingSource) -> Options:
     """The options of a new run; those that depend on the size of the text are resolved."""
+    if models.is_counted(options):
+        return options
     num_tokens = source.train.num_tokens
     sized = sizing.resolve(options, num_tokens, bool(source.held_out["validation"].num_tokens))
     if sized[TrainingOptions].auto_size:
@@ -113,12 +117,14 @@ def _sized(options: Options, source: TrainingSource) -> Options:
 
 def _checked(source: TrainingSource, options: Options) -> TrainingData:
     """The data of a run; checks that the texts are compatible with the options."""
-    plan = windows.plan(source.train.num_tokens, options[WindowOptions])
-    _log_epoch(options[WindowOptions].steps_per_epoch, plan)
+    plan = plan_of(source.train.num_tokens, options)
     models.spec_of(source.tokenizer.size, options)
     training = options[TrainingOptions]
     if training.tensorboard:
         extras.require("tensorboard", "tensorboard")
+    if models.is_counted(options):
+        return TrainingData(source.tokenizer, source.train, source.held_out, plan)
+    _log_epoch(options[WindowOptions].steps_per_epoch, plan)
     if training.patience and not source.held_out["validation"].num_tokens:
         raise UsageError(
             f"patience: expected 0 without validation text, received {training.patience}"
@@ -126,7 +132,7 @@ def _checked(source: TrainingSource, options: Options) -> TrainingData:
     return TrainingData(source.tokenizer, source.train, source.held_out, plan, source.window_array)
 
 
-def _log_epoch(requested: int, plan: windows.Plan) -> None:
+def _log_epoch(requested: int, plan: Plan) -> None:
     """Logs whether `steps_per_epoch` exceeds one pass over the text, or cuts it short."""
     steps = plan.steps_per_pass
     if requested > steps:
