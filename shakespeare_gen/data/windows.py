@@ -112,6 +112,7 @@ def whole(num_tokens: int) -> Plan:
         random_offset=False,
         num_windows=1,
         steps_per_epoch=1,
+        num_available=1,
     )
 
 

@@ -38,7 +38,7 @@ def baseline(train: Tokens, validation: TokenizedText, tokenizer: Tokenizer) -> 
     """The baseline for models of `train` on `validation`, which is not empty."""
     ids = _sample(train.ids, MAX_TRAIN_TOKENS)
     scored = _sample(validation.ids, MAX_SCORED_TOKENS)
-    context_tokens = scaled_context(MAX_CONTEXT_TOKENS, train.tokens_per_character)
+    context_tokens = scaled_context(MAX_CONTEXT_TOKENS, train.num_tokens / train.num_chars)
     model = NGrams(ids, tokenizer.size, tokenizer.start_id, context_tokens)
     losses = model.frozen(scored).mean(1)
     best = int(np.argmin(losses))
