@@ -52,8 +52,9 @@ class Result:
         """The result of a run so far."""
         most, number = run.spec.model_spec.num_parameters, run.folder.card().get("num_parameters")
         # That of a model that is counted depends on the text.
-        is_known = isinstance(number, int) and 0 < number < most
-        return cls(run, run.metrics(), run.losses, number if is_known else most)
+        if not (isinstance(number, int) and 0 < number < most):
+            number = most
+        return cls(run, run.metrics(), run.losses, number)
 
     @property
     def updates(self) -> int:
