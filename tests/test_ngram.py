@@ -207,6 +207,7 @@ def test_both_engines_write_the_same_text(run):
     assert "line" in texts[0]
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_without_units_and_does_not_adapt(run, small_text):
     figures = shakespeare_gen.evaluate_run(
         run.path, text=small_text, sample_chars=160, protocol="windows", window_chars=20

@@ -596,7 +596,7 @@ def test_runs_with_the_same_name_are_distinguished(hostile_run, tmp_path):
 
 def test_names_of_runs_are_not_formulas(tmp_path):
     rows = [{"epoch": 1, "step": 7, "loss": 2.0}, {"epoch": 2, "step": 14, "loss": 1.0}]
-    result = comparison.Result(fake_runs.write_run(tmp_path / "run", epochs=()), rows, {})
+    result = comparison.Result(fake_runs.write_run(tmp_path / "run", epochs=()), rows, {}, 1)
     groups = [comparison.Group("a$^b", [result], {}), comparison.Group("_b$", [result] * 2, {})]
     [svg] = curves.of_runs(groups, ("svg",))
     assert b">a$^b<" in svg
