@@ -55,7 +55,8 @@ class ArraySpec:
     """The content of the JSON file.
 
     Attributes:
-      options: those of the corpus, the tokenizer and the windows, without `LOCATION`.
+      options: those of the corpus, the tokenizer and the windows, without `LOCATION`; options
+        that are missing in the file have their defaults.
       corpus_name: the corpus that the arrays were made from.
       corpus_sha256: see `corpora.Corpus.sha256`.
       num_tokens: of the training text.
@@ -160,10 +161,10 @@ def read_spec(place: Place) -> ArraySpec:
         raise UserError(f"{path}: {str(error)[:400]}") from None
     if not tokenizer.NAME == place.tokens == parsed[TokenOptions].tokens:
         raise UserError(f"{path}: expected tokens={place.tokens}, found {tokenizer.NAME}")
-    if set(value["options"]) != set(saved_options(parsed)):
-        raise UserError(f"{path}: expected the options of arrays, found others")
-    fields_of_spec = {name: value[name] for name in fields}
-    return ArraySpec(**{**fields_of_spec, "tokenizer": tokenizer})
+    if located := sorted(LOCATION & value["options"].keys()):
+        raise UserError(f"{path}: expected no {located[0]} in the options, found one")
+    checked = {"tokenizer": tokenizer, "options": saved_options(parsed)}
+    return ArraySpec(**{**{name: value[name] for name in fields}, **checked})
 
 
 def _check_version(value: dict[str, Any], path: pathlib.Path) -> None:

@@ -4,9 +4,11 @@ Whole files in a random but fixed order, up to a number of characters; tests, de
 tables of character encodings are left out. Another version of Python has another text.
 """
 
+import os
 import pathlib
 import random
 import sysconfig
+from collections.abc import Iterator
 
 from shakespeare_gen.data import documents
 from shakespeare_gen.data.splits import Splits
@@ -15,6 +17,7 @@ from shakespeare_gen.options.groups import CorpusOptions
 
 SEED = 0
 DEFAULT_MEGABYTES = 2
+MAX_CHAR_BYTES = 4  # of a character in UTF-8
 SKIPPED_FOLDERS = frozenset(
     {
         "test",
@@ -62,18 +65,24 @@ def _max_chars(argument: str) -> int:
 
 
 def _texts(max_chars: int, separator: str) -> list[str]:
-    root = pathlib.Path(sysconfig.get_path("stdlib"))
-    every = {file.relative_to(root): file for file in root.rglob("*.py")}
-    files = [every[name] for name in sorted(every) if SKIPPED_FOLDERS.isdisjoint(name.parts)]
+    files = sorted(_files(pathlib.Path(sysconfig.get_path("stdlib"))))
     random.Random(SEED).shuffle(files)
     found: list[str] = []
     remaining = max_chars
     for file in files:
+        if file.stat().st_size > MAX_CHAR_BYTES * remaining:
+            continue
         text = documents.join([file.read_text("utf-8", "replace")], separator)
         if len(text) <= remaining and text.strip():
             found.append(text)
             remaining -= len(text)
     return found
+
+
+def _files(root: pathlib.Path) -> Iterator[pathlib.Path]:
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [name for name in subfolders if name not in SKIPPED_FOLDERS]
+        yield from (pathlib.Path(folder, name) for name in names if name.endswith(".py"))
 
 
 def _taken(files: list[str], num_chars: float) -> str:
