@@ -117,13 +117,65 @@ def test_a_stream_has_whole_characters():
     assert generator.next_tokens("☃", k=1)[0][0] == r"\xd1"
 
 
+def test_a_prompt_may_end_within_a_word():
+    """The letters of "ROM" are never followed by "EO" in the tokens of a training text."""
+    generator = reciting("\nROMEO, is there?", TOKENIZERS["words"])
+    for known in range(5):
+        [result] = generator.generate("ROMEO"[:known], length=4, temperature=0)
+        assert result.text == "ROMEO"[known:] + ", is there"
+        assert "".join(result.pieces) == result.text
+        assert len(result.pieces) == len(result.log_probabilities) == 4
+        assert "".join(generator.stream("ROMEO"[:known], length=4, temperature=0)) == result.text
+        [beam] = generator.generate("ROMEO"[:known], length=4, num_beams=2)
+        assert (beam.text, "".join(beam.pieces)) == (result.text, result.text)
+
+
 @every_tokenizer
-def test_a_prompt_may_end_within_a_word(tokenizer):
-    """The rest of the word can be spelled: its letters have a probability."""
+def test_the_rest_of_any_word_has_a_probability(tokenizer):
     generator = reciting(TEXT, tokenizer)
+    assert np.isfinite(generator.score("EO:", start=generator.read("ROM"))).all()
+
+
+WORDS = WordTokenizer(False, (" lord", " love", " to", "lo"))
+
+
+def log_p_of(**probabilities):
+    """Logits [V] of tokens by text, where _ is a space."""
+    logits = np.full(WORDS.size, -50, np.float32)
+    for text, p in probabilities.items():
+        [token] = WORDS.encode(text.replace("_", " "))
+        logits[token] = math.log(p)
+    return logits
+
+
+def test_an_unfinished_word_continues_as_a_token_or_letter_by_letter():
+    """After "To", " lord" has 0.3, " love" 0.1, and the letters of " lo" together 0.2 of 0.6."""
+    logits = np.tile(log_p_of(x=1), (WORDS.size, 1))
+    logits[ord("o")] = log_p_of(_lord=0.3, _love=0.1, _to=0.2, **{"_": 0.4, "n": 1e-9})
+    logits[ord(" ")] = log_p_of(l=1)
+    logits[ord("l")] = log_p_of(o=0.5, x=0.5)
+    generator = Generator(MarkovChain(logits), WORDS)
+    assert WORDS.unfinished("To lo") == " lo"
+    assert WORDS.unfinished("To to") == WORDS.unfinished("To\n") == WORDS.unfinished("") == ""
+    found = generator.generate("To lo", length=1, num_samples=4000, temperature=1, seed=5)
+    # After the letters, the last one is "o" again: it goes on with one of four tokens.
+    share = {text: sum(r.text == text for r in found) / 4000 for text in ("rd", "ve", " lord")}
+    # Standard errors are below 0.008.
+    assert share["rd"] == pytest.approx(0.3 / 0.6, abs=0.04)
+    assert share["ve"] == pytest.approx(0.1 / 0.6, abs=0.04)
+    assert share[" lord"] == pytest.approx(0.2 / 0.6 * 0.3, abs=0.04)
+
+
+def test_a_state_after_an_unfinished_word_can_be_continued_and_read_on():
+    generator = reciting("\nROMEO, is there?", TOKENIZERS["words"])
     state = generator.read("ROM")
-    assert np.isfinite(generator.score("EO:", start=state)).all()
-    assert generator.generate(start=state, length=3)[0].text
+    assert generator.generate(start=state, length=1, temperature=0)[0].text == "EO"
+    on = generator.read("!", start=state)
+    assert on.recent.tolist() == [list(b"ROM!")]
+    assert on.unfinished is None
+    session = Session(generator, Options.parse(groups(), {"length": 2, "temperature": 0.0}))
+    session.add("ROM")
+    assert "".join(session.generate()) == "EO,"
 
 
 @every_tokenizer
@@ -180,8 +232,9 @@ def check_generation(*run_dirs):
     for engine in ("numpy", "tensorflow"):
         generator = loading.load_generator(run_dirs[0], engine=engine)
         asked = {"length": 120, "seed": 3, "top_k": 20, "top_p": 0.95, "no_repeat_ngram": 8}
-        [result] = generator.generate("РОМ", **asked)
+        result, *others = generator.generate("РОМ", num_samples=6, **asked)
         assert "".join(result.pieces) == result.text
+        assert len({other.text for other in others}) > 1
         assert "".join(generator.stream("РОМ", **asked)) == result.text
         texts.append(result.text)
     assert texts[0] == texts[1]

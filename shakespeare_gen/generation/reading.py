@@ -29,21 +29,47 @@ class State:
       model_state: the state of the model, one row.
       logits: float32 [1, V], of the next token.
       recent: int32 [1, at most MAX_REPEAT_WINDOW], the last ids.
+      unfinished: the last word, if a longer token may begin with it.
     """
 
     model_state: Any
     logits: Any
     recent: np.ndarray
+    unfinished: "Unfinished | None" = None
 
     def in_numpy(self) -> "State":
         """The same state in NumPy arrays."""
         model_state, logits = states.map_arrays(np.asarray, (self.model_state, self.logits))
-        return State(model_state, logits, self.recent)
+        return State(
+            model_state, logits, self.recent, self.unfinished and self.unfinished.in_numpy()
+        )
 
     @property
     def log_probabilities(self) -> np.ndarray:
         """Log-probabilities of the next token in nats, float32 [V]."""
         return arrays.log_softmax(np, np.asarray(self.logits))[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Unfinished:
+    """A word at the end of a text that a longer token may begin with.
+
+    A model that reads " lo" as a space and letters knows nothing of the token " lord". A text
+    therefore continues in one of two ways: after the letters, or with such a token at their place.
+
+    Attributes:
+      text: the unfinished word.
+      before: the state before it; the logits of tokens that do not begin with it are -inf.
+      probability: that such a token is at its place.
+    """
+
+    text: str
+    before: State
+    probability: float
+
+    def in_numpy(self) -> "Unfinished":
+        """The same in NumPy arrays."""
+        return dataclasses.replace(self, before=self.before.in_numpy())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +87,29 @@ class Reader:
         self, text: str, unknown: str, start: State | None, check: Callable[[], None]
     ) -> State:
         """See `Generator.read`."""
+        text = self.tokenizer.prepare(text, unknown)
+        word = self.tokenizer.unfinished(text)
+        if not word:
+            return self._read(text, start, check)
+        head = text.removesuffix(word)
+        before = self._read(head, start, check)
+        # Without any text before it, the word replaces the start token.
+        state = self._read(word, before if head or start else None, check)
+        return dataclasses.replace(state, unfinished=self._unfinished(word, before))
+
+    def _unfinished(self, word: str, before: State) -> Unfinished:
+        ids, log_p = self.tokenizer.beginning_with(word), before.log_probabilities
+        as_token, spelled = np.exp(log_p[ids], dtype=np.float64).sum(), 0.0
+        if len(self.tokenizer.encode(word)) > 1:
+            spelled = float(np.exp(self.score(word, "error", before).sum(dtype=np.float64)))
+        logits = np.full(before.logits.shape, arrays.MINUS_INFINITY)
+        logits[:, ids] = np.asarray(before.logits)[:, ids]
+        probability = as_token / (as_token + spelled) if as_token else 0.0
+        return Unfinished(word, State(before.model_state, logits, before.recent), probability)
+
+    def _read(self, text: str, start: State | None, check: Callable[[], None]) -> State:
         state = start
-        for ids, logits, model_state in self._chunks(text, unknown, start):
+        for ids, logits, model_state in self._chunks(text, "error", start):
             recent = state.recent if state else np.zeros((1, 0), np.int32)
             recent = np.concatenate([recent, ids[None]], 1)[:, -MAX_REPEAT_WINDOW:]
             state = State(model_state, logits[:, -1], recent)

@@ -111,14 +111,21 @@ class Stopper:
     Args:
       length: maximum number of tokens; -1: no limit.
       prompt: the text before, for an unfinished speech.
+      num_known: how many characters of the first token belong to the prompt.
     """
 
     def __init__(
-        self, every: Sequence[Ending], tokenizer: Tokenizer, length: int = -1, prompt: str = ""
+        self,
+        every: Sequence[Ending],
+        tokenizer: Tokenizer,
+        length: int = -1,
+        prompt: str = "",
+        num_known: int = 0,
     ) -> None:
         self.finish_reason: str | None = None
         self._endings, self._decoder, self._end_id = every, tokenizer.decoder(), tokenizer.end_id
         self._num_left = length if length >= 0 else None
+        self._num_known = num_known
         self._pieces: list[str] = []
         self._nats = np.zeros(0, np.float32)
         self._has_text, self._speech = False, unfinished_speech(prompt)
@@ -140,7 +147,10 @@ class Stopper:
         if self.finish_reason:
             return self._take(0)
         num_taken, reason = self._limit(ids)
-        self._pieces += self._decoder.feed(ids[:num_taken].tolist())
+        pieces = self._decoder.feed(ids[:num_taken].tolist())
+        if pieces:
+            pieces[0], self._num_known = pieces[0][self._num_known :], 0
+        self._pieces += pieces
         self._nats = np.concatenate([self._nats, nats[:num_taken]])
         if reason == "end" and self._pieces:  # a character that will not be completed
             self._pieces[-1] += self._decoder.flush()

@@ -14,9 +14,13 @@ from shakespeare_gen.generation.beam_search import Beam
 from shakespeare_gen.generation.decoding import Decoder
 from shakespeare_gen.generation.reading import State
 from shakespeare_gen.generation.request import Request, Result
+from shakespeare_gen.generation.sampling import Temperature
 from shakespeare_gen.generation.stopping import Part, Stopper
 from shakespeare_gen.models import states
 from shakespeare_gen.system import devices
+
+FIRST_CHOICE = 2**62  # added to the number of a sample, for a random number besides its tokens
+GREEDY_LIMIT = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +43,27 @@ def begin(request: Request, state: State, tokenizer: Tokenizer) -> list[Text]:
     """One `Text` per sample of a request, starting at `state`."""
     prompt = tokenizer.decode(state.recent[0])
     length = request.generation.length
-    return [
-        Text(request, number, state, Stopper(request.endings, tokenizer, length, prompt))
-        for number in range(request.generation.num_samples)
-    ]
+    found = []
+    for number in range(request.generation.num_samples):
+        first, num_known = _start(request, number, state)
+        stopper = Stopper(request.endings, tokenizer, length, prompt, num_known)
+        found.append(Text(request, number, first, stopper))
+    return found
+
+
+def _start(request: Request, number: int, state: State) -> tuple[State, int]:
+    """Where a text begins: after an unfinished word, or before a token that contains it.
+
+    Also returns how many characters of that token are known.
+    """
+    word = state.unfinished
+    if word is None:
+        return state, 0
+    limit = GREEDY_LIMIT
+    if request.generation.num_beams == 1 and request.sampling[Temperature].temperature:
+        key = (request.generation.seed, FIRST_CHOICE + number)
+        limit = np.random.Generator(np.random.Philox(key=key)).random()
+    return (word.before, len(word.text)) if word.probability > limit else (state, 0)
 
 
 def parts(texts: Sequence[Text], decoder: Decoder) -> Iterator[list[Part]]:
@@ -89,10 +110,11 @@ def sample(texts: Sequence[Text], decoder: Decoder) -> list[Result]:
 def search(request: Request, state: State, decoder: Decoder, tokenizer: Tokenizer) -> list[Result]:
     """The most likely texts of a request; its seed does not matter."""
     speech = stopping.unfinished_speech(tokenizer.decode(state.recent[0]))
+    state, num_known = _start(request, 0, state)
 
     def describe(ids: tuple[int, ...]) -> tuple[str, str | None]:
         is_end = ids[-1] == tokenizer.end_id
-        text = "".join(_complete(ids[:-1] if is_end else ids, tokenizer))
+        text = "".join(_complete(ids[:-1] if is_end else ids, tokenizer, num_known))
         end = stopping.find_end(text, request.endings, speech=speech)
         if end is not None:
             return text[:end], "stop"
@@ -103,16 +125,20 @@ def search(request: Request, state: State, decoder: Decoder, tokenizer: Tokenize
     found = decoder.search(
         rows, options.num_beams, options.length, describe, options.length_penalty
     )
-    return [_beam_result(beam, tokenizer) for beam in found[: options.num_samples]]
+    return [_beam_result(beam, tokenizer, num_known) for beam in found[: options.num_samples]]
 
 
-def _complete(ids: tuple[int, ...], tokenizer: Tokenizer) -> list[str]:
-    """The pieces of a text; a character that is incomplete at its end is left out."""
-    return tokenizer.decoder().feed(ids)
+def _complete(ids: tuple[int, ...], tokenizer: Tokenizer, num_known: int) -> list[str]:
+    """The pieces of a text, without the first `num_known` characters.
+
+    A character that is incomplete at its end is left out.
+    """
+    pieces = tokenizer.decoder().feed(ids)
+    return [*(piece[num_known:] for piece in pieces[:1]), *pieces[1:]]
 
 
-def _beam_result(beam: Beam, tokenizer: Tokenizer) -> Result:
+def _beam_result(beam: Beam, tokenizer: Tokenizer, num_known: int) -> Result:
     ids = beam.ids[:-1] if beam.finish_reason == "end" else beam.ids
-    pieces = stopping.cut(_complete(ids, tokenizer), len(beam.text))
+    pieces = stopping.cut(_complete(ids, tokenizer, num_known), len(beam.text))
     nats = np.array(beam.nats[: len(pieces)], np.float32)
     return Result(beam.text, beam.finish_reason or "length", nats, tuple(pieces))

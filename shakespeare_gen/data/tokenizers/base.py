@@ -135,6 +135,17 @@ class Tokenizer(abc.ABC):
         """Text of `ids`."""
         return "".join(self.pieces(ids))
 
+    def unfinished(self, text: str) -> str:
+        """The end of `text` that is encoded by itself, but may be the beginning of one token.
+
+        For example " lo", if there is a token " lord"; "" if there is none.
+        """
+        return ""
+
+    def beginning_with(self, text: str) -> np.ndarray:
+        """The tokens that begin with the result of `unfinished`, int32 [any]."""
+        return np.zeros(0, np.int32)
+
     def label(self, token_id: int) -> str:
         """What represents a token by itself, in lists of tokens: its text."""
         return self.decode([token_id])

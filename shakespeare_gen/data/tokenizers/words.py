@@ -132,6 +132,19 @@ class WordTokenizer(ByteTokenizer):
         parts = [np.array(self._chunk_ids(pieces), np.int32) for pieces in _pieces(text)]
         return np.concatenate([np.zeros(0, np.int32), *parts])
 
+    def unfinished(self, text: str) -> str:
+        pieces = _pattern().findall(text, text.rfind("\n") + 1)
+        last = pieces[-1] if pieces else ""
+        is_token = last in self._id_of_text
+        return last if len(self.beginning_with(last)) > is_token else ""
+
+    def beginning_with(self, text: str) -> np.ndarray:
+        ids = [
+            i for i, token in enumerate(self.texts, NUM_BYTES) if text and token.startswith(text)
+        ]
+        own = [ord(text)] if len(text) == 1 and text.isascii() else []  # not among `texts`
+        return np.array(own + ids, np.int32)
+
     def _chunk_ids(self, pieces: list[str]) -> list[int]:
         find, ids = self._id_of_text.get, list[int]()
         for piece in pieces:
