@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from shakespeare_gen.models.cells import split
+
 NUM_ANGLES = 2**23
 BASE = 10_000.0
 
@@ -38,12 +40,11 @@ def rotation(xp, positions, head_size: int) -> tuple[Any, Any]:
 
 def rotated(xp, x, cosine, sine):
     """x [..., S] rotated; pair i consists of the elements i and i + S / 2."""
-    half = x.shape[-1] // 2
-    a, b = x[..., :half], x[..., half:]
+    a, b = split(xp, x, 2)
     return xp.concatenate([a * cosine - b * sine, a * sine + b * cosine], -1)
 
 
 def advanced(xp, positions, num_positions):
-    """The positions after `num_positions` more."""
-    later = positions + num_positions
-    return xp.where(later >= np.float32(2 * NUM_ANGLES), later - np.float32(NUM_ANGLES), later)
+    """The positions after `num_positions` more; every difference and sum is exact."""
+    is_last = positions >= np.float32(2 * NUM_ANGLES) - num_positions
+    return xp.where(is_last, positions - np.float32(NUM_ANGLES), positions) + num_positions

@@ -18,7 +18,7 @@ import tensorflow.experimental.numpy as tnp
 
 from shakespeare_gen.models import rotary, transformer
 from shakespeare_gen.models.language_model import LanguageModel
-from shakespeare_gen.models.transformer import TransformerSpec, TransformerStep, normalized
+from shakespeare_gen.models.transformer import NORM_EPSILON, TransformerSpec, TransformerStep
 
 INITIAL_DEVIATION = 0.02
 MAX_DROPS = 1000  # of one pass; more than layers can have
@@ -160,17 +160,18 @@ class TransformerRead:
             x = x + drop(self._transform(own, x))
             new_caches.append(cache)
         last = tf.repeat(places.last, _length(x, 0) // _length(places.last, 0), axis=0)
-        return normalized(tnp, x) * weights["final/scale"], (last, *new_caches)
+        return normalized(x, weights["final/scale"]), (last, *new_caches)
 
     def _attend(self, own, x, cache, places: "_Places", drop: Callable) -> tuple[Any, tuple]:
         """The attention of a layer: x, keys and values before -> y [B, T, W], those after."""
         o, num_rows, num_tokens = self.spec.options, _length(x, 0), _length(x, 1)
-        qkv = self._product(normalized(tnp, x) * own["attention_scale"], own["qkv_kernel"])
+        qkv = self._product(normalized(x, own["attention_scale"]), own["qkv_kernel"])
         qkv = tf.reshape(qkv, [num_rows, num_tokens, 3, o.num_heads, o.head_size])
         qkv = tf.transpose(qkv, [2, 0, 3, 1, 4])  # [3, B, H, T, S]
-        cosine, sine = (tf.cast(part, qkv.dtype) for part in places.rotation)
-        turned = rotary.rotated(tnp, qkv[:2], cosine, sine)
-        query, key, value = turned[0] * tf.cast(o.head_size**-0.5, qkv.dtype), turned[1], qkv[2]
+        # Not slices, whose gradients would be arrays of zeros as large as the whole.
+        query, key, value = tf.unstack(qkv)
+        query = self._rotated(query, [part * o.head_size**-0.5 for part in places.rotation])
+        key = self._rotated(key, places.rotation)
         if cache is not None:
             key = tf.concat([self._narrow(cache[0]), key], 2)
             value = tf.concat([self._narrow(cache[1]), value], 2)
@@ -181,9 +182,12 @@ class TransformerRead:
         later = _newest(key, o.context_tokens - 1), _newest(value, o.context_tokens - 1)
         return tf.cast(self._product(y, own["attention_output_kernel"]), tf.float32), later
 
+    def _rotated(self, x, rotation):
+        return self._narrow(rotary.rotated(tnp, tf.cast(x, tf.float32), *rotation))
+
     def _transform(self, own, x):
         """The MLP of a layer: [B, T, W] -> [B, T, W]."""
-        hidden = self._product(normalized(tnp, x) * own["mlp_scale"], own["mlp_input_kernel"])
+        hidden = self._product(normalized(x, own["mlp_scale"]), own["mlp_input_kernel"])
         hidden = activated(self.spec.options.mlp, hidden)
         return tf.cast(self._product(hidden, own["mlp_output_kernel"]), tf.float32)
 
@@ -247,6 +251,20 @@ def _newest(cache, num_positions: int):
 def _length(x, axis: int):
     """The length of an axis: an integer if it is known when the graph is built."""
     return tf.shape(x)[axis] if x.shape[axis] is None else x.shape[axis]
+
+
+@tf.custom_gradient
+def normalized(x, gain):
+    """See `transformer.normalized`: x [B, T, W], gain [W]; half the passes of its gradient."""
+    factor = tf.math.rsqrt(tf.reduce_mean(tf.square(x), -1, keepdims=True) + NORM_EPSILON)
+    unit = x * factor
+
+    def gradient(dy):
+        d_unit = dy * gain
+        along = tf.reduce_mean(d_unit * unit, -1, keepdims=True)
+        return (d_unit - unit * along) * factor, tf.reduce_sum(dy * unit, [0, 1])
+
+    return unit * gain, gradient
 
 
 def activated(kind: str, x):

@@ -46,7 +46,7 @@ def make_optimizer(options: OptimizerOptions, num_steps: int) -> keras.optimizer
         clipvalue=options.clip_value or None,
         **arguments,
     )
-    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    optimizer.exclude_from_weight_decay(var_names=["bias", "scale"])
     return optimizer
 
 
