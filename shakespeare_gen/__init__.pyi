@@ -168,12 +168,17 @@ def train_model(
     random_offset: bool = True,
     steps_per_epoch: int = 0,
     model: str = "recurrent",
+    num_layers: int = 1,
+    dropout: float = 0.0,
     cell: str = "lstm",
     units: int = 256,
-    num_layers: int = 1,
     embedding_size: int = 64,
-    dropout: float = 0.0,
     residual: bool = False,
+    width: int = 128,
+    num_heads: int = 4,
+    context_tokens: int = 128,
+    mlp: Literal["swiglu", "gelu"] = "swiglu",
+    tied_embeddings: bool = False,
     kernel: Literal["auto", "keras", "fused"] = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     optimizer: Literal["adam", "adamw", "rmsprop", "adagrad", "sgd"] = "adamw",
@@ -231,13 +236,20 @@ def train_model(
       carry_state: read the text as parallel streams and carry the state from batch to batch.
       random_offset: start every epoch at a different position in the text.
       steps_per_epoch: maximum number of steps per epoch; 0: one pass over the text.
-      model: model family (`recurrent`).
+      model: model family (`recurrent`, `transformer`).
+      num_layers: number of layers.
+      dropout: dropout rate: of a recurrent network, on the outputs of each layer, with one mask per
+        window; of a transformer, on the embedding, the attention weights and the output of each
+        part of a layer.
       cell: recurrent cell (`lstm`, `gru`, `simple_rnn`, `min_gru`, `min_lstm`).
       units: units per recurrent layer.
-      num_layers: number of recurrent layers.
       embedding_size: width of the embedding.
-      dropout: dropout rate on the outputs of each recurrent layer, with one mask per window.
       residual: add the input of each recurrent layer except the first to its output.
+      width: width of the residual stream.
+      num_heads: attention heads per layer.
+      context_tokens: tokens (characters by default) that a position attends to, itself included.
+      mlp: activation of the MLP (`swiglu`, `gelu`).
+      tied_embeddings: use the embedding as the weights of the logits too.
       kernel: time loop of the recurrent layers: fused (the kernels of this package), keras, or auto
         (the faster of the two on this device) (`auto`, `keras`, `fused`).
       precision: data type of the matrix products; auto: bfloat16 if the processor supports it
@@ -247,7 +259,7 @@ def train_model(
       schedule: learning rate schedule (`constant`, `cosine`, `exponential`).
       warmup_steps: steps of linear warm-up from 0.
       final_learning_rate: learning rate at the last step of the cosine and exponential schedules.
-      weight_decay: decoupled weight decay; biases are excluded.
+      weight_decay: decoupled weight decay; biases and the gains of norms are excluded.
       beta_2: second-moment decay of adam and adamw.
       momentum: momentum of sgd and rmsprop.
       clip_norm: maximum global gradient norm; 0: off.

@@ -2,11 +2,10 @@
 
 A pair of elements i of a query or key at position p is rotated by the angle p f(i), so that their
 product depends on the distance of the positions. Frequencies are integers in units of
-1 / `NUM_ANGLES` turn, about those of the paper; angles are computed in integers modulo one turn, and
-therefore as precise at position 10**12 as at the start. Rotations repeat after `NUM_ANGLES`
-positions, and so a position of 2 * `NUM_ANGLES` is replaced by that of one period before: it
-remains an integer that float32 holds, as the arrays of a state are float32. Positions up to the
-first period are true ones, which tell how much of a context is filled.
+1 / `NUM_ANGLES` turn, about those of the paper. Angles are computed in integers modulo one turn,
+and so they are exact at any position. They repeat after `NUM_ANGLES` positions: a position of
+2 * `NUM_ANGLES` is replaced by that of one period before, so that float32, the type of the arrays
+of a state, holds it exactly. Smaller positions also tell how much of a context is filled.
 
 Shapes: S width of a head.
 """

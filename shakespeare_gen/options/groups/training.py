@@ -43,7 +43,9 @@ class OptimizerOptions(OptionGroup):
         "learning rate at the last step of the cosine and exponential schedules",
         minimum=0,
     )
-    weight_decay: float = option(0.0, "decoupled weight decay; biases and the gains of norms are excluded", minimum=0)
+    weight_decay: float = option(
+        0.0, "decoupled weight decay; biases and the gains of norms are excluded", minimum=0
+    )
     beta_2: float = option(0.99, "second-moment decay of adam and adamw", minimum=0, below=1)
     momentum: float = option(0.0, "momentum of sgd and rmsprop", minimum=0, below=1)
     clip_norm: float = option(
