@@ -9,9 +9,9 @@ Each contender runs in its own process and trains only during its turns. Turns o
 alternate round by round, so that all contenders are affected equally by a noisy machine. The first
 steps are not counted. A turn is repeated if other guests of the virtual machine's host stole
 processor time. All use the same model (Embedding 64, recurrent layers, Dense; or the transformer of
-`transformers.py`), data, AdamW and clipping by a global norm of 1.0. Compare the ratios, which are computed from medians over rounds.
-Finished sizes are stored in benchmarks/results.json, from which benchmarks/RESULTS.md is written;
-`--again` measures them again.
+`transformers.py`), data, AdamW and clipping by a global norm of 1.0. Compare the ratios, which are
+computed from medians over rounds. Finished sizes are stored in benchmarks/results.json, from which
+benchmarks/RESULTS.md is written; `--again` measures them again.
 """
 
 import argparse
