@@ -14,7 +14,7 @@ TEMPERATURE ?= 0.8
 # Passed through the environment, so that quotes and blanks in them are safe.
 export PROMPT RUN
 
-.PHONY: help install generate train test test-fast lint typecheck wheel docs bench-train bench-generate bench-evaluate clean
+.PHONY: help install generate train test test-fast lint typecheck wheel docs recipes-table bench-train bench-generate bench-evaluate clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -61,6 +61,9 @@ wheel:  ## build a wheel in dist and run its console script in a new environment
 docs: $(VENV)/installed  ## regenerate the flag tables in docs/flags.md and the types for editors
 	$(BIN)/python -m docs.update_tables
 	$(BIN)/python -m docs.update_stub
+
+recipes-table: $(VENV)/installed  ## write what the recipes reach from the run cards in benchmarks/runs
+	$(BIN)/python -m docs.update_recipes
 
 bench-train: $(VENV)/installed-bench  ## measure training speed against Keras and PyTorch (benchmarks/RESULTS.md)
 	$(BIN)/python benchmarks/train_speed.py

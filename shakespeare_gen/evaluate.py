@@ -45,11 +45,15 @@ def groups() -> tuple[type[OptionGroup], ...]:
 def main(options: Options) -> None:
     """The command: prints tables, writes a JSON file and an HTML page."""
     figures = _evaluate(options)
-    from shakespeare_gen.report import tables
+    from shakespeare_gen.report import tables, verdict
+    from shakespeare_gen.system import terminal
 
     tables.show(*tables.scores(figures))
     if figures["copying"]:
         tables.show(tables.copying(figures), tables.style(figures))
+    if figures["documents"]:
+        tables.show(tables.documents(figures))
+    terminal.show(" ".join(verdict.sentences(figures)) + "\n")
 
 
 @signatures.typed(groups())

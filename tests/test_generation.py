@@ -484,3 +484,21 @@ def test_the_prompts_of_a_batch_share_one_copy_of_the_weights(tokenizer, monkeyp
     monkeypatch.setattr(type(model), "in_numpy", lambda self: copies.append(1) or in_numpy(self))
     Generator(model, tokenizer).generate(["This", "is", "line"], length=2)
     assert len(copies) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda g: g.generate(5), "prompts: expected a string or a sequence of strings, received"),
+        (lambda g: g.generate(b"ab"), "prompts: expected a string or a sequence of strings"),
+        (lambda g: g.generate(["a", None]), "prompt: expected a string, received NoneType"),
+        (lambda g: g.read(b"ab"), "prompt: expected a string, received bytes"),
+        (lambda g: next(g.stream(3)), "prompt: expected a string, received int"),
+        (lambda g: g.generate(start="a"), "start: expected a State, the result of `read`"),
+    ],
+)
+def test_values_of_a_wrong_type_are_rejected_on_one_line(call, message):
+    """They once raised TypeError or AttributeError from within."""
+    generator = Generator(alphabet(), LETTERS)
+    with pytest.raises(UsageError, match=f"^{message}"):
+        call(generator)

@@ -254,6 +254,49 @@ def test_gate_rows_of_an_lstm_do_not_share_cache_sets():
     assert not any(width * 4 % 4096 == 0 for width in widths)
 
 
+READS_IDS = {
+    "lstm": layers.LSTM,
+    "gru": layers.GRU,
+    "simple_rnn": layers.SimpleRNN,
+    "min_gru": layers.MinGRU,
+    "min_lstm": layers.MinLSTM,
+}
+
+
+@pytest.mark.parametrize("cell", READS_IDS)
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_ids_equal_one_hot_vectors_with_every_kernel(cell, dtype):
+    """`keras` is the way of a GPU. In bfloat16, a sum of 600 gradients of one row is not rounded at
+    every addition."""
+    ids = RANDOM.integers(0, 4, (20, 30, 1)).astype(np.int32)
+    vectors, found, weights = tf.one_hot(ids[..., 0], 4), {}, None
+    for kernel, size, x in (("keras", 0, vectors), ("keras", 4, ids), ("fused", 4, ids)):
+        layer = READS_IDS[cell](
+            5, return_sequences=True, kernel=kernel, one_hot_size=size, dtype=dtype
+        )
+        layer.build(x.shape)
+        if weights is None:
+            weights = [np.asarray(random(*w.shape)) for w in layer.get_weights()]
+        layer.set_weights(weights)
+        with tf.GradientTape() as tape:
+            y = tf.cast(layer(x), tf.float32)
+            loss = tf.reduce_mean((y - 1) ** 2)
+        gradients = tape.gradient(loss, layer.trainable_variables)
+        found[kernel, size] = [y, *map(tf.convert_to_tensor, gradients)]
+    tolerance = 1e-5 if dtype == "float32" else 0.03
+    for key in (("keras", 4), ("fused", 4)):
+        for part, expected in zip(found[key], found["keras", 0], strict=True):
+            difference = np.linalg.norm(part - expected) / np.linalg.norm(expected)
+            assert difference < tolerance, key
+
+
+@pytest.mark.parametrize("cell", READS_IDS)
+def test_configs_contain_the_size_of_one_hot_vectors(cell):
+    kind = READS_IDS[cell]
+    assert kind.from_config(kind(3, one_hot_size=7).get_config()).one_hot_size == 7
+    assert "one_hot_size" not in kind(3).get_config()
+
+
 def test_configs_are_those_of_keras_with_kernel():
     layer = layers.LSTM.from_config(layers.LSTM(7, dropout=0.1, kernel="keras").get_config())
     assert (layer.units, layer.dropout, layer.kernel) == (7, 0.1, "keras")

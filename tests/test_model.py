@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow.experimental.numpy as tnp
 
 from shakespeare_gen import models
@@ -44,6 +45,101 @@ def test_stepping_equals_the_whole_sequence_in_tensorflow_and_numpy(cell, option
     for found in (state, numpy_last):
         for part, expected in zip(states.flatten(found), states.flatten(last), strict=True):
             np.testing.assert_allclose(part, expected, atol=1e-5)
+
+
+def plain_handcrafted(weights, ids):
+    """The logits of the cell `handcrafted`, with one-hot vectors."""
+    h = np.zeros((len(ids), UNITS))
+    logits = []
+    for t in range(ids.shape[1]):
+        x = np.eye(V)[ids[:, t]]
+        h = np.tanh(
+            x @ weights["handcrafted_1/kernel"]
+            + h @ weights["handcrafted_1/recurrent_kernel"]
+            + weights["handcrafted_1/bias"]
+        )
+        logits.append(h @ weights["logits/kernel"] + weights["logits/bias"])
+    return np.stack(logits, 1)
+
+
+def test_the_handcrafted_cell_matches_plain_numpy():
+    model, ids = model_of("handcrafted", embedding_size=0), ids_of(3, 6)
+    model.weights["handcrafted_1/bias"].assign(np.linspace(-1, 1, UNITS))
+    logits, _ = model.read(ids, model.initial_state(3))
+    np.testing.assert_allclose(logits, plain_handcrafted(arrays_of(model), ids), atol=1e-5)
+
+
+def test_the_handcrafted_cell_starts_with_small_normal_weights():
+    """Unlike `simple_rnn`, whose recurrent weights are orthogonal."""
+    weights = arrays_of(model_of("handcrafted", units=200))
+    for name in ("kernel", "recurrent_kernel"):
+        assert weights[f"handcrafted_1/{name}"].std() == pytest.approx(0.05, rel=0.1)
+    assert not weights["handcrafted_1/bias"].any()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_one_hot_vectors_equal_an_embedding_by_the_identity(cell):
+    """Logits, states and gradients; without an embedding, the first kernel has V rows."""
+    options = {"num_layers": 2, "residual": True}
+    embedded = model_of(cell, embedding_size=V, **options)
+    one_hot = model_of(cell, embedding_size=0, **options)
+    assert "embedding/embeddings" not in one_hot.weights
+    embedded.weights["embedding/embeddings"].assign(np.eye(V))
+    found = []
+    ids, targets = ids_of(3, 9), ids_of(9, 3).T
+    values = {name: weight + 0.1 for name, weight in arrays_of(one_hot).items()}
+    for model in (one_hot, embedded):
+        for name, value in values.items():
+            model.weights[name].assign(value)
+        with tf.GradientTape() as tape:
+            logits, state = model.read(ids, model.initial_state(3))
+            losses = keras.ops.sparse_categorical_crossentropy(targets, logits, from_logits=True)
+        weights = [model.weights[name].value for name in one_hot.weights]
+        gradients = map(tf.convert_to_tensor, tape.gradient(losses, weights))
+        found.append([logits, *states.flatten(state), *gradients])
+    for part, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(part, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_one_hot_vectors_are_not_computed_without_a_gpu(cell):
+    """A lookup replaces them: with 10,000 tokens, vectors would take most of the time."""
+    model = model_of(cell, embedding_size=0)
+    ids, state = ids_of(2, 5), model.initial_state(2)
+    function = tf.function(lambda ids: model.read(ids, state)[0])
+    graph = function.get_concrete_function(tf.constant(ids)).graph.as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    operations = {node.op for node in nodes}
+    assert "OneHot" not in operations
+    assert "GatherV2" in operations
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_one_hot_vectors_step_and_run_in_numpy(cell):
+    model, ids = model_of(cell, embedding_size=0), ids_of(2, 6)
+    whole, _ = model.read(ids, model.initial_state(2))
+    in_numpy, state = model.in_numpy(), model.initial_state(2)
+    np.testing.assert_allclose(in_numpy.read(ids, in_numpy.initial_state(2))[0], whole, atol=1e-5)
+    for t in range(6):
+        logits, state = model.step(ids[:, t], state)
+        np.testing.assert_allclose(logits, whole[:, t], atol=1e-5)
+    shapes = {name: tuple(weight.shape) for name, weight in model.weights.items()}
+    assert model.spec.weight_shapes() == shapes
+    assert model.spec.num_parameters == model.num_parameters
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_initial_weights_have_the_given_scale(cell):
+    """All matrices of all layers; biases, also the forget bias of an LSTM, are 0."""
+    model = model_of(cell, units=150, embedding_size=20, num_layers=2, init_scale=0.01)
+    for name, weight in arrays_of(model).items():
+        if name.endswith("bias"):
+            assert not weight.any(), name
+        else:
+            assert weight.std() == pytest.approx(0.01, rel=0.1), name
+            assert abs(weight.mean()) < 0.001, name
+    again = arrays_of(model_of(cell, units=150, embedding_size=20, num_layers=2, init_scale=0.01))
+    np.testing.assert_array_equal(again["logits/kernel"], arrays_of(model)["logits/kernel"])
 
 
 def test_the_network_of_a_model_in_use_is_not_built_again(monkeypatch):
@@ -229,8 +325,6 @@ def test_a_repeated_id_has_one_gradient():
         for variable in optimizer.variables
         if "velocity" in variable.path and tuple(variable.shape) == tuple(embeddings.shape)
     ]
-    import tensorflow as tf
-
     with tf.GradientTape() as tape:
         value = loss(targets, training_model(ids))
     gradient = tf.convert_to_tensor(tape.gradient(value, embeddings.value))

@@ -548,6 +548,7 @@ def test_the_commands_print_tables_and_one_line_errors(hostile_run, abab_run, tm
     assert b" +- " in done.stdout
     assert b"Kneser-Ney" in done.stdout
     assert b"Repetition and drift" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith(b"The model needs ")  # the verdict
     none = run_command("shakespeare_gen.evaluate", f"--run_dir={tmp_path / 'none'}")
     assert (none.returncode, none.stderr.count(b"\n")) == (1, 1)
     wrong = run_command("shakespeare_gen.evaluate", f"--run_dir={hostile_run.path}", "--mix")
@@ -562,8 +563,25 @@ def test_the_commands_print_tables_and_one_line_errors(hostile_run, abab_run, tm
     assert "--units" not in table  # both runs have 16
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in (tmp_path / "curves.svg").read_bytes()
+    found = json.loads((tmp_path / "curves.json").read_text("utf-8"))
+    assert [group["runs"] for group in found] == [[str(hostile_run.path)], [str(abab_run.path)]]
+    assert [group["options"]["window_chars"] for group in found] == [32, 20]
+    assert found[0]["figures"]["validation, frozen, nats"] == hostile_run.losses["validation"]
     twice = run_command("shakespeare_gen.compare", f"--run_dir={abab_run.path},{abab_run.path}")
     assert (twice.returncode, twice.stderr.count(b"\n")) == (2, 1)
+
+
+def test_a_damaged_run_on_a_glob_is_skipped(hostile_run, tmp_path):
+    """One unreadable folder once ended the comparison of all others."""
+    shutil.copytree(hostile_run.path, tmp_path / "run-intact")
+    (tmp_path / "run-damaged").mkdir()
+    (tmp_path / "run-damaged" / "config.json").write_text("{", encoding="utf-8")
+    done = run_command("shakespeare_gen.compare", f"--run_dir={tmp_path}/run-*")
+    assert done.returncode == 0, done.stderr
+    assert b"skipping a run: " in done.stderr
+    for named in (f"{tmp_path}/run-damaged,{tmp_path}/run-intact", f"{tmp_path}/run-d*"):
+        done = run_command("shakespeare_gen.compare", f"--run_dir={named}")
+        assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
 
 
 def test_runs_with_the_same_name_are_distinguished(hostile_run, tmp_path):
@@ -578,7 +596,7 @@ def test_runs_with_the_same_name_are_distinguished(hostile_run, tmp_path):
 
 def test_names_of_runs_are_not_formulas(tmp_path):
     rows = [{"epoch": 1, "step": 7, "loss": 2.0}, {"epoch": 2, "step": 14, "loss": 1.0}]
-    result = comparison.Result(fake_runs.write_run(tmp_path / "run", epochs=()), rows, {})
+    result = comparison.Result(fake_runs.write_run(tmp_path / "run", epochs=()), rows, {}, 1)
     groups = [comparison.Group("a$^b", [result], {}), comparison.Group("_b$", [result] * 2, {})]
     [svg] = curves.of_runs(groups, ("svg",))
     assert b">a$^b<" in svg
@@ -601,8 +619,8 @@ def test_comparing_runs_needs_no_tensorflow(tmp_path):
     )
     assert done.stdout.endswith("False\n")
     assert re.search(r"seeds +2", done.stdout)
-    pictures = {"learning_curves.png", "learning_curves.svg"}
-    assert {path.name for path in tmp_path.iterdir()} == {"s0", "s1", *pictures}
+    written = {f"learning_curves.{kind}" for kind in ("png", "svg", "json")}
+    assert {path.name for path in tmp_path.iterdir()} == {"s0", "s1", *written}
 
 
 def printed(found, width):

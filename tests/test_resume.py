@@ -150,6 +150,26 @@ def test_every_optimizer_resumes_bit_exactly_in_both_precisions(
 
 
 @pytest.mark.slow
+def test_epoch_decay_smoothed_loss_and_samples_of_steps_resume_bit_exactly(
+    text_path, tmp_path, monkeypatch, whole_runs
+):
+    """The options of min-char-rnn and char-rnn, stopped between two samples of the second epoch."""
+    options = {"carry_state": True, "embedding_size": 0, "init_scale": 0.1, "batch_size": 2}
+    options |= {"optimizer": "adagrad", "initial_accumulator": 0.0, "clip_value": 0.2}
+    options |= {"clip_norm": 0.0, "schedule": "epoch_decay", "decay_after_epochs": 1}
+    options |= {"steps_per_epoch": 20, "sample_every_steps": 7, "cell": "simple_rnn"}
+    whole = whole_runs(**options)
+    assert [step for step, _ in whole.folder.samples("step")] == [7, 14, 21, 28, 35, 42, 49, 56]
+    rates = [row["learning_rate"] for row in whole.metrics()]
+    assert rates == pytest.approx([0.02 * 0.97**n for n in (1, 2, 3)])
+    signal_at_step(monkeypatch, 31)
+    with pytest.raises(Interrupted):
+        train(text_path, tmp_path / "run", **options)
+    monkeypatch.undo()
+    assert_equal(resume(tmp_path / "run"), whole)
+
+
+@pytest.mark.slow
 def test_a_run_stopped_during_validation_resumes_bit_exactly(
     text_path, tmp_path, monkeypatch, whole_runs
 ):

@@ -272,7 +272,7 @@ def test_a_truncated_sample_is_dropped():
     whole = samples_of([1, 2]).encode()
     for size in range(len(whole) + 1, len(whole + samples_of([3, 4]).encode())):
         data = (whole + samples_of([3, 4]).encode())[:size]
-        kept = data[: history.size_of_samples(data, 9)]
+        kept = data[: history.size_of_samples(data, 9, 0)]
         assert kept in (whole, whole + samples_of([3]).encode())
 
 
@@ -281,9 +281,20 @@ def test_samples_of_format_1_have_no_sizes():
     old = "=== epoch 1\na\n=== epoch 9\nb\n=== epoch 2\n=== epoch 3\n=== epoch 3\nc\n"
     for epoch, kept in ((1, "=== epoch 1\na\n=== epoch 9\nb\n"), (3, old), (0, "")):
         data = (old + "=== epoch 4\nd\n").encode()
-        assert data[: history.size_of_samples(data, epoch)].decode() == kept
+        assert data[: history.size_of_samples(data, epoch, 0)].decode() == kept
     mixed = (old + samples_of([4, 5])).encode()
-    assert mixed[: history.size_of_samples(mixed, 4)].decode() == old + samples_of([4])
+    assert mixed[: history.size_of_samples(mixed, 4, 0)].decode() == old + samples_of([4])
+
+
+def test_samples_of_steps_stand_beside_samples_of_epochs(run):
+    """A run that is resumed within epoch 2 keeps the samples of its steps so far."""
+    for number, unit in ((4, "step"), (1, "epoch"), (8, "step"), (12, "step"), (2, "epoch")):
+        run.folder.append_sample(number, f"{unit} {number}", unit)
+    assert run.folder.samples() == [(1, "epoch 1"), (2, "epoch 2")]
+    assert run.folder.samples("step") == [(n, f"step {n}") for n in (4, 8, 12)]
+    run.folder.drop_after(1, 8)
+    assert run.folder.samples() == [(1, "epoch 1")]
+    assert run.folder.samples("step") == [(4, "step 4"), (8, "step 8")]
 
 
 def test_missing_samples_are_accepted(run):
@@ -470,7 +481,8 @@ def hardware(monkeypatch):
 
 
 def test_a_card_records_the_run_and_its_end(run, hardware):
-    with contextlib.suppress(ZeroDivisionError), card.Card(run, {"kernel": "fused"}) as written:
+    written = card.Card(run, {"kernel": "fused"}, 123)
+    with contextlib.suppress(ZeroDivisionError), written:
         started = json.loads(run.folder.card_path.read_text("utf-8"))
         written.write(best_checkpoint="step-00000007", losses={"validation": 1.5})
         _ = 1 / 0
@@ -492,7 +504,7 @@ def test_a_card_mentions_a_fallback_and_a_resumption(tmp_path, hardware):
     options = spec.options.replaced(epochs=30)
     spec = resuming.resumed_spec(spec, options, fake_runs.make_corpus(), "step-00000007")
     run = runs.Run(RunFolder(tmp_path), spec)
-    with card.Card(run, {}):
+    with card.Card(run, {}, 123):
         pass
     page = run.folder.readme_path.read_text("utf-8")
     assert "**Fallback corpus.** `plays` could not be downloaded" in page

@@ -9,6 +9,7 @@ import pytest
 import shakespeare_gen
 import shakespeare_gen.train
 from shakespeare_gen import runs
+from shakespeare_gen.data import windows
 from shakespeare_gen.data.token_store import TokenizedText
 from shakespeare_gen.data.tokenizers import CharacterTokenizer
 from shakespeare_gen.errors import NotFiniteError, UsageError, UserError
@@ -16,7 +17,7 @@ from shakespeare_gen.evaluation import kneser_ney, likelihood
 from shakespeare_gen.evaluation.ngrams import NGrams
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.fields import fields_of
-from shakespeare_gen.options.groups import TrainingOptions
+from shakespeare_gen.options.groups import OptimizerOptions, TrainingOptions, WindowOptions
 from shakespeare_gen.runs import checkpoints, history, store
 from shakespeare_gen.training import sizing, tensorboard_logs
 from shakespeare_gen.training.model import TrainingModel
@@ -253,12 +254,46 @@ def test_schedules_in_closed_form(schedule):
     options = OptimizerOptions(
         schedule=schedule, learning_rate=1.0, final_learning_rate=0.01, warmup_steps=10
     )
-    rate = Schedule(options, num_steps=110)
+    rate = Schedule(options, num_steps=110, steps_per_epoch=11)
     assert float(rate(0)) == pytest.approx(1 / 11)
     assert float(rate(10)) == pytest.approx(1.0)
     middle = {"constant": 1.0, "cosine": 0.505, "exponential": 0.1}[schedule]
     assert float(rate(60)) == pytest.approx(middle, rel=1e-5)
     assert float(rate(110)) == pytest.approx(1.0 if schedule == "constant" else 0.01, rel=1e-4)
+
+
+def test_the_learning_rate_decays_per_epoch_after_the_given_number():
+    """As in char-rnn: 10 epochs at the full rate, then 0.97 of the previous epoch's."""
+    from shakespeare_gen.options.groups import OptimizerOptions
+    from shakespeare_gen.training.optimizers import Schedule
+
+    options = OptimizerOptions(schedule="epoch_decay", learning_rate=0.002, warmup_steps=0)
+    rate = Schedule(options, num_steps=0, steps_per_epoch=7)
+    for epoch, factor in ((1, 1), (10, 1), (11, 0.97), (12, 0.97**2), (50, 0.97**40)):
+        first, last = 7 * (epoch - 1), 7 * epoch - 1
+        assert float(rate(first)) == pytest.approx(0.002 * factor, rel=1e-5)
+        assert float(rate(last)) == float(rate(first))
+    # A step that float32 would round to the next epoch.
+    large = Schedule(options, num_steps=0, steps_per_epoch=2**24 // 10 + 1)
+    step = 10 * large.steps_per_epoch
+    assert float(large(step - 1)) == pytest.approx(0.002)
+    assert float(large(step)) == pytest.approx(0.002 * 0.97)
+
+
+def test_the_loss_is_smoothed_from_the_loss_of_guessing(text_path, tmp_path):
+    run = train(text_path, tmp_path / "run", epochs=2, log_every_steps=1)
+    smoothed = np.log(run.spec.tokenizer.size)
+    for row in run.step_metrics():
+        smoothed = 0.999 * smoothed + 0.001 * row["loss"]
+        assert row["smoothed_loss"] == pytest.approx(smoothed, rel=1e-9)
+
+
+def test_samples_are_generated_within_an_epoch(text_path, tmp_path, caplog):
+    options = {"sample_every_epochs": 1, "sample_every_steps": 5, "sample_chars": 11}
+    run = train(text_path, tmp_path / "run", epochs=1, steps_per_epoch=12, **options)
+    assert [step for step, _ in run.folder.samples("step")] == [5, 10]
+    assert {len(text) for _, text in run.folder.samples("step")} == {11}
+    assert [epoch for epoch, _ in run.folder.samples()] == [1]
 
 
 def test_tensorboard_logs_are_written_to_the_run_folder(text_path, tmp_path):
@@ -455,13 +490,25 @@ def test_training_warns_of_too_few_updates_and_ends_with_the_baseline(text_path,
         train(text_path, tmp_path / "run", epochs=1, steps_per_epoch=3)
     [warning] = [r.getMessage() for r in caplog.records if "updates" in r.getMessage()]
     assert warning == (
-        "3 updates (1 epochs of 3 steps): expected at least 500 for a network to learn; try "
+        "3 updates (1 epoch of 3 steps): expected at least 500 for a network to learn; try "
         "`epochs=167`, a smaller `batch_size` or `window_chars`, or `auto_size`, which chooses them"
     )
     assert re.fullmatch(
         r"validation: the network has \d\.\d+ bits/char, a Kneser-Ney \d-gram 0\.\d+; .*",
         caplog.messages[-1],
     )
+
+
+@pytest.mark.parametrize("warmup_steps", [499, 500])
+def test_a_warm_up_longer_than_the_run_is_reported(warmup_steps):
+    values = {"epochs": 100, "warmup_steps": warmup_steps}
+    options = Options.parse((TrainingOptions, OptimizerOptions), values)
+    plan = windows.plan(100_000, WindowOptions(steps_per_epoch=5))
+    warning = sizing.too_few_updates(plan, options)
+    if warmup_steps < 500:
+        assert warning is None
+    else:
+        assert warning.startswith("warmup_steps: expected fewer than the 500 updates of this run")
 
 
 def test_the_baseline_equals_that_of_an_evaluation(small_text):

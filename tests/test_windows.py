@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shakespeare_gen.data import windows
-from shakespeare_gen.errors import UserError
+from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.options.groups import WindowOptions
 
 ids_of = np.arange  # every position has its own id, which identifies the position of a window
@@ -123,3 +123,39 @@ def test_batches_never_change_between_versions(options, starts):
     for step, expected in starts.items():
         [(inputs, _)] = windows.batches(ids_of(100), plan, 5, step, 1).as_numpy_iterator()
         assert inputs[:, 0].tolist() == expected
+
+
+def windows_of(plan, seed, number):
+    """The starts of all windows of an epoch."""
+    first = number * plan.steps_per_epoch
+    steps = range(first, first + plan.steps_per_epoch)
+    return sorted(int(s) for step in steps for s in windows.window_starts(plan, seed, step))
+
+
+def test_a_subset_of_the_windows_is_the_same_in_every_epoch():
+    plan = planned(2000, 10, batch_size=20, num_windows=60)
+    chosen = windows_of(plan, 0, 0)
+    assert len(set(chosen)) == 60
+    assert all(start % 10 == 0 for start in chosen)  # without a random offset
+    assert chosen == windows_of(plan, 0, 1) != windows_of(plan, 1, 0)
+    assert min(chosen) < 500  # from the whole text
+    assert max(chosen) > 1500
+
+
+def test_a_subset_is_read_in_another_order_in_each_epoch():
+    plan = planned(2000, 10, batch_size=60, num_windows=60)
+    first, second = (list(map(int, windows.window_starts(plan, 0, step))) for step in (0, 1))
+    assert first != second
+
+
+def test_all_windows_are_no_subset():
+    whole = planned(2000, 10, batch_size=5, random_offset=False)
+    same = planned(2000, 10, batch_size=5, num_windows=whole.num_windows)
+    assert same == whole
+
+
+def test_more_windows_than_the_text_has_are_rejected():
+    with pytest.raises(UserError, match="num_windows: expected at most 199, .* received 200"):
+        planned(2000, 10, num_windows=200)
+    with pytest.raises(UsageError, match="num_windows: expected 0 with `carry_state`"):
+        planned(2000, 10, num_windows=3, carry_state=True)

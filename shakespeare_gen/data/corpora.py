@@ -11,19 +11,37 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
+from typing import Protocol
 
 from absl import logging
 
-from shakespeare_gen.data import documents, mojibake, sources, texts
+from shakespeare_gen.data import documents, mojibake, sources, text_files, texts
+from shakespeare_gen.data.arrays import folder
 from shakespeare_gen.data.sources import files
 from shakespeare_gen.data.splits import SourceFile, Splits
 from shakespeare_gen.data.text_encodings import AUTO
 from shakespeare_gen.errors import CorpusUnavailableError, UsageError, UserError
 from shakespeare_gen.options.groups import CorpusOptions
+from shakespeare_gen.system import storage
 
 SPLITS = ("train", "validation", "test")
 GIVEN_TEXT = "<text>"  # the name of a corpus that was given as a string
 MAX_LOGGED = 20  # files that are named in the log
+
+
+class CorpusIdentity(Protocol):
+    """What identifies a corpus, whether or not its text is in memory; see `Corpus`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+    def num_chars(self, split: str) -> int: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +72,10 @@ class Corpus:
         """Absolute path of the user's files; "" for a registered source or a non-UTF-8 path."""
         path = os.path.abspath(os.path.expanduser(self.name)) if is_files(self.name) else ""
         return path if texts.first_surrogate(path) is None else ""
+
+    def num_chars(self, split: str) -> int:
+        """The length of a split."""
+        return len(getattr(self, split))
 
 
 def load(options: CorpusOptions, text: str | None = None) -> Corpus:
@@ -93,8 +115,28 @@ def _load(name: str, options: CorpusOptions) -> Corpus:
             "it as text=... in Python, or as a file with `corpus=PATH`"
         )
     found = sources.find(name)
+    if found is None and (place := folder.find(name)):
+        return _of_arrays(name, place)
     splits = found[0].load(found[1], options) if found else files.load(name, options)
     return _marked(name, splits, options)
+
+
+def _of_arrays(name: str, place: folder.Place) -> Corpus:
+    """The text that arrays were made from, in which ends of documents are marked already."""
+    parts = {}
+    for split in SPLITS:
+        path = place.text_path(split)
+        try:
+            parts[split] = storage.read_bytes(path, text_files.MAX_BYTES).decode()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: expected UTF-8, found {error.reason}") from None
+    corpus = Corpus(name, parts["train"], parts["validation"], parts["test"])
+    if corpus.sha256 != folder.read_spec(place).corpus_sha256:
+        raise UserError(
+            f"corpus={name}: expected the texts that {place.spec_path.name} was made from, found "
+            "others"
+        )
+    return corpus
 
 
 def _marked(name: str, splits: Splits, options: CorpusOptions) -> Corpus:

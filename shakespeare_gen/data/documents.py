@@ -13,3 +13,17 @@ def join(texts: Iterable[str], separator: str) -> str:
 def mark_ends(text: str, separator: str) -> str:
     """Replaces each `separator` with an `END_CHARACTER`; no change for an empty separator."""
     return text.replace(separator, END_CHARACTER) if separator else text
+
+
+def ended(texts: Iterable[str]) -> str:
+    """Joins documents so that each one is followed by an `END_CHARACTER` and a line end.
+
+    With the line end, a document starts like a text whose first token is preceded by `start_id`.
+    """
+    return "".join(f"{text}{END_CHARACTER}\n" for text in texts)
+
+
+def whole(text: str) -> list[str]:
+    """The documents of a text without the blank characters around them; an unfinished one is left
+    out."""
+    return [document.strip() for document in text.split(END_CHARACTER)[:-1]]

@@ -1,8 +1,10 @@
-"""Splits a text into train, validation and test, in this order."""
+"""Splits a text or documents into train, validation and test, in this order."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from shakespeare_gen.data import documents
 from shakespeare_gen.data.documents import END_CHARACTER
 
 MAX_LINE_CHARS = 1000
@@ -30,9 +32,22 @@ class Splits(NamedTuple):
 
 def cut(text: str, validation_fraction: float, test_fraction: float) -> Splits:
     """Splits `text` by characters; the held-out parts are at its end."""
-    validation_end = len(text) - int(len(text) * test_fraction)
-    train_end = validation_end - int(len(text) * validation_fraction)
+    train_end, validation_end = _ends(len(text), validation_fraction, test_fraction)
     return Splits(text[:train_end], text[train_end:validation_end], text[validation_end:])
+
+
+def cut_documents(found: Sequence[str], validation_fraction: float, test_fraction: float) -> Splits:
+    """Splits documents by their number and marks their ends; the held-out ones are the last."""
+    train_end, validation_end = _ends(len(found), validation_fraction, test_fraction)
+    parts = found[:train_end], found[train_end:validation_end], found[validation_end:]
+    train, validation, test = map(documents.ended, parts)
+    return Splits(train, validation, test)
+
+
+def _ends(size: int, validation_fraction: float, test_fraction: float) -> tuple[int, int]:
+    """The ends of train and validation."""
+    validation_end = size - int(size * test_fraction)
+    return validation_end - int(size * validation_fraction), validation_end
 
 
 def cut_at_lines(text: str, validation_fraction: float, test_fraction: float) -> Splits:

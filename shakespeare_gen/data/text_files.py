@@ -18,6 +18,7 @@ from shakespeare_gen.errors import UserError
 from shakespeare_gen.system import storage
 
 MAX_BYTES = 2**31  # 2 GiB of text, after decompression
+MAX_NAMED_BYTES = 2**26
 # Text compresses by a factor of 3 to 10, repetitive logs by 50; deflate can reach 1,000.
 MAX_GZIP_RATIO = 100
 MIN_CHECKED_BYTES = 2**25  # up to 32 MiB, any ratio is harmless
@@ -37,6 +38,7 @@ def read(
     encoding: str = AUTO,
     encoding_errors: str = "strict",
     max_bytes: int = MAX_BYTES,
+    num_bytes_before: int = 0,
 ) -> TextFile:
     """Reads a file; `.gz` files are decompressed.
 
@@ -44,6 +46,7 @@ def read(
       encoding: the name of a Python text encoding, or `auto`: see `text_encodings.detect`.
       encoding_errors: "strict", "replace" or "ignore".
       max_bytes: the largest number of bytes to read, after decompression.
+      num_bytes_before: the bytes of other files, which count as well.
 
     Raises:
       UserError: the file cannot be read or decoded, is too large, is a document in another format,
@@ -52,7 +55,7 @@ def read(
     path = pathlib.Path(path)
     if found := formats.by_name(path.name):
         raise _not_plain_text(path, found)
-    data = _read_bytes(path, max_bytes)
+    data = _read_bytes(path, max_bytes, num_bytes_before)
     if found := formats.by_content(data):
         raise _not_plain_text(path, found)
     text, encoding = _decoded(path, data, encoding, encoding_errors)
@@ -65,6 +68,22 @@ def read(
     return TextFile(normalized(text), encoding, len(data))
 
 
+def read_named(path: str, label: str, max_bytes: int = MAX_NAMED_BYTES) -> str:
+    """The text of a file that a person names to be read as a whole, such as a prompt.
+
+    Args:
+      path: `~` is the home folder.
+      label: what names the file, for messages.
+
+    Raises:
+      UserError: see `read`.
+    """
+    try:
+        return read(os.path.expanduser(path), max_bytes=max_bytes).text
+    except UserError as error:
+        raise UserError(f"{label}{error}") from None
+
+
 def normalized(text: str) -> str:
     """`text` without a byte order mark, with LF as line end."""
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
@@ -74,17 +93,17 @@ def _not_plain_text(path: pathlib.Path, found: formats.Format) -> UserError:
     return UserError(f"{path}: expected plain text, received {found.name}; {found.advice}")
 
 
-def _read_bytes(path: pathlib.Path, max_bytes: int) -> bytearray:
+def _read_bytes(path: pathlib.Path, max_bytes: int, num_bytes_before: int) -> bytearray:
     data = bytearray()
-    with storage.open_regular(path, MAX_BYTES, follow_links=True) as file:
+    with storage.open_regular(path, max_bytes, follow_links=True) as file:
         if not os.fstat(file.fileno()).st_size:
             return data  # a read could block: /proc/kmsg is a regular file of size 0
         try:
             is_packed = path.suffix.lower() == ".gz"
             for chunk in _unpacked(path, file) if is_packed else _plain(file):
                 data += chunk
-                if len(data) > max_bytes:
-                    raise _too_large(path)
+                if num_bytes_before + len(data) > max_bytes:
+                    raise _too_large(path, max_bytes, num_bytes_before)
         except (OSError, EOFError, zlib.error) as error:
             raise UserError(f"{path}: cannot be read: {storage.reason(error)}") from None
     return data
@@ -108,10 +127,9 @@ def _unpacked(path: pathlib.Path, file: BinaryIO) -> Iterator[bytes]:
             yield chunk
 
 
-def _too_large(path: pathlib.Path) -> UserError:
-    return UserError(
-        f"{path}: expected at most {MAX_BYTES:,} bytes of text in all files, received more"
-    )
+def _too_large(path: pathlib.Path, max_bytes: int, num_bytes_before: int) -> UserError:
+    where = " in all files" if num_bytes_before else ""
+    return UserError(f"{path}: expected at most {max_bytes:,} bytes of text{where}, received more")
 
 
 def _decoded(

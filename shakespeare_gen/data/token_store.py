@@ -5,6 +5,8 @@ its ids. Knows nothing about windows or models.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from absl import logging
@@ -14,6 +16,23 @@ from shakespeare_gen.data.corpora import SPLITS, Corpus
 from shakespeare_gen.data.tokenizers import Tokenizer
 
 MAX_NAMED = 40  # left-out characters that the warning names
+
+
+class Tokens(Protocol):
+    """The tokens of a text, and the number of its characters; the text may be elsewhere.
+
+    Attributes:
+      ids: token ids, integers [N].
+    """
+
+    @property
+    def ids(self) -> np.ndarray: ...
+
+    @property
+    def num_tokens(self) -> int: ...
+
+    @property
+    def num_chars(self) -> int: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,18 +66,26 @@ class TokenizedText:
         """Length of the text in UTF-8."""
         return texts.num_bytes(self.text)
 
+    @property
+    def tokens_per_character(self) -> float:
+        """More than 1 if a character takes several tokens, as in bytes."""
+        return self.num_tokens / self.num_chars
 
-def tokenize(corpus: Corpus, tokenizer: Tokenizer) -> dict[str, TokenizedText]:
-    """Tokenizes the splits of a corpus.
+
+def tokenize(
+    corpus: Corpus, tokenizer: Tokenizer, splits: Sequence[str] = SPLITS
+) -> dict[str, TokenizedText]:
+    """Tokenizes splits of a corpus.
 
     Unknown characters are left out, with one warning per split, unless there is an unknown id.
     The ids of the training text stay in memory and have the smallest unsigned type; the others
     are int32.
     """
-    stored = {split: _tokenized(corpus, split, tokenizer) for split in SPLITS}
-    train = stored["train"]
-    smallest = train.ids.astype(np.min_scalar_type(tokenizer.size - 1))
-    return {**stored, "train": TokenizedText(train.text, smallest)}
+    stored = {split: _tokenized(corpus, split, tokenizer) for split in splits}
+    if train := stored.get("train"):
+        smallest = train.ids.astype(np.min_scalar_type(tokenizer.size - 1))
+        stored["train"] = TokenizedText(train.text, smallest)
+    return stored
 
 
 def unknown_policy(tokenizer: Tokenizer) -> str:

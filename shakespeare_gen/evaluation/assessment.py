@@ -41,7 +41,7 @@ class Assessment:
     Attributes:
       reading: the predictions for each token of the main text.
       pieces: the texts of these tokens.
-      vocabulary: the text of every id.
+      vocabulary: the label of every id.
       activations: float32 [N, U], the outputs of all units for the first N tokens.
     """
 
@@ -106,7 +106,7 @@ def assess(
         "neurons": neurons.rank(activations, pieces[: len(activations)]),
         **_timed("generated text", generated.write, subject, options[ReportOptions], sampling),
     }
-    vocabulary = [tokenizer.decode([i]) for i in range(tokenizer.size)]
+    vocabulary = [tokenizer.label(i) for i in range(tokenizer.size)]
     return Assessment(figures, reading, pieces, vocabulary, activations)
 
 

@@ -2,7 +2,7 @@
 
 Knows a reading (`likelihood.Reading`) and the texts of its tokens, but no model. The loss of a
 token is spread evenly over its characters; the loss of a token that completes no character is added
-to the next one that does.
+to the next one that does, and such a character counts as predicted if all of its tokens were.
 """
 
 from collections.abc import Sequence
@@ -39,14 +39,26 @@ def class_of(character: str) -> str:
 
 def by_character(nats: np.ndarray, pieces: Sequence[str]) -> np.ndarray:
     """Converts the losses of tokens [N] to losses of the characters of `pieces`, their texts."""
-    sizes = np.array([len(piece) for piece in pieces])
-    ends = np.flatnonzero(sizes)  # the token that completes each character or group of characters
+    sums, sizes = _combined(np.add, np.asarray(nats, np.float64), pieces)
+    return np.repeat(sums / sizes, sizes)
+
+
+def _combined(
+    operation: np.ufunc, values: np.ndarray, pieces: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Combines the values of the tokens of each character, or group of characters.
+
+    Tokens at the end that complete no character are left out.
+
+    Returns:
+      the combined values [M], and the number of characters of each group [M].
+    """
+    sizes = np.array([len(piece) for piece in pieces], np.int64)
+    ends = np.flatnonzero(sizes)  # the token that completes each group
     if not len(ends):
-        return np.zeros(0)
-    sums = np.add.reduceat(np.asarray(nats, np.float64), np.concatenate([[0], ends[:-1] + 1]))
-    if ends[-1] + 1 < len(sizes):  # incomplete tokens at the end
-        sums[-1] -= np.sum(nats[ends[-1] + 1 :], dtype=np.float64)
-    return np.repeat(sums / sizes[ends], sizes[ends])
+        return values[:0], sizes[:0]
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    return operation.reduceat(values[: ends[-1] + 1], starts), sizes[ends]
 
 
 def by_class(reading: Reading, pieces: Sequence[str]) -> list[dict]:
@@ -55,8 +67,8 @@ def by_class(reading: Reading, pieces: Sequence[str]) -> list[dict]:
     total = float(nats.sum()) or 1.0  # the loss may be 0
     names = {character: class_of(character) for character in set(text)}
     kinds = np.array([CLASSES.index(names[character]) for character in text])
-    sizes = [len(piece) for piece in pieces]
-    is_hit = np.repeat(reading.candidate_ids[:, 0] == reading.ids, sizes)
+    is_best = reading.candidate_ids[:, 0] == reading.ids
+    is_hit = np.repeat(*_combined(np.logical_and, is_best, pieces))
     found = []
     for i, name in enumerate(CLASSES):
         chosen = kinds == i

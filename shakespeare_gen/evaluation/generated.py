@@ -1,8 +1,8 @@
-"""Generated text: samples to read, and checks for copying, repetition and drift."""
+"""Generated text: samples to read, and checks for copying, repetition, drift and documents."""
 
 import numpy as np
 
-from shakespeare_gen.evaluation import copying, loops, style
+from shakespeare_gen.evaluation import copying, loops, style, whole_documents
 from shakespeare_gen.evaluation.subject import Subject
 from shakespeare_gen.generation import Generator, Request
 from shakespeare_gen.generation.sampling import Sampling
@@ -16,9 +16,9 @@ CONTEXT_CHARS = 120
 
 
 def write(subject: Subject, options: ReportOptions, sampling: Sampling) -> dict:
-    """Samples to read, and figures of copying, loops and style."""
+    """Samples to read, and figures of copying, loops, style and documents."""
     if not options.sample_chars:
-        return {"samples": [], "copying": None, "style": None, "loops": None}
+        return {"samples": [], "copying": None, "style": None, "loops": None, "documents": None}
     generator, seed = Generator(subject.model, subject.tokenizer), options.sample_seed
     shown = [
         {
@@ -40,6 +40,7 @@ def write(subject: Subject, options: ReportOptions, sampling: Sampling) -> dict:
         "copying": _copying(texts, human, subject) if subject.train else None,
         "style": _style(texts, human_texts, subject.train.text) if subject.train else None,
         "loops": {"generated": loops.measure(texts), "human": loops.measure(human_texts)},
+        "documents": whole_documents.write(subject, options, sampling),
     }
 
 

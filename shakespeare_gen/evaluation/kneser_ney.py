@@ -9,13 +9,13 @@ import dataclasses
 
 import numpy as np
 
-from shakespeare_gen.data.token_store import TokenizedText
+from shakespeare_gen.data.token_store import TokenizedText, Tokens
 from shakespeare_gen.data.tokenizers import Tokenizer
-from shakespeare_gen.evaluation.ngrams import NGrams
+from shakespeare_gen.evaluation.ngrams import NGrams, scaled_context
 
 MAX_TRAIN_TOKENS = 2_000_000
 MAX_SCORED_TOKENS = 200_000
-MAX_CONTEXT_TOKENS = 6
+MAX_CONTEXT_TOKENS = 6  # see `ngrams.scaled_context`
 NUM_STRETCHES = 100  # equally spaced parts of a sample
 
 
@@ -34,11 +34,12 @@ class Baseline:
     limits: str = ""
 
 
-def baseline(train: TokenizedText, validation: TokenizedText, tokenizer: Tokenizer) -> Baseline:
+def baseline(train: Tokens, validation: TokenizedText, tokenizer: Tokenizer) -> Baseline:
     """The baseline for models of `train` on `validation`, which is not empty."""
     ids = _sample(train.ids, MAX_TRAIN_TOKENS)
     scored = _sample(validation.ids, MAX_SCORED_TOKENS)
-    model = NGrams(ids, tokenizer.size, tokenizer.start_id, MAX_CONTEXT_TOKENS)
+    context_tokens = scaled_context(MAX_CONTEXT_TOKENS, train.num_tokens / train.num_chars)
+    model = NGrams(ids, tokenizer.size, tokenizer.start_id, context_tokens)
     losses = model.frozen(scored).mean(1)
     best = int(np.argmin(losses))
     limits = [

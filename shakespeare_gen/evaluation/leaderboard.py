@@ -32,8 +32,14 @@ def check(subject: Subject, options: Options) -> None:
     """Checks that the requested evaluation is possible, before any text is read.
 
     Raises:
-      UserError: a text is too short for windows, or there is no text to tune on.
+      UserError: a text is too short for windows, there is no text to tune on, or the model cannot
+        adapt.
     """
+    if options[AdaptationOptions].adapt and not subject.model.has_gradients:
+        raise UserError(
+            "adapt: expected a model with gradients, received n-grams, which are counted; "
+            "evaluate it without `adapt`"
+        )
     for name, text in subject.texts.items():
         if options[EvaluationOptions].protocol == "windows" and text.num_tokens < 2:
             raise UserError(f"protocol=windows: expected 2 tokens of {name}, received 1")

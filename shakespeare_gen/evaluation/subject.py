@@ -60,13 +60,19 @@ class Subject:
     def ngrams(self) -> ngrams.NGrams:
         """Counts of the training text."""
         assert self.train is not None
-        return ngrams.NGrams(self.train.ids, self.tokenizer.size, self.tokenizer.start_id)
+        max_context = ngrams.scaled_context(
+            ngrams.MAX_CONTEXT_TOKENS, self.train.tokens_per_character
+        )
+        return ngrams.NGrams(
+            self.train.ids, self.tokenizer.size, self.tokenizer.start_id, max_context
+        )
 
     @functools.cached_property
     def best_context_tokens(self) -> int:
         """The context length of the n-grams with the lowest loss on the validation text."""
         if self.validation is None:
-            return DEFAULT_CONTEXT_TOKENS
+            assert self.train is not None
+            return ngrams.scaled_context(DEFAULT_CONTEXT_TOKENS, self.train.tokens_per_character)
         return int(self.ngrams.frozen(self.validation.ids).mean(1).argmin())
 
     @functools.cached_property

@@ -29,7 +29,7 @@ from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.generation import texts
 from shakespeare_gen.generation.decoding import Decoder
-from shakespeare_gen.generation.reading import Reader, State
+from shakespeare_gen.generation.reading import Reader, State, check_types
 from shakespeare_gen.generation.request import Request, Result
 from shakespeare_gen.generation.stopping import Part
 from shakespeare_gen.models import LanguageModel
@@ -87,6 +87,7 @@ class Generator:
           start: what was read before; None: nothing.
           check: called after every chunk; an exception that it raises ends the reading.
         """
+        check_types(prompt, start)
         generator = self._for(len(prompt))
         state = generator._reader().read(prompt, unknown, start, check)
         return state if generator is self else state.in_numpy()
@@ -97,12 +98,15 @@ class Generator:
         Without `start`, the first token follows the start token. With an `unknown`
         policy other than `error`, the tokens are those of `Tokenizer.prepare(text, unknown)`.
         """
+        check_types(text, start)
         return self._for(len(text))._reader().score(text, unknown, start or self.read())
 
     def next_tokens(
         self, prompt: str = "", k: int = 5, unknown: str = "error", start: State | None = None
     ) -> list[tuple[str, float]]:
-        """The `k` most likely next tokens with their probabilities, most likely first.
+        """The `k` most likely next tokens, by their labels, with their probabilities.
+
+        The most likely one is the first.
 
         Tokens that are never generated, such as the unknown one, are included.
         """
@@ -110,7 +114,7 @@ class Generator:
             raise UsageError(f"k: expected at least 1, received {k}")
         probabilities = np.exp(self.read(prompt, unknown, start).log_probabilities)
         first = np.argsort(-probabilities, kind="stable")[:k]
-        return [(self.tokenizer.decode([i]), float(probabilities[i])) for i in first]
+        return [(self.tokenizer.label(int(i)), float(probabilities[i])) for i in first]
 
     def generate(
         self,
@@ -135,7 +139,13 @@ class Generator:
           UsageError: an option is unknown, out of bounds or contradicts another one.
           UserError: a prompt has characters outside the vocabulary.
         """
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        if isinstance(prompts, str):
+            prompts = [prompts]
+        if not isinstance(prompts, Sequence) or isinstance(prompts, bytes):
+            raise UsageError(
+                "prompts: expected a string or a sequence of strings, received "
+                f"{type(prompts).__name__}"
+            )
         requests = [Request.of(p, unknown=unknown, start=start, **options) for p in prompts]
         return list(itertools.chain.from_iterable(self.generate_batch(requests)))
 
@@ -143,6 +153,7 @@ class Generator:
         """The texts of each request; requests may differ in every option."""
         for request in requests:
             request.check_is_finite()
+            check_types(request.prompt, request.start)
         generator = self._for(sum(request.num_tokens for request in requests))
         return generator._generate_batch(requests)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from shakespeare_gen.data.tokenizers import Tokenizer
+from shakespeare_gen.errors import UsageError
 from shakespeare_gen.generation.sampling import MAX_REPEAT_WINDOW, arrays
 from shakespeare_gen.models import LanguageModel, states
 from shakespeare_gen.system import devices, threads
@@ -108,3 +109,13 @@ class Reader:
 
         program, weights = programs.reading(self.model.read_function), self.model.weight_arrays()
         return lambda ids, state: program(weights, ids, state)
+
+
+def check_types(text: Any, start: Any) -> None:
+    """Raises `UsageError` unless `text` is a string and `start` is a state or None."""
+    if not isinstance(text, str):
+        raise UsageError(f"prompt: expected a string, received {type(text).__name__}")
+    if start is not None and not isinstance(start, State):
+        raise UsageError(
+            f"start: expected a State, the result of `read`, received {type(start).__name__}"
+        )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -110,6 +111,16 @@ class Result:
     finish_reason: str
     log_probabilities: np.ndarray
     pieces: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as JSON values; a log-probability that is not finite is null."""
+        nats = float(self.log_probabilities.sum())
+        return {
+            "text": self.text,
+            "finish_reason": self.finish_reason,
+            "num_tokens": len(self.pieces),
+            "log_probability_nats": nats if math.isfinite(nats) else None,
+        }
 
     @classmethod
     def of_parts(cls, parts: Sequence[stopping.Part], finish_reason: str) -> "Result":

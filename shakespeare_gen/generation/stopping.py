@@ -2,7 +2,8 @@
 
 A `Stopper` is fed tokens as they are generated and returns those that are certainly part of the
 text: the end is held back as long as it could still become a stop string. Stop strings are searched
-for in the text, so they may begin and end inside a token. Knows nothing about models.
+for in the text, so they may begin and end inside a token. A character that the maximum length cuts
+is left out. Knows nothing about models.
 
 Shapes: N tokens.
 """
@@ -141,7 +142,7 @@ class Stopper:
         num_taken, reason = self._limit(ids)
         self._pieces += self._decoder.feed(ids[:num_taken].tolist())
         self._nats = np.concatenate([self._nats, nats[:num_taken]])
-        if reason and self._pieces:  # the rest of an incomplete character
+        if reason == "end" and self._pieces:  # a character that will not be completed
             self._pieces[-1] += self._decoder.flush()
         held = "".join(self._pieces)
         end = find_end(held, self._endings, self._has_text, self._speech)

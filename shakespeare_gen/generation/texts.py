@@ -92,7 +92,7 @@ def search(request: Request, state: State, decoder: Decoder, tokenizer: Tokenize
 
     def describe(ids: tuple[int, ...]) -> tuple[str, str | None]:
         is_end = ids[-1] == tokenizer.end_id
-        text = tokenizer.decode(ids[:-1] if is_end else ids)
+        text = "".join(_complete(ids[:-1] if is_end else ids, tokenizer))
         end = stopping.find_end(text, request.endings, speech=speech)
         if end is not None:
             return text[:end], "stop"
@@ -106,8 +106,13 @@ def search(request: Request, state: State, decoder: Decoder, tokenizer: Tokenize
     return [_beam_result(beam, tokenizer) for beam in found[: options.num_samples]]
 
 
+def _complete(ids: tuple[int, ...], tokenizer: Tokenizer) -> list[str]:
+    """The pieces of a text; a character that is incomplete at its end is left out."""
+    return tokenizer.decoder().feed(ids)
+
+
 def _beam_result(beam: Beam, tokenizer: Tokenizer) -> Result:
     ids = beam.ids[:-1] if beam.finish_reason == "end" else beam.ids
-    pieces = stopping.cut(tokenizer.pieces(ids), len(beam.text))
+    pieces = stopping.cut(_complete(ids, tokenizer), len(beam.text))
     nats = np.array(beam.nats[: len(pieces)], np.float32)
     return Result(beam.text, beam.finish_reason or "length", nats, tuple(pieces))

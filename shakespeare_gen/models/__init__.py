@@ -8,6 +8,7 @@
 - `transformer`: the family Embedding, attention and MLP layers; `transformer_network`: whole
   sequences in TensorFlow; `rotary`: positions;
 - `network_options`: the options that both share;
+- `ngram`: the family of n-grams; `ngram_model`: its arithmetic; `ngram_counts`: counts of a text;
 - `ensemble`: several models whose probabilities are averaged;
 - `loss_units`: nats, bits, perplexity.
 
@@ -27,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from shakespeare_gen.models import recurrent, transformer
+from shakespeare_gen.models import ngram, recurrent, transformer
 from shakespeare_gen.models.language_model import LanguageModel
 from shakespeare_gen.models.specs import Spec
 from shakespeare_gen.options import OptionGroup, Options, option
@@ -41,6 +42,8 @@ __all__ = [
     "build",
     "from_arrays",
     "groups",
+    "is_counted",
+    "loaded",
     "spec_of",
 ]
 
@@ -54,12 +57,17 @@ class Family:
       spec: `(vocabulary_size, options group) -> Spec`.
       build: `(spec, precision, kernel) -> LanguageModel`, in TensorFlow.
       from_arrays: `(spec, weights) -> LanguageModel`, in NumPy; None if there is none.
+      from_tensors: the same in TensorFlow; None: `build`, then assign the weights.
+      count: `(spec, ids, start_id) -> ngram.Counted`, the weights of a training text; None:
+        `fit` trains the model.
     """
 
     options: type[OptionGroup]
     spec: Callable[[int, Any], Spec]
     build: Callable[..., LanguageModel]
     from_arrays: Callable[[Any, Mapping[str, np.ndarray]], LanguageModel] | None = None
+    from_tensors: Callable[[Any, Mapping[str, np.ndarray]], LanguageModel] | None = None
+    count: Callable[..., ngram.Counted] | None = None
 
 
 FAMILIES: dict[str, Family] = {
@@ -71,6 +79,14 @@ FAMILIES: dict[str, Family] = {
         transformer.TransformerSpec,
         transformer.build,
         transformer.from_arrays,
+    ),
+    "ngram": Family(
+        ngram.NGramOptions,
+        ngram.NGramSpec,
+        ngram.build,
+        ngram.from_arrays,
+        ngram.from_tensors,
+        ngram.count,
     ),
 }
 
@@ -98,6 +114,11 @@ def spec_of(vocabulary_size: int, options: Options) -> Spec:
     return family.spec(vocabulary_size, options[family.options]).checked()
 
 
+def is_counted(options: Options) -> bool:
+    """Whether the model is trained by counting the text instead of by `fit`."""
+    return FAMILIES[options[ModelOptions].model].count is not None
+
+
 def build(spec: Spec, precision: str = "float32", kernel: str = "auto") -> LanguageModel:
     """A model with newly initialized weights.
 
@@ -114,3 +135,13 @@ def from_arrays(spec: Spec, weights: Mapping[str, np.ndarray]) -> LanguageModel:
     if make is None:
         raise NotImplementedError(f"model={spec.family}: expected a family with a NumPy form")
     return make(spec, weights)
+
+
+def loaded(spec: Spec, weights: Mapping[str, np.ndarray]) -> LanguageModel:
+    """A TensorFlow model with the given weights."""
+    if make := FAMILIES[spec.family].from_tensors:
+        return make(spec, weights)
+    model = build(spec)
+    for name, variable in model.weights.items():
+        variable.assign(weights[name])
+    return model

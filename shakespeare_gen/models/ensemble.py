@@ -82,6 +82,10 @@ class Ensemble(LanguageModel):
         return EnsembleFunction(parts, self._xp, concatenated)
 
     @property
+    def has_gradients(self) -> bool:
+        return all(model.has_gradients for model in self.models)
+
+    @property
     def uses_numpy(self) -> bool:
         return all(model.uses_numpy for model in self.models)
 

@@ -116,6 +116,11 @@ class LanguageModel(abc.ABC):
         return total
 
     @property
+    def has_gradients(self) -> bool:
+        """Whether the logits have gradients with respect to the weights."""
+        return True
+
+    @property
     def layer(self) -> Any:
         """The Keras layer that holds the variables; None for a model that `fit` cannot train."""
         return None

@@ -1,10 +1,11 @@
-"""Options that several families of neural networks share. Knows no network."""
+"""Options that all families of neural networks share. Knows no network."""
 
+from shakespeare_gen.models import initialization
 from shakespeare_gen.options import OptionGroup, option
 
 
 class NetworkOptions(OptionGroup):
-    """Depth and dropout; the base of the option groups of network families."""
+    """Depth, dropout and initial weights; the base of the option groups of network families."""
 
     TITLE = "Model"
 
@@ -17,3 +18,4 @@ class NetworkOptions(OptionGroup):
         minimum=0,
         below=1,
     )
+    init_scale: float = initialization.scale_option()

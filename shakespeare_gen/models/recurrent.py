@@ -1,10 +1,11 @@
-"""The recurrent family: Embedding, recurrent layers, Dense.
+"""The recurrent family: Embedding or one-hot vectors, recurrent layers, Dense.
 
 Topology, shapes and the arithmetic of one step. The topology is defined once, in `run_layers`,
 which the Keras network (`recurrent_network`) and the step share. A state is a tuple with one tuple
 of float32 arrays [B, U] per layer: h, and c for an LSTM.
 
-In a step, the product of the embedding and the first kernel is precomputed as a lookup table.
+In a step, the product of the embedding and the first kernel is precomputed as a lookup table. With
+one-hot vectors, the table is the first kernel itself.
 """
 
 import dataclasses
@@ -24,13 +25,18 @@ MAX_UNITS = 16384
 
 
 class RecurrentOptions(NetworkOptions):
-    """The network: Embedding, recurrent layers, Dense."""
+    """The network: Embedding or one-hot vectors, recurrent layers, Dense."""
 
     TITLE = "Model"
 
     cell: str = option("lstm", "recurrent cell", choices=CELLS)
     units: int = option(256, "units per recurrent layer", minimum=1, maximum=MAX_UNITS)
-    embedding_size: int = option(64, "width of the embedding", minimum=1, maximum=MAX_UNITS)
+    embedding_size: int = option(
+        64,
+        "width of the embedding; 0: none, the first layer reads one-hot vectors",
+        minimum=0,
+        maximum=MAX_UNITS,
+    )
     residual: bool = option(
         False, "add the input of each recurrent layer except the first to its output"
     )
@@ -58,13 +64,18 @@ class LayerSpec:
 
 @dataclasses.dataclass(frozen=True)
 class RecurrentSpec(Spec):
-    """The spec of Embedding, recurrent layers and Dense with the given options."""
+    """The spec of the network with the given options."""
 
     family = "recurrent"
     size_options = ("units", "num_layers", "embedding_size")
 
     vocabulary_size: int
     options: RecurrentOptions
+
+    @property
+    def input_size(self) -> int:
+        """The width of the embedding or of one-hot vectors."""
+        return self.options.embedding_size or self.vocabulary_size
 
     @functools.cached_property
     def layers(self) -> tuple[LayerSpec, ...]:
@@ -74,7 +85,7 @@ class RecurrentSpec(Spec):
             LayerSpec(
                 f"{o.cell}_{i}",
                 o.cell,
-                o.embedding_size if i == 1 else o.units,
+                self.input_size if i == 1 else o.units,
                 o.units,
                 o.residual and i > 1,
             )
@@ -82,8 +93,10 @@ class RecurrentSpec(Spec):
         )
 
     def weight_shapes(self):
+        embedding_size = self.options.embedding_size
+        embedding = {"embedding/embeddings": (self.vocabulary_size, embedding_size)}
         return {
-            "embedding/embeddings": (self.vocabulary_size, self.options.embedding_size),
+            **(embedding if embedding_size else {}),
             **{
                 f"{layer.name}/{name}": shape
                 for layer in self.layers
@@ -142,8 +155,9 @@ class RecurrentStep:
             bias = layer.definition.input_bias(own)
             kernel = own["kernel"]
             if not layers:
-                table = xp.matmul(weights["embedding/embeddings"], kernel) + bias
-                layers[layer.name] = {"table": table}
+                if self.spec.options.embedding_size:
+                    kernel = xp.matmul(weights["embedding/embeddings"], kernel)
+                layers[layer.name] = {"table": kernel + bias}
             else:
                 layers[layer.name] = {"kernel": xp.transpose(kernel), "bias": bias}
             layers[layer.name]["cell"] = layer.definition.step_weights(xp, own)

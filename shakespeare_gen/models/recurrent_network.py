@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow.experimental.numpy as tnp
 
-from shakespeare_gen.models import recurrent, states
+from shakespeare_gen.models import initialization, recurrent, states
 from shakespeare_gen.models.language_model import LanguageModel
 from shakespeare_gen.models.recurrent import RecurrentSpec, RecurrentStep, run_layers
 
@@ -31,6 +31,7 @@ class RecurrentModel(LanguageModel):
         _networks.add(self._key, self._network)
         self._step = RecurrentStep(spec, tnp)
         self._weights = _named(self._network)
+        initialization.rescale(self._weights, spec.options.init_scale)
 
     @property
     def vocabulary_size(self) -> int:
@@ -184,10 +185,7 @@ def _network(key: _Key) -> keras.Model:
     dtype = "mixed_bfloat16" if key.precision == "bfloat16" else "float32"
     state_dtype = keras.DTypePolicy(dtype).compute_dtype
     ids = keras.Input((None,), dtype="int32", name="ids")
-    embedding_size = spec.options.embedding_size
-    x = keras.layers.Embedding(spec.vocabulary_size, embedding_size, dtype=dtype, name="embedding")(
-        ids
-    )
+    x = _embedded(spec, ids, dtype)
     first_state = [
         [
             keras.Input((layer.units,), dtype=state_dtype, name=f"{layer.name}_{part}")
@@ -196,12 +194,15 @@ def _network(key: _Key) -> keras.Model:
         for layer in spec.layers
     ]
 
+    one_hot_layer = None if spec.options.embedding_size else spec.layers[0]
+
     def run(layer, x, part):
         made = layer.definition.make_layer(
             layer.units,
             return_sequences=True,
             return_state=True,
             kernel=key.kernel,
+            one_hot_size=spec.vocabulary_size if layer is one_hot_layer else 0,
             dtype=dtype,
             name=layer.name,
         )
@@ -216,3 +217,14 @@ def _network(key: _Key) -> keras.Model:
     inputs = [ids, *(part for layer in first_state for part in layer)]
     outputs = [logits, *(part for layer in last_state for part in layer)]
     return keras.Model(inputs, outputs, name="network")
+
+
+def _embedded(spec: RecurrentSpec, ids, dtype: str):
+    """The input of the first layer: embeddings [B, T, D], or the ids themselves, [B, T, 1]."""
+    embedding_size = spec.options.embedding_size
+    if not embedding_size:
+        return ids[..., None]
+    embedding = keras.layers.Embedding(
+        spec.vocabulary_size, embedding_size, dtype=dtype, name="embedding"
+    )
+    return embedding(ids)

@@ -6,11 +6,16 @@ family has its own spec.
 
 import abc
 import math
+from collections.abc import Mapping
 from typing import ClassVar
+
+import numpy as np
 
 from shakespeare_gen.errors import UserError
 
 MAX_PARAMETERS = 10**9  # 4 GB of float32 weights
+
+Shape = tuple[int | range, ...]  # a range: the length depends on the training text
 
 
 class Spec(abc.ABC):
@@ -27,17 +32,29 @@ class Spec(abc.ABC):
     vocabulary_size: int
 
     @abc.abstractmethod
-    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every weight by name; all weights are float32."""
+    def weight_shapes(self) -> Mapping[str, Shape]:
+        """The shape of every weight by name."""
+
+    def weight_dtypes(self) -> dict[str, str]:
+        """The data type of every weight by name: float32, or an integer type."""
+        return dict.fromkeys(self.weight_shapes(), "float32")
 
     @abc.abstractmethod
     def state_shapes(self, batch_size: int) -> list[tuple[int, ...]]:
-        """The shapes of the float32 arrays of a state, in the order of `states.flatten`."""
+        """The shapes of the arrays of a state, float32 or int32, as in `states.flatten`."""
+
+    def find_damage(self, weights: Mapping[str, np.ndarray]) -> str | None:
+        """What is wrong with weights of these names, types and shapes; None: nothing.
+
+        For weights that are used as indices. They may come from an untrusted file.
+        """
+        del weights
+        return None
 
     @property
     def num_parameters(self) -> int:
-        """Number of weights."""
-        return sum(math.prod(shape) for shape in self.weight_shapes().values())
+        """Number of weights; the maximum if it depends on the training text."""
+        return sum(math.prod(max_shape(shape)) for shape in self.weight_shapes().values())
 
     def checked(self) -> "Spec":
         """Returns the spec itself after a check of its size.
@@ -53,3 +70,8 @@ class Spec(abc.ABC):
                 f"{self.num_parameters:,}" + (f"; reduce {hint}" if hint else "")
             )
         return self
+
+
+def max_shape(shape: Shape) -> tuple[int, ...]:
+    """The largest shape that `shape` allows."""
+    return tuple(length[-1] if isinstance(length, range) else length for length in shape)

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow.experimental.numpy as tnp
 
-from shakespeare_gen.models import rotary, transformer
+from shakespeare_gen.models import initialization, rotary, transformer
 from shakespeare_gen.models.language_model import LanguageModel
 from shakespeare_gen.models.transformer import NORM_EPSILON, TransformerSpec, TransformerStep
 
@@ -30,6 +30,7 @@ class TransformerModel(LanguageModel):
     def __init__(self, spec: TransformerSpec, precision: str) -> None:
         self.spec = spec
         self._network = _Network(spec)
+        initialization.rescale(self.weights, spec.options.init_scale)
         self._step = TransformerStep(spec, tnp)
         self._read = TransformerRead(spec, precision)
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from shakespeare_gen.errors import UsageError, UserError
+from shakespeare_gen.options import spelling
 from shakespeare_gen.system import storage
 
 MAX_BYTES = 1 << 20
@@ -40,9 +41,9 @@ def find(value: str) -> pathlib.Path:
         return path
     name = value.removesuffix(SUFFIX)
     if name not in names():
-        raise UsageError(
-            f"`{_FLAG}={value}`: expected a file, or one of the recipes {', '.join(names())}"
-        )
+        files = [f"{known}{SUFFIX}" for known in names()]
+        advice = spelling.did_you_mean(f"{name}{SUFFIX}", files) or f"recipes: {', '.join(names())}"
+        raise UsageError(f"`{_FLAG}={value}`: expected a file or a recipe; {advice}")
     return _folder() / f"{name}{SUFFIX}"
 
 

@@ -47,6 +47,11 @@ def advice(name: str, known: Collection[str]) -> str:
     return did_you_mean(name, known) or f"known: {', '.join(sorted(known))}"
 
 
+def count(number: int, noun: str) -> str:
+    """`1 step`, `2,000 steps`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def value(text: str, kind: Any) -> Any:
     """The value of an option of type `kind` that a person has typed.
 

@@ -12,10 +12,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from shakespeare_gen.data import windows
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.options.groups import TrainingOptions, WindowOptions
 from shakespeare_gen.runs import Run
+from shakespeare_gen.training.data import plan_of
 
 SPLITS = ("validation", "test", "both")
 MAX_MINUTES_RATIO = 1.2  # a smaller difference says nothing about the budget
@@ -39,18 +39,22 @@ class Result:
     Attributes:
       rows: the rows of its epochs.
       losses: of the best checkpoint in nats per character, by split; empty during training.
+      num_parameters: number of weights.
     """
 
     run: Run
     rows: list[dict[str, Any]]
     losses: dict[str, float]
+    num_parameters: int
 
     @classmethod
     def of(cls, run: Run) -> "Result":
         """The result of a run so far."""
-        losses = run.folder.card().get("losses")
-        known = losses.items() if isinstance(losses, dict) else ()
-        return cls(run, run.metrics(), {k: v for k, v in known if isinstance(v, float)})
+        most, number = run.spec.model_spec.num_parameters, run.folder.card().get("num_parameters")
+        # That of a model that is counted depends on the text.
+        if not (isinstance(number, int) and 0 < number < most):
+            number = most
+        return cls(run, run.metrics(), run.losses, number)
 
     @property
     def updates(self) -> int:
@@ -62,7 +66,7 @@ class Result:
         """The training tokens of a step."""
         options = self.run.spec.options[WindowOptions]
         num_tokens = max(self.run.spec.corpus.train_chars, options.window_chars + 1)
-        return windows.plan(num_tokens, options).tokens_per_step
+        return plan_of(num_tokens, self.run.spec.options).tokens_per_step
 
     @property
     def minutes(self) -> float:
@@ -73,7 +77,7 @@ class Result:
         """Figures by title; None: unknown."""
         speeds = [row.get("characters_per_second", 0) for row in self.rows]
         return {
-            "parameters": self.run.spec.model_spec.num_parameters,
+            "parameters": self.num_parameters,
             "updates": self.updates,
             "tokens seen": self.updates * self.tokens_per_step,
             "epochs": len(self.rows),
@@ -145,6 +149,22 @@ def compare(runs: Sequence[Run]) -> list[Group]:
             {key: own.get(key) for key in differing},
         )
         for name, group, own in zip(_group_names(members), members, options, strict=True)
+    ]
+
+
+def to_json(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """The groups as JSON values: their runs, the options that differ, and their figures."""
+    return [
+        {
+            "name": group.name,
+            "runs": [str(result.run.path) for result in group.results],
+            "options": group.options,
+            "figures": {
+                title: figure._asdict() if isinstance(figure, Spread) else figure
+                for title, figure in group.figures().items()
+            },
+        }
+        for group in groups
     ]
 
 

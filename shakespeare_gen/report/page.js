@@ -33,8 +33,8 @@ function candidates(i) {
   }));
 }
 
-function row({ token, percent }, actual) {
-  const made = element("li", "", token === actual ? "actual" : "");
+function row({ token, percent }, isActual) {
+  const made = element("li", "", isActual ? "actual" : "");
   const bar = element("i", "");
   bar.style.width = `${percent}%`;
   made.append(element("span", shown(token)), element("span", `${percent.toFixed(1)} %`), bar);
@@ -44,7 +44,7 @@ function row({ token, percent }, actual) {
 // The bits are rounded, so the probability of a likely token is taken from the candidates.
 function describe(i, likely) {
   const bits = data.tenthsOfBits[i] / 10;
-  const known = likely.find(({ token }) => token === data.tokens[i]);
+  const known = likely[data.ranks[i]];
   const percent = known ? known.percent.toFixed(1) : (100 * 2 ** -bits).toPrecision(2);
   return `${bits.toFixed(1)} bits: it had a probability of ${percent} %.`;
 }
@@ -57,7 +57,7 @@ function choose(i) {
   chosen = i;
   const likely = candidates(i);
   const list = document.createElement("ol");
-  list.append(...likely.map((found) => row(found, data.tokens[i])));
+  list.append(...likely.map((found, k) => row(found, k === data.ranks[i])));
   inspector.replaceChildren(
     element("p", shown(data.tokens[i]), "token"),
     element("p", describe(i, likely)),

@@ -62,6 +62,7 @@ def render(assessment: Assessment, heatmap_tokens: int) -> str:
         tables.perplexity,
         tables.size,
         tables.number,
+        tables.document_rows,
         bits_per_character,
         verdict.name_of,
         bits,
@@ -175,18 +176,23 @@ def label(name: str) -> str:
 def heatmap(reading: Reading, pieces: list[str], vocabulary: list[str], size: int) -> str:
     """The data of the heatmap's script: the first `size` tokens with their candidates.
 
-    Losses are in tenths of bits, probabilities of candidates in thousandths.
+    Losses are in tenths of bits, probabilities of candidates in thousandths. `ranks` are the places
+    of the tokens among their candidates; -1: not among them.
     """
     nats, candidates = reading.nats[:size], reading.candidate_ids[:size]
     thousandths = np.exp(-reading.candidate_nats[:size]) * 1000
+    is_actual = candidates == reading.ids[:size, None]
+    ranks = np.where(is_actual.any(1), is_actual.argmax(1), -1)
+    used, places = np.unique(candidates, return_inverse=True)
     return _for_script(
         {
             "tokens": pieces[:size],
             "tenthsOfBits": np.rint(nats / np.log(2) * 10).astype(int).tolist(),
             "numCandidates": int(candidates.shape[1]),
-            "candidates": candidates.ravel().tolist(),
+            "candidates": places.ravel().tolist(),
             "thousandths": np.rint(thousandths).astype(int).ravel().tolist(),
-            "vocabulary": vocabulary,
+            "ranks": ranks.tolist(),
+            "vocabulary": [vocabulary[i] for i in used],
         }
     )
 

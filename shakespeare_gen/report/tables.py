@@ -132,6 +132,27 @@ def style(figures: dict[str, Any]) -> Table:
     return table
 
 
+def documents(figures: dict[str, Any]) -> Table:
+    """The shares of new documents and of valid tunes, in generated and in held-out text."""
+    table = Table(box=box.SIMPLE_HEAD, title="Whole documents")
+    table.add_column("")
+    for kind in ("generated", "human"):
+        table.add_column(kind, justify="right")
+    for label, *cells in document_rows(figures["documents"]):
+        table.add_row(label, *cells)
+    return table
+
+
+def document_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """The figures of documents, each with its label: of generated and of human ones."""
+    pair, kind = (found["generated"], found["human"]), found["kind"]
+    shares = [("valid", f"valid {kind}")] * (kind == "tunes") + [("new", f"new {kind}")]
+    return [
+        (kind, *(f"{row['num']:,}" for row in pair)),
+        *((label, *(percent(row[name]) for row in pair)) for name, label in shares),
+    ]
+
+
 def size(text: dict[str, int]) -> str:
     """The length of a text, and the number of its unknown and changed characters."""
     notes = [f", {text['unknown']:,} of them unknown"] * bool(text["unknown"])

@@ -3,7 +3,7 @@
 Records the command, the machine, the corpus, the result, and how to use the model. Knows nothing
 about training.
 
-    with Card(run, model.facts()) as card:
+    with Card(run, model.facts(), model.num_parameters) as card:
         ...
         card.write(best_checkpoint="step-00000440-epoch-0022", losses={"validation": 1.42})
 """
@@ -31,10 +31,12 @@ class Facts:
 
     Attributes:
       model: how this machine computes the model; see `LanguageModel.facts`.
+      num_parameters: number of weights.
       losses: nats per character of the best checkpoint, by split.
     """
 
     model: Mapping[str, str]
+    num_parameters: int
     best_checkpoint: str | None = None
     losses: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
@@ -42,8 +44,8 @@ class Facts:
 class Card:
     """The card of a run in training; as a context manager, it records how training ended."""
 
-    def __init__(self, run: Run, model_facts: Mapping[str, str]) -> None:
-        self.run, self.facts = run, Facts(model_facts)
+    def __init__(self, run: Run, model_facts: Mapping[str, str], num_parameters: int) -> None:
+        self.run, self.facts = run, Facts(model_facts, num_parameters)
         self.status = "running"
         self._made_with = {
             "versions": {"python": platform.python_version(), **_versions()},
@@ -89,7 +91,7 @@ class Card:
             "corpus": dataclasses.asdict(spec.corpus),
             "options": options,
             "resumed": [resumption.to_json() for resumption in spec.resumed],
-            "num_parameters": spec.model_spec.num_parameters,
+            "num_parameters": self.facts.num_parameters,
             "precision": spec.options[ComputeOptions].precision,
             "model": dict(self.facts.model),
             **{name: value for name, value in results.items() if value},

@@ -4,8 +4,8 @@
     training.safetensors   optimizer variables, dropout seeds, carried state
     state.json             `Progress`, the options of the model, the tokenizer's hash
 
-The spec of the run determines the name, type, shape and offset of every tensor, and nothing else is
-read. Knows nothing about layers; `store` writes the folders.
+The spec of the run determines the name, type, shape and offset of every tensor, or bounds a length
+that depends on the training text, and nothing else is read. Knows nothing about layers; `store` writes the folders.
 
     checkpoint = read(run, "best")             # without TensorFlow
     model = load_model(run, checkpoint)
@@ -101,14 +101,13 @@ def read(run: Run, which: str = "best", verify_training: bool = False) -> Checkp
       verify_training: also verify the training state, which is used only to resume training.
 
     Raises:
-      UserError: there is no intact checkpoint, it does not belong to the run, or a weight is NaN
-        or infinite.
+      UserError: there is no intact checkpoint, it does not belong to the run, or a weight is
+        invalid, such as NaN.
     """
     if which not in CHECKPOINTS:
         expected = ", ".join(CHECKPOINTS)
         raise UsageError(f"checkpoint: expected one of {expected}, received {which!r}")
-    shapes = run.spec.model_spec.weight_shapes()
-    kinds: tensors.Kinds = {name: ("float32", shape) for name, shape in shapes.items()}
+    kinds = _weight_kinds(run.spec.model_spec)
     unread = () if verify_training else (TRAINING,)
     search = _Search(run, _size_limits(run, tensors.max_bytes(kinds)), unread)
     place = search.newest()
@@ -116,14 +115,20 @@ def read(run: Run, which: str = "best", verify_training: bool = False) -> Checkp
     best = run.folder.checkpoints / (progress.best_checkpoint or place.name)
     if which == "best" and best != place and search.is_intact(best):
         place, progress = best, _read_progress(run, best)
-    return Checkpoint(place, progress, _decoded(place / WEIGHTS, kinds))
+    weights = _decoded(place / WEIGHTS, kinds)
+    if damage := run.spec.model_spec.find_damage(weights):
+        raise UserError(f"{place / WEIGHTS}: {damage}")
+    return Checkpoint(place, progress, weights)
+
+
+def _weight_kinds(spec: models.Spec) -> tensors.Kinds:
+    dtypes = spec.weight_dtypes()
+    return {name: (dtypes[name], shape) for name, shape in spec.weight_shapes().items()}
 
 
 def load_model(run: Run, checkpoint: Checkpoint) -> LanguageModel:
     """The model of a run with the weights of `checkpoint`."""
-    model = models.build(run.spec.model_spec)
-    _assign(model.weights, checkpoint.weights)
-    return model
+    return models.loaded(run.spec.model_spec, checkpoint.weights)
 
 
 def restore(run: Run, training_model: Restorable) -> Checkpoint:

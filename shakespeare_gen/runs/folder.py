@@ -159,15 +159,15 @@ class RunFolder:
         """Appends the row of an epoch or of a step."""
         storage.append(self.metrics_path, history.metrics_record(row))
 
-    def append_sample(self, epoch: int, text: str) -> None:
-        """Appends the text that was generated after an epoch."""
-        storage.append(self.samples_path, history.sample_record(epoch, text))
+    def append_sample(self, number: int, text: str, unit: str = "epoch") -> None:
+        """Appends the text that was generated after an epoch, or with `unit="step"` a step."""
+        storage.append(self.samples_path, history.sample_record(number, text, unit))
 
-    def samples(self) -> list[tuple[int, str]]:
-        """The generated texts so far, with their epochs."""
+    def samples(self, unit: str = "epoch") -> list[tuple[int, str]]:
+        """The texts generated after epochs so far, or after steps, with their numbers."""
         if not os.path.lexists(self.samples_path):
             return []
-        return history.read_samples(self.samples_path)
+        return history.read_samples(self.samples_path, unit)
 
     def drop_after(self, epoch: int, step: int) -> None:
         """Removes the rows and samples of later epochs and steps, which a resumed run repeats."""
@@ -177,7 +177,7 @@ class RunFolder:
         if not os.path.lexists(self.samples_path):
             return
         samples = storage.read_bytes(self.samples_path, history.MAX_SAMPLES_BYTES)
-        size = history.size_of_samples(samples, epoch)
+        size = history.size_of_samples(samples, epoch, step)
         if size < len(samples):
             storage.write(self.samples_path, samples[:size])
 

@@ -10,6 +10,8 @@ run is resumed. Knows nothing about models.
 
     === epoch 4, 812 bytes
     the sample, 812 bytes in UTF-8
+    === step 2000, 805 bytes
+    a sample within an epoch
 """
 
 import json
@@ -41,18 +43,27 @@ EPOCH_KEYS = (
 STEP_KEYS = (
     "step",
     "loss",
+    "smoothed_loss",
     "learning_rate",
     "gradient_norm",
     "update_to_weight_ratio",
     "characters_per_second",
 )
-# Left out if there is no value, such as the validation loss without a text.
-OPTIONAL_EPOCH_KEYS = {"validation_loss", "validation_loss_bits_per_character"}
-OPTIONAL_STEP_KEYS = {"gradient_norm", "update_to_weight_ratio", "characters_per_second"}
+# Left out if there is no value, such as the validation loss without a text, or the learning rate of
+# a model that is counted.
+OPTIONAL_EPOCH_KEYS = {"validation_loss", "validation_loss_bits_per_character", "learning_rate"}
+OPTIONAL_STEP_KEYS = {
+    "smoothed_loss",
+    "gradient_norm",
+    "update_to_weight_ratio",
+    "characters_per_second",
+}
 COUNT_KEYS = {"epoch", "step", "characters_per_second"}
 MAX_COUNT = 2**53  # larger numbers cannot be formatted as floats
 # Format 1 did not store the number of bytes.
-_HEADER = re.compile(rb"^=== epoch ([0-9]{1,9})(?:, ([0-9]{1,10}) bytes)?\n", re.MULTILINE)
+_HEADER = re.compile(
+    rb"^=== (epoch|step) ([0-9]{1,9})(?:, ([0-9]{1,10}) bytes)?\n", re.MULTILINE
+)
 
 
 def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -73,32 +84,34 @@ def metrics_record(row: dict[str, Any]) -> str:
     return json.dumps(row) + "\n"
 
 
-def sample_record(epoch: int, text: str) -> str:
-    """The record of a sample.
+def sample_record(number: int, text: str, unit: str = "epoch") -> str:
+    """The record of a sample after epoch or step `number`; `unit` is `epoch` or `step`.
 
     The size in its header determines the end of the record, because the text may contain a line
     that looks like a header.
     """
-    return f"=== epoch {epoch}, {len(text.encode())} bytes\n{text}\n"
+    return f"=== {unit} {number}, {len(text.encode())} bytes\n{text}\n"
 
 
-def read_samples(path: pathlib.Path) -> list[tuple[int, str]]:
-    """The epochs and texts of a file of samples, up to the first damaged record."""
+def read_samples(path: pathlib.Path, unit: str) -> list[tuple[int, str]]:
+    """The numbers and texts of the samples of one unit, up to the first damaged record."""
     data, position, found = storage.read_bytes(path, MAX_SAMPLES_BYTES), 0, []
     while header := _HEADER.search(data, position):
         end = _end_of_record(data, header)
         if end is None:
             break
-        found.append((int(header[1]), data[header.end() : end - 1].decode("utf-8", "replace")))
+        if header[1] == unit.encode():
+            text = data[header.end() : end - 1].decode("utf-8", "replace")
+            found.append((int(header[2]), text))
         position = end
     return found
 
 
-def size_of_samples(data: bytes, epoch: int) -> int:
-    """The number of bytes of samples of the epochs up to `epoch`."""
-    position = 0
+def size_of_samples(data: bytes, epoch: int, step: int) -> int:
+    """The number of bytes of the samples up to the end of `epoch` and up to `step`."""
+    position, last = 0, {b"epoch": epoch, b"step": step}
     while header := _HEADER.search(data, position):
-        if int(header[1]) > epoch:
+        if int(header[2]) > last[header[1]]:
             return header.start()
         end = _end_of_record(data, header)
         if end is None:  # truncated when the process was killed
@@ -108,12 +121,12 @@ def size_of_samples(data: bytes, epoch: int) -> int:
 
 
 def _end_of_record(data: bytes, header: re.Match[bytes]) -> int | None:
-    if header[2]:
-        end = header.end() + int(header[2]) + 1
+    if header[3]:
+        end = header.end() + int(header[3]) + 1
         return end if data[end - 1 : end] == b"\n" else None
     # Format 1: search for the header of the next epoch; a text may contain other headers.
-    later = [h for h in _HEADER.finditer(data, header.end()) if int(h[1]) > int(header[1])]
-    following = min(reversed(later), key=lambda h: int(h[1]), default=None)
+    later = [h for h in _HEADER.finditer(data, header.end()) if int(h[2]) > int(header[2])]
+    following = min(reversed(later), key=lambda h: int(h[2]), default=None)
     return following.start() if following else len(data)
 
 

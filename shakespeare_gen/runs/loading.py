@@ -137,7 +137,7 @@ def check_tokenizers(every: Sequence[Run]) -> None:
 def _only_in(run: Run, other: Run) -> str:
     """How the tokenizer of `run` differs from that of `other`."""
     here, there = (
-        {r.spec.tokenizer.decode([i]) for i in range(r.spec.tokenizer.size)} for r in (run, other)
+        {r.spec.tokenizer.label(i) for i in range(r.spec.tokenizer.size)} for r in (run, other)
     )
     only = sorted(here - there)
     return (

@@ -7,13 +7,19 @@ from typing import Any
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.runs import store
 
+SMOOTHING = 0.999  # the part of the smoothed loss that a step keeps
+# Fields that may be None, and those that earlier versions did not store.
+OPTIONAL_NUMBERS = ("best_validation_loss", "smoothed_loss")
+ADDED_FIELDS = {"smoothed_loss": None}
+
 
 @dataclasses.dataclass
 class Progress:
     """Finished epochs, steps of all epochs, and the best validation loss so far.
 
     An epoch is finished once it is validated; `step` may be ahead of `epoch`. The sums are those of
-    Keras's mean loss in the unfinished epoch.
+    Keras's mean loss in the unfinished epoch. The smoothed loss is in nats per token, None before
+    the first step and in checkpoints of earlier versions.
     """
 
     epoch: int = 0
@@ -23,6 +29,7 @@ class Progress:
     epochs_without_improvement: int = 0
     loss_sum: float = 0.0
     loss_count: float = 0.0
+    smoothed_loss: float | None = None
 
     def checkpoint_name(self, steps_per_epoch: int) -> str:
         """The name of a checkpoint in `store`.
@@ -32,6 +39,16 @@ class Progress:
         """
         at_end = self.epoch and self.step == self.epoch * steps_per_epoch
         return store.name_of(self.step, self.epoch if at_end else None)
+
+    def finish_step(self, loss: float, guessing_loss: float) -> None:
+        """Counts a step; `loss` is that of its batch, before the update.
+
+        Args:
+          guessing_loss: the loss of guessing at random, with which the smoothed loss starts.
+        """
+        self.step += 1
+        before = guessing_loss if self.smoothed_loss is None else self.smoothed_loss
+        self.smoothed_loss = SMOOTHING * before + (1 - SMOOTHING) * loss
 
     def finish_epoch(self, loss: float | None, steps_per_epoch: int) -> None:
         """Counts an epoch; `loss` is its validation loss, or None without validation text."""
@@ -51,6 +68,7 @@ class Progress:
         Raises:
           UserError: a field is missing, unknown or out of bounds.
         """
+        value = {**ADDED_FIELDS, **value} if isinstance(value, dict) else value
         if not isinstance(value, dict) or set(value) != {f.name for f in dataclasses.fields(cls)}:
             raise UserError("progress: expected the fields of `Progress`, found others")
         for name in ("epoch", "step", "epochs_without_improvement"):
@@ -61,11 +79,9 @@ class Progress:
             raise UserError(
                 f"progress: expected the name of a checkpoint, found {str(name)[:80]!r}"
             )
-        for key in ("best_validation_loss", "loss_sum", "loss_count"):
+        for key in (*OPTIONAL_NUMBERS, "loss_sum", "loss_count"):
             number = value[key]
-            if not (type(number) is float and math.isfinite(number)) and (number, key) != (
-                None,
-                "best_validation_loss",
-            ):
+            is_number = type(number) is float and math.isfinite(number)
+            if not is_number and not (number is None and key in OPTIONAL_NUMBERS):
                 raise UserError(f"progress: expected {key} to be a number, found {number!r}")
         return cls(**value)

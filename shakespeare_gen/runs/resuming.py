@@ -7,7 +7,7 @@ import dataclasses
 import glob
 import os
 
-from shakespeare_gen.data.corpora import Corpus
+from shakespeare_gen.data.corpora import CorpusIdentity
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.fields import fields_of
@@ -16,11 +16,12 @@ from shakespeare_gen.runs.folder import RunFolder
 from shakespeare_gen.runs.spec import CorpusFacts, Resumption, RunSpec
 
 # Duration and speed of training, its output, and the location of the text, which the SHA-256
-# identifies. Not `momentum`: it determines the variables of the optimizer.
+# identifies. Not `momentum`, which determines the variables of the optimizer, nor
+# `initial_accumulator`, their first value.
 CHANGEABLE = (
     frozenset(f.name for group in (TrainingOptions, OptimizerOptions) for f in fields_of(group))
     | {"corpus", "data_dir", "fallback_corpus", "kernel"}
-) - {"seed", "optimizer", "momentum", "auto_size"}
+) - {"seed", "optimizer", "momentum", "initial_accumulator", "auto_size"}
 
 
 def check_can_resume(folder: RunFolder) -> None:
@@ -69,7 +70,7 @@ def corpus_options(spec: RunSpec, corpus: str = "", data_dir: str = "") -> Corpu
     )[CorpusOptions]
 
 
-def check_corpus(spec: RunSpec, corpus: Corpus) -> None:
+def check_corpus(spec: RunSpec, corpus: CorpusIdentity) -> None:
     """Checks that the text is the one that the run was trained on."""
     expected, found = spec.corpus, corpus.sha256
     if found != expected.sha256:
@@ -80,7 +81,7 @@ def check_corpus(spec: RunSpec, corpus: Corpus) -> None:
         )
 
 
-def resumed_spec(spec: RunSpec, options: Options, corpus: Corpus, from_checkpoint: str) -> RunSpec:
+def resumed_spec(spec: RunSpec, options: Options, corpus: CorpusIdentity, from_checkpoint: str) -> RunSpec:
     """The spec of a resumed run: new options, the location of its text, an added resumption.
 
     Args:

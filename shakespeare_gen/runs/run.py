@@ -32,6 +32,14 @@ class Run:
         """The path of the folder."""
         return self.folder.path
 
+    @property
+    def losses(self) -> dict[str, float]:
+        """The losses of the best checkpoint in nats per character, by split; empty during
+        training."""
+        losses = self.folder.card().get("losses")
+        known = losses.items() if isinstance(losses, dict) else ()
+        return {split: loss for split, loss in known if isinstance(loss, float)}
+
     def metrics(self) -> list[dict[str, Any]]:
         """The metrics so far, one row per epoch."""
         return self.folder.metrics()

@@ -14,7 +14,7 @@ from typing import Any
 
 from shakespeare_gen import models
 from shakespeare_gen.data import tokenizers
-from shakespeare_gen.data.corpora import Corpus
+from shakespeare_gen.data.corpora import CorpusIdentity
 from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.options import OptionGroup, Options
 from shakespeare_gen.options.groups import (
@@ -47,15 +47,15 @@ class CorpusFacts:
     path: str = ""
 
     @classmethod
-    def of(cls, corpus: Corpus, requested: str) -> "CorpusFacts":
+    def of(cls, corpus: CorpusIdentity, requested: str) -> "CorpusFacts":
         """The facts of a loaded corpus; `requested` is the option `corpus`."""
         return cls(
             name=corpus.name,
             requested=requested,
             sha256=corpus.sha256,
-            train_chars=len(corpus.train),
-            validation_chars=len(corpus.validation),
-            test_chars=len(corpus.test),
+            train_chars=corpus.num_chars("train"),
+            validation_chars=corpus.num_chars("validation"),
+            test_chars=corpus.num_chars("test"),
             path=corpus.path,
         )
 

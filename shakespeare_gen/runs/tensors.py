@@ -1,7 +1,7 @@
 """Named arrays as safetensors bytes, verified before use.
 
 The header of a file must list exactly the expected tensors, with their types, shapes and offsets;
-the data must fill the file and be finite. Knows nothing about models.
+the data must fill the file and be finite. A range in a shape allows any length in it. Knows nothing about models.
 
     data = encode({"logits/bias": bias})
     decode(data, {"logits/bias": ("float32", (65,))}, "weights.safetensors")
@@ -9,17 +9,19 @@ the data must fill the file and be finite. Knows nothing about models.
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
 
 from shakespeare_gen.errors import UserError
+from shakespeare_gen.models.specs import Shape, max_shape
 from shakespeare_gen.system import storage
 
 _CODES = {"float32": "F32", "int32": "I32", "int64": "I64", "uint32": "U32"}
 _HEADER_BYTES_PER_TENSOR = 512
 
-Kinds = Mapping[str, tuple[str, tuple[int, ...]]]
+Kinds = Mapping[str, tuple[str, Shape]]
 
 
 def encode(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -29,7 +31,7 @@ def encode(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 def max_bytes(kinds: Kinds) -> int:
     """The maximum size of a file with tensors of these types and shapes."""
-    data = sum(_num_bytes(kind) for kind in kinds.values())
+    data = sum(_num_bytes(dtype, max_shape(shape)) for dtype, shape in kinds.values())
     return 8 + _HEADER_BYTES_PER_TENSOR * (len(kinds) + 1) + data
 
 
@@ -73,8 +75,10 @@ def _check_header(header: dict, kinds: Kinds, data_size: int, name: str) -> None
         )
     places = []
     for tensor, (dtype, shape) in kinds.items():
-        expected = {"dtype": _CODES[dtype], "shape": list(shape)}
         entry = header[tensor] if isinstance(header[tensor], dict) else {}
+        # A length that may vary is expected to be as it is, unless it is out of its range.
+        expected_shape = _fitting(entry.get("shape"), shape) or shape
+        expected = {"dtype": _CODES[dtype], "shape": list(expected_shape)}
         rest = {key: value for key, value in sorted(entry.items()) if key != "data_offsets"}
         # Compared as text, because in Python 31.0 == 31 and True == 1.
         if repr(rest) != repr(expected):
@@ -82,7 +86,7 @@ def _check_header(header: dict, kinds: Kinds, data_size: int, name: str) -> None
                 f"{name}: expected tensor {tensor} to be {expected}, "
                 f"found {str(header[tensor])[:200]}"
             )
-        places.append((entry.get("data_offsets"), _num_bytes((dtype, shape))))
+        places.append((entry.get("data_offsets"), _num_bytes(dtype, max_shape(expected_shape))))
     if not _fill(places, data_size):
         raise UserError(f"{name}: expected tensors that fill the {data_size:,} bytes of data")
 
@@ -100,6 +104,14 @@ def _fill(places: list, data_size: int) -> bool:
     return end == data_size
 
 
-def _num_bytes(kind: tuple[str, tuple[int, ...]]) -> int:
-    dtype, shape = kind
+def _fitting(found: Any, shape: Shape) -> Shape | None:
+    """The shape of a tensor if it has the lengths that `shape` allows; None otherwise."""
+    if not isinstance(found, list) or len(found) != len(shape):
+        return None
+    allowed = [length if isinstance(length, range) else (length,) for length in shape]
+    pairs = zip(found, allowed, strict=True)
+    return tuple(found) if all(type(n) is int and n in lengths for n, lengths in pairs) else None
+
+
+def _num_bytes(dtype: str, shape: tuple[int, ...]) -> int:
     return math.prod(shape) * np.dtype(dtype).itemsize

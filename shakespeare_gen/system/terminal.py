@@ -4,7 +4,7 @@ r"""Standard input and output of a command.
         write(text)                  # a terminal shows "\x1b" instead of interpreting it
         show(report)                 # an ASCII stream receives "+-" for "±"
         report_line("seed 7")        # to standard error
-        data = read_input("prompt_path", "-")
+        data = read_standard_input("prompt_path=-", max_bytes=2**20)
 
 Text from other sources (a corpus, generated text, the name of a folder) may contain control
 characters, which a terminal interprets: they move the cursor, change colors or set its title.
@@ -19,7 +19,6 @@ Knows nothing about the content, and refers to no option by name.
 import codecs
 import contextlib
 import os
-import pathlib
 import re
 import sys
 from collections.abc import Iterator
@@ -27,8 +26,6 @@ from typing import Any
 
 from shakespeare_gen.errors import OutputError, UserError
 from shakespeare_gen.system import storage
-
-MAX_INPUT_BYTES = 64 * 2**20
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # Replacements of equal meaning.
@@ -117,37 +114,6 @@ def report_line(text: str, keep: str = "", end: str = "\n") -> None:
     with contextlib.suppress(OSError):
         sys.stderr.write(encodable(visible(text, keep), sys.stderr) + end)
         sys.stderr.flush()
-
-
-def read_input(name: str, path: str, max_bytes: int = MAX_INPUT_BYTES) -> bytes:
-    """Reads the regular file that an option names, or standard input.
-
-    Args:
-      name: the option, for messages.
-      path: its value; `-` is standard input.
-
-    Raises:
-      UserError: the input cannot be read, is not a regular file, or exceeds `max_bytes`.
-    """
-    if path == "-":
-        return read_standard_input(f"{name}=-", max_bytes)
-    return read_file(path, f"{name}={path}", max_bytes)
-
-
-def read_file(path: str, label: str, max_bytes: int = MAX_INPUT_BYTES) -> bytes:
-    """Reads the regular file that a person names.
-
-    Args:
-      label: what names the file, for messages.
-
-    Raises:
-      UserError: the file cannot be read, is not a regular file, or exceeds `max_bytes`.
-    """
-    try:
-        file = pathlib.Path(path).expanduser()
-    except RuntimeError:  # `~name` of an unknown user
-        raise UserError(f"{label}: expected a file, found no such user") from None
-    return storage.read_bytes(file, max_bytes, follow_links=True, label=label)
 
 
 def decoded(data: bytes, label: str) -> str:

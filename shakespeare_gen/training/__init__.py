@@ -7,6 +7,7 @@
 - `sizing`: options chosen by the length of the text;
 - `forecast`: what to expect of training, before it starts;
 - `fit`: `model.fit` over the windows, from any step to the last epoch;
+- `counting`: one pass over the text instead, for models that are counted;
 - `model`: the Keras model for `fit`, with its `train_step`;
 - `optimizers`: optimizers and learning rate schedules from options;
 - `callbacks`: progress, validation, samples, checkpoints, early stopping;

@@ -48,12 +48,12 @@ class StartEpoch(keras.callbacks.Callback):
 class CountSteps(keras.callbacks.Callback):
     """Updates `progress` after each step; raises an error if the loss is NaN or infinite."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, vocabulary_size: int) -> None:
         super().__init__()
-        self.progress = progress
+        self.progress, self.guessing_loss = progress, math.log(vocabulary_size)
 
     def on_train_batch_end(self, batch, logs=None):
-        self.progress.step += 1
+        self.progress.finish_step(float(logs["step_loss"]), self.guessing_loss)
         if not math.isfinite(logs["loss"]):
             raise NotFiniteError(
                 f"the training loss became {logs['loss']} in step {self.progress.step}"
@@ -96,7 +96,7 @@ class Validate(keras.callbacks.Callback):
         self.plan = likelihood.ReadingPlan(poll=interruption.check)
 
     def on_epoch_end(self, epoch, logs=None):
-        loss, text = None, self.data.texts["validation"]
+        loss, text = None, self.data.held_out["validation"]
         if text.num_tokens:
             loss = likelihood.nats_per_character(
                 self.model.language_model, text, self.data.tokenizer.start_id, self.plan
@@ -114,8 +114,8 @@ class Records(Protocol):
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Appends the row of an epoch or of a step."""
 
-    def append_sample(self, epoch: int, text: str) -> None:
-        """Appends the text that was generated after an epoch."""
+    def append_sample(self, number: int, text: str, unit: str = "epoch") -> None:
+        """Appends the text that was generated after an epoch, or with `unit="step"` a step."""
 
 
 class LogMetrics(keras.callbacks.Callback):
@@ -194,7 +194,7 @@ class ShowProgress(keras.callbacks.Callback):
 
 
 class SampleText(keras.callbacks.Callback):
-    """Generates a sample, shows it and appends it to the samples."""
+    """Generates a sample after epochs and steps, shows it and appends it to the samples."""
 
     def __init__(
         self,
@@ -206,10 +206,19 @@ class SampleText(keras.callbacks.Callback):
         super().__init__()
         self.records, self.generator, self.show, self.options = records, generator, show, options
 
+    def on_train_batch_end(self, batch, logs=None):
+        every, step = self.options.sample_every_steps, self.show.progress.step
+        if every and step % every == 0:
+            loss = self.show.progress.smoothed_loss / self.show.data.characters_per_token
+            self.show.say(f"step {step}: smoothed loss {loss_units.describe(loss)}")
+            self._sample(step, "step")
+
     def on_epoch_end(self, epoch, logs=None):
         every = self.options.sample_every_epochs
-        if not every or (epoch + 1) % every:
-            return
+        if every and (epoch + 1) % every == 0:
+            self._sample(epoch + 1, "epoch")
+
+    def _sample(self, number: int, unit: str) -> None:
         [result] = self.generator.generate(
             length=self.options.sample_chars,
             seed=self.options.seed,
@@ -217,7 +226,7 @@ class SampleText(keras.callbacks.Callback):
         )
         lines = "\n".join("    " + line for line in result.text.splitlines())
         self.show.say(f"\n{lines}\n")
-        self.records.append_sample(epoch + 1, result.text)
+        self.records.append_sample(number, result.text, unit)
 
 
 class SaveCheckpoint(keras.callbacks.Callback):

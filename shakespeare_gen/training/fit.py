@@ -9,12 +9,13 @@ import keras
 import numpy as np
 from absl import logging
 
+from shakespeare_gen import models
 from shakespeare_gen.data import windows
 from shakespeare_gen.errors import Interrupted, NotFiniteError, UserError
 from shakespeare_gen.generation import Generator
 from shakespeare_gen.models import LanguageModel
 from shakespeare_gen.options import Options
-from shakespeare_gen.options.groups import OptimizerOptions, TrainingOptions
+from shakespeare_gen.options.groups import ComputeOptions, OptimizerOptions, TrainingOptions
 from shakespeare_gen.runs import Run, checkpoints
 from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
@@ -24,11 +25,23 @@ from shakespeare_gen.training.data import TrainingData
 from shakespeare_gen.training.model import TrainingModel
 
 
+def start(
+    options: Options, data: TrainingData, before: Run | None
+) -> tuple[TrainingModel, checkpoints.Checkpoint | None]:
+    """A model that is ready for `train`, and the checkpoint of a run that is resumed."""
+    spec, compute = models.spec_of(data.tokenizer.size, options), options[ComputeOptions]
+    model = models.build(spec, compute.precision, compute.kernel)
+    training_model = compiled(model, data.plan, options)
+    return training_model, restored(before, training_model, data.plan) if before else None
+
+
 def compiled(language_model: LanguageModel, plan: windows.Plan, options: Options) -> TrainingModel:
     """A compiled and built model, ready for `fit` and for a checkpoint."""
     model = TrainingModel(language_model, plan.batch_size if plan.carry_state else None)
     num_steps = options[TrainingOptions].epochs * plan.steps_per_epoch
-    optimizer = optimizers.make_optimizer(options[OptimizerOptions], num_steps)
+    optimizer = optimizers.make_optimizer(
+        options[OptimizerOptions], num_steps, plan.steps_per_epoch
+    )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, jit_compile=False)
     model.build((plan.batch_size, plan.window_chars))
@@ -135,7 +148,7 @@ class _Fit:
         records = tensorboard_logs.records(self.run, steps) if training.tensorboard else folder
         return [
             callbacks.StartEpoch(progress, steps),
-            callbacks.CountSteps(progress),
+            callbacks.CountSteps(progress, self.data.tokenizer.size),
             show.throughput,
             step_metrics.LogSteps(records, progress, self.data, training.log_every_steps),
             callbacks.Validate(progress, self.data, self.interruption),
@@ -162,9 +175,8 @@ class _Fit:
     def _fit_epochs(
         self, last_epoch: int, steps: int, hooks: list[keras.callbacks.Callback]
     ) -> None:
-        ids, plan = self.data.texts["train"].ids, self.data.plan
         self.model.fit(
-            windows.batches(ids, plan, self.training.seed, self.progress.step),
+            self.data.batches(self.training.seed, self.progress.step),
             epochs=last_epoch,
             initial_epoch=self.progress.epoch,
             steps_per_epoch=steps,

@@ -1,4 +1,4 @@
-"""What to expect of training on a text with `flags/own_text.cfg`, before it starts.
+"""What to expect of training on a text with the recipe own_text, before it starts.
 
 The speed of matrix products is measured; the rest of a step is estimated. Knows nothing about the
 text except its length; does not import TensorFlow.
@@ -20,7 +20,7 @@ from shakespeare_gen.options.groups import OptimizerOptions, TrainingOptions, Wi
 from shakespeare_gen.system import devices
 from shakespeare_gen.training import sizing
 
-RECIPE = "flags/own_text.cfg"
+RECIPE = "own_text"
 # The flags of the recipe that matter here; a test compares them with the file.
 RECIPE_OPTIONS = {"auto_size": True}
 

@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from absl import logging
 
 from shakespeare_gen import models, runs
-from shakespeare_gen.data import corpora, token_store, tokenizers, windows
-from shakespeare_gen.data.corpora import Corpus
-from shakespeare_gen.data.token_store import TokenizedText
-from shakespeare_gen.data.tokenizers import Tokenizer
+from shakespeare_gen.data import corpora
+from shakespeare_gen.data.corpora import CorpusIdentity
+from shakespeare_gen.data.windows import Plan
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import (
@@ -28,8 +27,9 @@ from shakespeare_gen.options.groups import (
 )
 from shakespeare_gen.runs import RunFolder, RunSpec, resuming
 from shakespeare_gen.system import extras
-from shakespeare_gen.training import sizing
-from shakespeare_gen.training.data import TrainingData
+from shakespeare_gen.training import sizing, sources
+from shakespeare_gen.training.data import TrainingData, plan_of
+from shakespeare_gen.training.sources import TrainingSource
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Prepared:
 
     folder: RunFolder
     options: Options
-    corpus: Corpus
+    corpus: CorpusIdentity
     data: TrainingData
     before: RunSpec | None
 
@@ -72,22 +72,22 @@ def _with_given_text(options: Options) -> Options:
 
 @contextlib.contextmanager
 def _new(folder: RunFolder, options: Options, text: str | None) -> Iterator[Prepared]:
-    corpus = corpora.load(options[CorpusOptions], text)
-    tokenizer = tokenizers.from_text(corpus.train, options)
+    source, options = sources.load(options, text)
+    tokenizer = source.tokenizer
     if tokenizer.size < 2:
         raise UserError(
-            f"corpus={corpus.name}: expected at least 2 different tokens, "
+            f"corpus={source.corpus.name}: expected at least 2 different tokens, "
             f"received {tokenizer.decode(range(tokenizer.size))!r} only"
         )
-    texts = token_store.tokenize(corpus, tokenizer)
-    options = _sized(options, texts)
-    data = _checked(tokenizer, texts, options)
-    if warning := sizing.too_few_updates(data.plan, options):
+    options = _sized(options, source)
+    data = _checked(source, options)
+    warning = sizing.too_few_updates(data.plan, options)
+    if warning and not models.is_counted(options):
         logging.warning(warning)  # as the message itself, so that options are spelled as flags
     folder.make()
     with folder.locked():
         folder.empty(options[StartOptions].overwrite)
-        yield Prepared(folder, runs.saved_options(options), corpus, data, None)
+        yield Prepared(folder, runs.saved_options(options), source.corpus, data, None)
 
 
 @contextlib.contextmanager
@@ -98,40 +98,41 @@ def _resumed(folder: RunFolder, given: Options, text: str | None) -> Iterator[Pr
         options = resuming.resumed_options(spec, given)
         now = options[CorpusOptions]
         moved_to = now.corpus if "corpus" in given.given else ""
-        corpus = corpora.load(resuming.corpus_options(spec, moved_to, now.data_dir), text)
-        resuming.check_corpus(spec, corpus)
-        texts = token_store.tokenize(corpus, spec.tokenizer)
-        data = _checked(spec.tokenizer, texts, options)
-        yield Prepared(folder, options, corpus, data, spec)
+        location = resuming.corpus_options(spec, moved_to, now.data_dir)
+        source = sources.load_again(spec, location, text)
+        resuming.check_corpus(spec, source.corpus)
+        yield Prepared(folder, options, source.corpus, _checked(source, options), spec)
 
 
-def _sized(options: Options, texts: dict[str, TokenizedText]) -> Options:
+def _sized(options: Options, source: TrainingSource) -> Options:
     """The options of a new run; those that depend on the size of the text are resolved."""
-    num_tokens = texts["train"].num_tokens
-    sized = sizing.resolve(options, num_tokens, bool(texts["validation"].num_tokens))
+    if models.is_counted(options):
+        return options
+    num_tokens = source.train.num_tokens
+    sized = sizing.resolve(options, num_tokens, bool(source.held_out["validation"].num_tokens))
     if sized[TrainingOptions].auto_size:
         logging.info("for %s training tokens: %s", f"{num_tokens:,}", sizing.chosen(sized))
     return sized
 
 
-def _checked(
-    tokenizer: Tokenizer, texts: dict[str, TokenizedText], options: Options
-) -> TrainingData:
+def _checked(source: TrainingSource, options: Options) -> TrainingData:
     """The data of a run; checks that the texts are compatible with the options."""
-    plan = windows.plan(texts["train"].num_tokens, options[WindowOptions])
-    _log_epoch(options[WindowOptions].steps_per_epoch, plan)
-    models.spec_of(tokenizer.size, options)
+    plan = plan_of(source.train.num_tokens, options)
+    models.spec_of(source.tokenizer.size, options)
     training = options[TrainingOptions]
     if training.tensorboard:
         extras.require("tensorboard", "tensorboard")
-    if training.patience and not texts["validation"].num_tokens:
+    if models.is_counted(options):
+        return TrainingData(source.tokenizer, source.train, source.held_out, plan)
+    _log_epoch(options[WindowOptions].steps_per_epoch, plan)
+    if training.patience and not source.held_out["validation"].num_tokens:
         raise UsageError(
             f"patience: expected 0 without validation text, received {training.patience}"
         )
-    return TrainingData(tokenizer, texts, plan)
+    return TrainingData(source.tokenizer, source.train, source.held_out, plan, source.window_array)
 
 
-def _log_epoch(requested: int, plan: windows.Plan) -> None:
+def _log_epoch(requested: int, plan: Plan) -> None:
     """Logs whether `steps_per_epoch` exceeds one pass over the text, or cuts it short."""
     steps = plan.steps_per_pass
     if requested > steps:

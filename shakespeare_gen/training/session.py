@@ -24,7 +24,7 @@ from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.system import devices
 from shakespeare_gen.system.signals import Interruption
-from shakespeare_gen.training import fit
+from shakespeare_gen.training import counting, fit
 from shakespeare_gen.training.data import TrainingData
 from shakespeare_gen.training.preparation import Prepared
 
@@ -39,31 +39,36 @@ def train(prepared: Prepared, interruption: Interruption) -> Run:
     options, data = prepared.options, prepared.data
     # After the data is prepared, because TFDS draws random folder names.
     keras.utils.set_random_seed(options[TrainingOptions].seed)
-    compute = options[ComputeOptions]
     # The resolved precision is stored, so that a run keeps it on every machine.
-    precision = devices.choose_precision(compute.precision)
+    precision = _precision(options)
     options = options.replaced(precision=precision)
-    spec = models.spec_of(data.tokenizer.size, options)
-    model = models.build(spec, precision, compute.kernel)
-    facts = {"parameters": f"{spec.num_parameters:,}", "precision": precision, **model.facts()}
+    method = counting if models.is_counted(options) else fit
+    before = Run(prepared.folder, prepared.before) if prepared.before else None
+    training_model, checkpoint = method.start(options, data, before)
+    model = training_model.language_model
+    facts = {"parameters": f"{model.num_parameters:,}", "precision": precision, **model.facts()}
     logging.info("%s", ", ".join(f"{name} {value}" for name, value in facts.items()))
-    training_model = fit.compiled(model, data.plan, options)
     progress, run_spec = Progress(), _new_spec(prepared, options)
-    if prepared.before:
-        checkpoint = fit.restored(Run(prepared.folder, prepared.before), training_model, data.plan)
+    if prepared.before and checkpoint:
         progress = checkpoint.progress
         run_spec = resuming.resumed_spec(
             prepared.before, options, prepared.corpus, checkpoint.place.name
         )
     runs.write_spec(prepared.folder, run_spec)
     run = Run(prepared.folder, run_spec)
-    with Card(run, model.facts()) as card:
-        fit.train(run, training_model, data, progress, card, interruption)
+    with Card(run, model.facts(), model.num_parameters) as card:
+        method.train(run, training_model, data, progress, card, interruption)
         best = _evaluate_best(run, data)
         card.write(best_checkpoint=best.checkpoint, losses=best.losses)
-    if "validation" in best.losses:
+    if "validation" in best.losses and not models.is_counted(options):
         _log_baseline(best.losses["validation"], data)
     return run
+
+
+def _precision(options: Options) -> str:
+    if models.is_counted(options):
+        return "float32"  # there are no matrix products
+    return devices.choose_precision(options[ComputeOptions].precision)
 
 
 def _log_baseline(loss: float, data: TrainingData) -> None:
@@ -73,7 +78,7 @@ def _log_baseline(loss: float, data: TrainingData) -> None:
             "validation: the network is worse than guessing every token at random; try a smaller "
             "`learning_rate`, or train for longer"
         )
-    found = kneser_ney.baseline(data.texts["train"], data.texts["validation"], data.tokenizer)
+    found = kneser_ney.baseline(data.train, data.held_out["validation"], data.tokenizer)
     bits, baseline = map(loss_units.bits_per_character, (loss, found.nats))
     verdict = (
         f"the network is {abs(bits - baseline):.3f} {'better' if bits < baseline else 'worse'}"
@@ -104,8 +109,7 @@ def _evaluate_best(run: Run, data: TrainingData) -> _Best:
     """Scores validation, test, and both together; empty splits are left out."""
     checkpoint = checkpoints.read(run, "best")
     model = checkpoints.load_model(run, checkpoint)
-    held_out = {name: data.texts[name] for name in ("validation", "test")}
-    held_out = {name: text for name, text in held_out.items() if text.num_tokens}
+    held_out = {name: text for name, text in data.held_out.items() if text.num_tokens}
     losses = {
         name: likelihood.nats_per_character(model, text, data.tokenizer.start_id)
         for name, text in held_out.items()

@@ -14,8 +14,8 @@ from typing import Any
 from shakespeare_gen.data.windows import Plan
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.models import ModelOptions
-from shakespeare_gen.options import Options, help_pages
-from shakespeare_gen.options.groups import TrainingOptions
+from shakespeare_gen.options import Options, help_pages, spelling
+from shakespeare_gen.options.groups import OptimizerOptions, TrainingOptions
 
 MIN_UPDATES = 500  # with fewer, a network learns little more than the frequencies of tokens
 
@@ -117,11 +117,19 @@ def too_few_updates(plan: Plan, options: Options) -> str | None:
     """A warning if there are too few updates to learn; None otherwise."""
     training = options[TrainingOptions]
     num_updates = training.epochs * plan.steps_per_epoch
+    warmup_steps = options[OptimizerOptions].warmup_steps
     if num_updates >= MIN_UPDATES:
-        return None
+        if num_updates > warmup_steps:
+            return None
+        return (
+            f"warmup_steps: expected fewer than the {num_updates:,} updates of this run, received "
+            f"{warmup_steps:,}; the learning rate never reaches its value"
+        )
     automatic = "" if training.auto_size else ", or `auto_size`, which chooses them"
+    epochs = spelling.count(training.epochs, "epoch")
+    steps = spelling.count(plan.steps_per_epoch, "step")
     return (
-        f"{num_updates:,} updates ({training.epochs} epochs of {plan.steps_per_epoch} steps): "
+        f"{num_updates:,} updates ({epochs} of {steps}): "
         f"expected at least {MIN_UPDATES} for a network to learn; "
         f"try `epochs={math.ceil(MIN_UPDATES / plan.steps_per_epoch)}`, a smaller `batch_size` or "
         f"`window_chars`{automatic}"

@@ -3,6 +3,7 @@
 Every `log_every_steps` steps, a row with
 
 - `loss`, of the batch of this step, in nats per character;
+- `smoothed_loss`, 0.999 of its value before this step and 0.001 of `loss`;
 - `learning_rate`, of this step;
 - `gradient_norm`, the global norm before clipping;
 - `update_to_weight_ratio`, the norm of the change of all weights divided by their norm;
@@ -57,8 +58,11 @@ class LogSteps(keras.callbacks.Callback):
         return bool(interval) and step % interval == 0
 
     def _row(self, logs: dict[str, float]) -> dict[str, Any]:
+        smoothed_loss = self.progress.smoothed_loss
+        assert smoothed_loss is not None  # since the first step
         numbers = {
             "loss": logs["step_loss"] / self.data.characters_per_token,
+            "smoothed_loss": smoothed_loss / self.data.characters_per_token,
             "learning_rate": self._learning_rate,
             "gradient_norm": logs["gradient_norm"],
             "update_to_weight_ratio": self._update_to_weight_ratio(),

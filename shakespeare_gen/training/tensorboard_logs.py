@@ -34,10 +34,10 @@ class Records:
         self._folder.append_metrics(row)
         self.show_row(row)
 
-    def append_sample(self, epoch: int, text: str) -> None:
-        """Appends the text that was generated after an epoch."""
-        self._folder.append_sample(epoch, text)
-        self.show_sample(epoch, text)
+    def append_sample(self, number: int, text: str, unit: str = "epoch") -> None:
+        """Appends the text that was generated after an epoch or a step."""
+        self._folder.append_sample(number, text, unit)
+        self.show_sample(number, text, unit)
 
     def show_options(self, options: dict[str, Any]) -> None:
         """Writes hyper-parameters to TensorBoard."""
@@ -56,9 +56,10 @@ class Records:
                     tf.summary.scalar(name, number)
             self._writers[split].flush()
 
-    def show_sample(self, epoch: int, text: str) -> None:
+    def show_sample(self, number: int, text: str, unit: str) -> None:
         """Writes a generated text to TensorBoard."""
-        with self._writers["train"].as_default(epoch * self._steps_per_epoch):
+        step = number if unit == "step" else number * self._steps_per_epoch
+        with self._writers["train"].as_default(step):
             tf.summary.text("sample", _preformatted(text))
         self._writers["train"].flush()
 
@@ -71,8 +72,9 @@ def records(run: Run, steps_per_epoch: int) -> Records:
     found.show_options(run.spec.options.by_name())
     for row in (*run.step_metrics(), *run.metrics()):
         found.show_row(row)
-    for epoch, text in run.folder.samples():
-        found.show_sample(epoch, text)
+    for unit in ("step", "epoch"):
+        for number, text in run.folder.samples(unit):
+            found.show_sample(number, text, unit)
     return found
 
 

@@ -12,11 +12,12 @@ nothing about terminals.
 import dataclasses
 from collections.abc import Callable, Iterator
 
+from shakespeare_gen.data import text_files
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.options import spelling
 from shakespeare_gen.options.fields import fields_of
 from shakespeare_gen.options.help_pages import help_text, shown
-from shakespeare_gen.system import storage, terminal
+from shakespeare_gen.system import storage
 from shakespeare_gen.writing.scores import Score
 from shakespeare_gen.writing.session import Session
 
@@ -71,7 +72,8 @@ class Commands:
         name, _, argument = line[1:].partition(" ")
         command = COMMANDS.get(name)
         if command is None:
-            advice = spelling.advice(f"/{name}", [f"/{known}" for known in COMMANDS])
+            meant = SYNONYMS.get(name, name)
+            advice = spelling.advice(f"/{meant}", [f"/{known}" for known in COMMANDS])
             raise UsageError(f"unknown command '/{name}' (// begins text with a slash); {advice}")
         command.check_argument(name, argument)
         return command.action(self, argument, check)
@@ -233,10 +235,12 @@ COMMANDS: dict[str, Command] = {
     "quit": Command("", "end the session", _quit),
 }
 
+# What people type at first, for the advice after an unknown command.
+SYNONYMS = {"exit": "quit", "bye": "quit", "open": "load", "write": "save"}
+
 
 def _file_text(name: str, argument: str) -> str:
-    label = f"/{name} {argument}"
-    return terminal.decoded(terminal.read_file(argument.strip(), label), label)
+    return text_files.read_named(argument.strip(), f"/{name} ")
 
 
 def _state(commands: Commands, done: str) -> Reply:

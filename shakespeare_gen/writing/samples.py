@@ -8,7 +8,6 @@ Headings of samples go to standard error; only text and records go to standard o
 
 import dataclasses
 import json
-import math
 import pathlib
 from collections.abc import Sequence
 
@@ -47,17 +46,13 @@ def lines(format: str, request: Request, results: Sequence[Result], source: Sour
 
 
 def _record(request: Request, number: int, result: Result, source: Source) -> dict:
-    nats = float(result.log_probabilities.sum())
     return {
         "run": source.run,
         "checkpoint": source.checkpoint,
         "seed": request.generation.seed,
         "sample": number + 1,
         "prompt": request.prompt,
-        "text": result.text,
-        "finish_reason": result.finish_reason,
-        "num_tokens": len(result.pieces),
-        "log_probability_nats": nats if math.isfinite(nats) else None,
+        **result.to_json(),
     }
 
 

@@ -1,7 +1,12 @@
 """Sources of text: one module each, and their registry.
 
 - `tfds`: TensorFlow Datasets;
-- `plays`: Shakespeare's plays from a Python package;
+- `plays`: Shakespeare's plays from a Python package, their verse, and their speeches (`dialogue`);
+- `given_names`: names of persons from a Python package;
+- `django_messages`: text in many languages from a Python package;
+- `stdlib`: Python source code;
+- `music`: tunes in ABC notation, made by a grammar;
+- `packages`: where the files of a Python package are;
 - `files`: the user's files, for every name that is not registered.
 
 A source is selected by `corpus=NAME`, or `corpus=NAME:ARGUMENT` if it takes an argument. To add
@@ -14,7 +19,14 @@ one, write a module with a function `load(argument, options) -> Splits` and regi
 import dataclasses
 from collections.abc import Callable
 
-from shakespeare_gen.data.sources import plays, tfds
+from shakespeare_gen.data.sources import (
+    django_messages,
+    given_names,
+    music,
+    plays,
+    stdlib,
+    tfds,
+)
 from shakespeare_gen.data.splits import Splits
 from shakespeare_gen.options.groups import CorpusOptions
 
@@ -43,6 +55,12 @@ SOURCES: dict[str, Source] = {
     "tiny_shakespeare": Source(_tiny_shakespeare),
     "tfds": Source(tfds.load, argument="NAME"),
     "plays": Source(plays.load),
+    "verse": Source(plays.load_verse),
+    "dialogue": Source(plays.load_dialogue),
+    "names": Source(given_names.load),
+    "music": Source(music.load),
+    "stdlib": Source(stdlib.load, argument="MEGABYTES"),
+    "django": Source(django_messages.load, argument="LANGUAGE"),
 }
 
 

@@ -141,10 +141,12 @@ def _files_below(folder: pathlib.Path) -> Iterator[str]:
 def _read_all(
     files: Sequence[pathlib.Path], options: CorpusOptions
 ) -> Iterator[text_files.TextFile]:
-    remaining = text_files.MAX_BYTES
+    num_bytes, max_bytes = 0, text_files.MAX_BYTES
     for place in files:
-        found = text_files.read(place, options.encoding, options.encoding_errors, remaining)
-        remaining -= found.num_bytes
+        found = text_files.read(
+            place, options.encoding, options.encoding_errors, max_bytes, num_bytes
+        )
+        num_bytes += found.num_bytes
         yield found
 
 

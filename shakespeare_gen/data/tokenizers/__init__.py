@@ -2,6 +2,8 @@
 
 - `base`: the contract, `Tokenizer` and `Decoder`;
 - `characters`: one token per character;
+- `bytes`: one token per byte of UTF-8;
+- `words`: words, and the spelling of rare ones;
 - `folding`: the nearest ASCII text of a character.
 
 To add a tokenizer, write a subclass of `Tokenizer` and register it:
@@ -18,25 +20,32 @@ A saved tokenizer is its `to_json` and its name:
 from typing import Any
 
 from shakespeare_gen.data.tokenizers.base import Decoder, TableDecoder, Tokenizer
+from shakespeare_gen.data.tokenizers.bytes import ByteTokenizer
 from shakespeare_gen.data.tokenizers.characters import CharacterOptions, CharacterTokenizer
+from shakespeare_gen.data.tokenizers.words import WordOptions, WordTokenizer
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.options import OptionGroup, Options, option
 
 __all__ = [
     "TOKENIZERS",
+    "ByteTokenizer",
     "CharacterOptions",
     "CharacterTokenizer",
     "Decoder",
     "TableDecoder",
     "TokenOptions",
     "Tokenizer",
+    "WordOptions",
+    "WordTokenizer",
     "from_json",
     "from_text",
     "groups",
     "to_json",
 ]
 
-TOKENIZERS: dict[str, type[Tokenizer]] = {CharacterTokenizer.NAME: CharacterTokenizer}
+TOKENIZERS: dict[str, type[Tokenizer]] = {
+    kind.NAME: kind for kind in (CharacterTokenizer, ByteTokenizer, WordTokenizer)
+}
 
 
 class TokenOptions(OptionGroup):
@@ -44,7 +53,12 @@ class TokenOptions(OptionGroup):
 
     TITLE = "Vocabulary"
 
-    tokens: str = option("characters", "what a token is", choices=TOKENIZERS)
+    tokens: str = option(
+        "characters",
+        "what a token is; words: also punctuation, spaces and line breaks, and rare words are "
+        "spelled",
+        choices=TOKENIZERS,
+    )
 
 
 def groups() -> tuple[type[OptionGroup], ...]:

@@ -135,6 +135,10 @@ class Tokenizer(abc.ABC):
         """Text of `ids`."""
         return "".join(self.pieces(ids))
 
+    def label(self, token_id: int) -> str:
+        """What represents a token by itself, in lists of tokens: its text."""
+        return self.decode([token_id])
+
     def prepare(self, text: str, unknown: str = "error", name: str = "prompt") -> str:
         """Converts `text` to text that `encode` accepts.
 

@@ -23,20 +23,26 @@ from shakespeare_gen.options import OptionGroup, option
 UNKNOWN_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
 
-class CharacterOptions(OptionGroup):
-    """The vocabulary of a character tokenizer."""
+class VocabularyOptions(OptionGroup):
+    """Options of every tokenizer with a vocabulary of characters."""
 
     TITLE = "Vocabulary"
 
     min_count: int = option(
         1,
-        "leave out characters that occur fewer than this many times in the training text",
+        "leave out characters that occur fewer than this many times in the training text; with "
+        "tokens=words, they are spelled in bytes",
         minimum=1,
     )
+
+
+class CharacterOptions(VocabularyOptions):
+    """The vocabulary of a character tokenizer."""
+
     unknown_id: bool = option(
         False,
-        "replace characters outside the vocabulary with an unknown token instead of leaving them "
-        "out",
+        "with tokens=characters: replace characters outside the vocabulary with an unknown token "
+        "instead of leaving them out",
     )
 
 

@@ -3,7 +3,7 @@
 - `transform`: the contract, `Transform`;
 - `penalties`, `ngrams`, `temperature`, `filters`, `mirostat`: the transforms;
 - `drawing`: all transforms in order, then the draw;
-- `arrays`: operations that they share.
+- `arrays`, `orders`: operations that they share.
 
 To add a transform, write a subclass of `Transform` and put it in its place in `TRANSFORMS`.
 

@@ -6,9 +6,8 @@ Shapes: B batch, V vocabulary, N any length.
 import numpy as np
 
 MINUS_INFINITY = np.float32(-np.inf)
-# In a compiled loop, comparing all pairs is several times faster than sorting 65 ids. Beyond this
-# size the pairs of a large batch would take too much memory.
-_MAX_PAIRWISE_SIZE = 256
+# Beyond this size of a vocabulary, the pairs of all ids of a large batch take too much memory.
+MAX_PAIRWISE_SIZE = 256
 # Comparing every id with every place is faster than scattering if there are few, and XLA can still
 # compile the loop around it into one function. With more it is several times slower.
 _MAX_COMPARED = 2**16
@@ -73,44 +72,10 @@ def cumulative_sum(xp, weights):
     size = weights.shape[-1]
     if xp is np:
         return weights.cumsum(-1)
-    if size > _MAX_PAIRWISE_SIZE:
+    if size > MAX_PAIRWISE_SIZE:
         return xp.cumsum(weights, axis=-1)
     # A product is three times as fast as the loops that XLA makes of a running sum on a CPU.
     return xp.matmul(weights, np.triu(np.ones((size, size), np.float32)))
-
-
-def sums_before(xp, keys, weights):
-    """For each id the sum of the weights of the ids before it, in descending order of the keys.
-
-    Args:
-      keys: [B, V]; ties: the lowest id is first.
-      weights: several float32 [B, V]. They share the comparisons, or the sorting.
-
-    Returns:
-      as many arrays [B, V].
-    """
-    size = keys.shape[-1]
-    if xp is not np and size <= _MAX_PAIRWISE_SIZE:
-        own, other = xp.expand_dims(keys, 2), xp.expand_dims(keys, 1)
-        is_earlier = np.tril(np.ones((size, size), bool), -1)
-        is_before = (other > own) | ((other == own) & is_earlier)
-        factor = xp.asarray(is_before, dtype=np.float32)  # [B, V, V]
-        # XLA computes two products with one column faster than one product with two.
-        return [xp.matmul(factor, xp.expand_dims(w, 2))[:, :, 0] for w in weights]
-    order = xp.argsort(-keys, axis=-1, kind="stable")
-    sums = [xp.cumsum(xp.take_along_axis(w, order, -1), axis=-1) for w in weights]
-    before = [xp.concatenate([xp.zeros_like(s[:, :1]), s[:, :-1]], axis=-1) for s in sums]
-    if xp is np:
-        return [_scattered(b, order) for b in before]
-    place = xp.argsort(order, axis=-1)
-    return [xp.take_along_axis(b, place, -1) for b in before]
-
-
-def _scattered(values, order):
-    """Values [B, V] of ids in `order` as values of ids."""
-    result = np.empty_like(values)
-    result[np.arange(len(values))[:, None], order] = values
-    return result
 
 
 def contains(xp, ids, size: int):

@@ -6,8 +6,11 @@ Shapes: B batch, V vocabulary.
 import numpy as np
 
 from shakespeare_gen.generation.sampling import arrays
+from shakespeare_gen.generation.sampling.orders import Order
 from shakespeare_gen.generation.sampling.transform import Transform
 from shakespeare_gen.options import option
+
+_ALL = np.float32(np.inf)  # no limit
 
 
 class MostLikely(Transform):
@@ -30,12 +33,12 @@ class MostLikely(Transform):
     @staticmethod
     def apply(xp, logits, values, memory, recent):
         k, p = values["top_k"], values["top_p"]
-        probabilities = arrays.softmax(xp, logits)
-        rank, before = arrays.sums_before(xp, logits, [xp.ones_like(logits), probabilities])
-        is_kept = (rank < k) | (k == 0)
+        probabilities, order = arrays.softmax(xp, logits), Order(xp, logits)
+        is_kept = order.first(xp.ones_like(logits), xp.where(k == 0, _ALL, k))
         # Top-p takes the probabilities among those that top-k keeps.
         kept = arrays.total(xp, xp.where(is_kept, probabilities, np.float32(0)))
-        return arrays.keep(xp, is_kept & ((before < p * kept) | (p >= 1)), logits)
+        is_first = order.first(probabilities, xp.where(p >= 1, _ALL, p * kept))
+        return arrays.keep(xp, is_kept & is_first, logits)
 
 
 class MinP(Transform):
@@ -83,5 +86,5 @@ class Typical(Transform):
         surprise = xp.where(is_possible, -log_p, np.float32(0))
         entropy = xp.sum(probabilities * surprise, axis=-1, keepdims=True)
         distance = xp.where(is_possible, xp.abs(surprise - entropy), np.float32(np.inf))
-        [before] = arrays.sums_before(xp, -distance, [probabilities])
-        return arrays.keep(xp, (before < p) | (p >= 1), logits)
+        is_first = Order(xp, -distance).first(probabilities, xp.where(p >= 1, _ALL, p))
+        return arrays.keep(xp, is_first, logits)

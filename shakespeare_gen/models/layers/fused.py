@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from shakespeare_gen.models.layers import one_hot
 from shakespeare_gen.options.groups.limits import KERNELS
 from shakespeare_gen.system import devices
 
@@ -21,12 +22,13 @@ _TANH = (keras.activations.tanh, keras.ops.tanh, tf.tanh)
 _SIGMOID = (keras.activations.sigmoid, keras.ops.sigmoid, tf.sigmoid)
 
 
-class FusedRNN:
-    """Mixin for a Keras RNN layer; the subclass provides `run_kernel` and `covers`.
+class FusedRNN(one_hot.OneHotInput):
+    """Mixin for a Keras RNN layer; the subclass provides `covers`, `run_kernel` and `run_lookup`.
 
     Args:
       kernel: `fused` is the loop of this package, `keras` that of Keras; `auto` is `fused` on a CPU
         and `keras` (cuDNN) if TensorFlow sees a GPU.
+      one_hot_size: see `one_hot.OneHotInput`.
     """
 
     # Attributes of the Keras layer that is next in the method resolution order.
@@ -45,7 +47,7 @@ class FusedRNN:
         """The configuration of the Keras layer, with `kernel` unless it is `auto`, so that a
         default configuration also loads into the Keras layer."""
         chosen = {} if self.kernel == "auto" else {"kernel": self.kernel}
-        return {**super().get_config(), **chosen}  # type: ignore[misc]
+        return {**super().get_config(), **chosen}
 
     def covers(self) -> bool:
         """Whether the kernel supports the configuration of this layer."""
@@ -55,16 +57,21 @@ class FusedRNN:
         """[B, T, D], state -> outputs [B, T, U], then each part of the last state."""
         raise NotImplementedError
 
+    def run_lookup(self, ids, initial_state):
+        """`run_kernel` for ids [B, T, 1] that stand for one-hot vectors."""
+        raise NotImplementedError
+
     def inner_loop(self, sequences, initial_state, mask, training=False):
         """Overrides the time loop of Keras: [B, T, D], state -> last output, outputs, state."""
         if self.chosen_kernel(mask) == "keras":
             return super().inner_loop(  # type: ignore[misc]
-                sequences, initial_state, mask=mask, training=training
+                self.vectors(sequences), initial_state, mask=mask, training=training
             )
         if training and self.dropout:
             # One mask for all time steps, as on the cuDNN path of Keras.
             sequences *= self.cell.get_dropout_mask(sequences[:, 0, :])[:, None]
-        outputs, *state = self.run_kernel(sequences, initial_state)
+        run = self.run_lookup if self.one_hot_size else self.run_kernel
+        outputs, *state = run(sequences, initial_state)
         return state[0], outputs, state
 
     def chosen_kernel(self, mask=None) -> str:
@@ -75,7 +82,8 @@ class FusedRNN:
         if self.kernel == "fused" and not covered:
             raise ValueError(
                 f"{self.name}: kernel='fused' covers Keras's default activations and bias, "
-                "without mask, unroll, go_backwards, recurrent_dropout, use_cudnn=True or dropout=1"
+                "without mask, unroll, go_backwards, recurrent_dropout, use_cudnn=True, dropout=1, "
+                "or dropout together with one_hot_size"
             )
         takes_fused = self.kernel == "fused" or not devices.has_gpu()
         return "fused" if covered and takes_fused else "keras"
@@ -84,6 +92,8 @@ class FusedRNN:
         if self.unroll or self.go_backwards or self.recurrent_dropout:
             return False
         if getattr(self, "use_cudnn", "auto") is True:  # Keras does not run this on a CPU
+            return False
+        if self.one_hot_size and self.dropout:
             return False
         return self.dropout < 1  # the cells of Keras differ in their handling of dropout=1
 

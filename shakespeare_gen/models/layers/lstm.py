@@ -15,7 +15,7 @@ output.
 import keras
 import tensorflow as tf
 
-from shakespeare_gen.models.layers import fused
+from shakespeare_gen.models.layers import fused, one_hot
 
 
 @keras.saving.register_keras_serializable("shakespeare_gen")
@@ -28,6 +28,11 @@ class LSTM(fused.FusedRNN, keras.layers.LSTM):
     def run_kernel(self, sequences, initial_state):
         return lstm(sequences, *fused.tensors(initial_state), *fused.weights(self.cell))
 
+    def run_lookup(self, ids, initial_state):
+        projected = one_hot.projected(ids, self.cell.kernel, self.cell.bias)
+        recurrent_kernel = tf.convert_to_tensor(self.cell.recurrent_kernel)
+        return lstm_of_projected(projected, *fused.tensors(initial_state), recurrent_kernel)
+
 
 @tf.custom_gradient
 def lstm(x, h, c, kernel, recurrent_kernel, bias):
@@ -36,18 +41,70 @@ def lstm(x, h, c, kernel, recurrent_kernel, bias):
     Matrix products are computed in the type of `x`.
     """
     units, features = recurrent_kernel.shape[0], kernel.shape[0]
-    num_steps = tf.shape(x)[1]
-    dtype, c_dtype, wide = x.dtype, c.dtype, fused.wide_type(x.dtype)
-    halves = tf.cast(tf.repeat([0.5, 0.5, 1.0, 0.5], units), dtype)
+    x_dtype, c_dtype = x.dtype, c.dtype
+    halves = _halves(units, x_dtype)
     weights = fused.padded(tf.concat([kernel, bias[None], recurrent_kernel], 0) * halves)
+    x = fused.time_major(fused.with_ones(x))
+    outputs, h, c, backward = _recurrence(x, None, h, c, weights)
+
+    def gradient(d_outputs, d_h, d_c):
+        d_gates, d_weights, d_h, d_c = backward(fused.time_major(d_outputs), d_h, d_c)
+        d_weights = d_weights[:, : -fused.PADDING] * halves
+        d_x = tf.matmul(d_gates, weights[:features], transpose_b=True)
+        d_x = fused.time_major(tf.reshape(d_x, [tf.shape(x)[0], -1, features]))
+        d_kernel, d_bias, d_recurrent = tf.split(d_weights, [features, 1, units])
+        return d_x, d_h, tf.cast(d_c, c_dtype), d_kernel, d_recurrent, d_bias[0]
+
+    return (fused.time_major(outputs), h, tf.cast(c, c_dtype)), gradient
+
+
+@tf.custom_gradient
+def lstm_of_projected(projected, h, c, recurrent_kernel):
+    """`lstm` with given x W + b: projected [T, B, 4 U], at least float32."""
+    units, dtype, c_dtype = recurrent_kernel.shape[0], recurrent_kernel.dtype, c.dtype
+    halves = _halves(units, dtype)
+    weights = fused.padded(recurrent_kernel * halves)
+    added = projected * tf.cast(halves, projected.dtype)
+    added = tf.pad(added, [[0, 0], [0, 0], [0, fused.PADDING]])
+    nothing = tf.cast(projected[:, :, :0], dtype)
+    outputs, h, c, backward = _recurrence(nothing, added, h, c, weights)
+
+    def gradient(d_outputs, d_h, d_c):
+        d_gates, d_weights, d_h, d_c = backward(fused.time_major(d_outputs), d_h, d_c)
+        d_projected = tf.cast(d_gates[:, : -fused.PADDING] * halves, projected.dtype)
+        d_recurrent = d_weights[:, : -fused.PADDING] * halves
+        d_projected = tf.reshape(d_projected, tf.shape(projected))
+        return d_projected, d_h, tf.cast(d_c, c_dtype), d_recurrent
+
+    return (fused.time_major(outputs), h, tf.cast(c, c_dtype)), gradient
+
+
+def _halves(units: int, dtype):
+    return tf.cast(tf.repeat([0.5, 0.5, 1.0, 0.5], units), dtype)
+
+
+def _recurrence(x, added, h, c, weights):
+    """The time loop; K is the width of `x`, G that of `weights`, 4 U + padding.
+
+    Args:
+      x: [T, B, K].
+      added: [T, B, G], added to the products; None: nothing.
+      weights: [K + U, G], for x and h, with halved gates.
+
+    Returns:
+      Outputs [T, B, U], h, c, and a function of their gradients that returns those of the gates
+      [T B, G], of the weights, of h and of c.
+    """
+    units = weights.shape[0] - x.shape[2]
+    num_steps = tf.shape(x)[0]
+    dtype, wide = x.dtype, fused.wide_type(x.dtype)
     # A product with a transposed right-hand side is faster; transposed once per batch.
     weights_transposed = tf.transpose(weights)
-    x = fused.time_major(fused.with_ones(x))
 
     def step(t, h, c, inputs, gates, cells, tanh_cells, outputs):
         joined = tf.concat([x[t], h], 1)
-        product = tf.matmul(joined, weights_transposed, transpose_b=True)
-        gate = tf.tanh(tf.cast(product, wide))
+        product = tf.cast(tf.matmul(joined, weights_transposed, transpose_b=True), wide)
+        gate = tf.tanh(product if added is None else product + added[t])
         new_h, new_c, tanh_c = _forward(gate, c)
         new_h = tf.cast(new_h, dtype)
         return (
@@ -60,17 +117,15 @@ def lstm(x, h, c, kernel, recurrent_kernel, bias):
             outputs.write(t, new_h),
         )
 
-    width = features + 1 + units
     c = tf.cast(c, wide)
-    recorded = [fused.history(num_steps, h, width)]
+    recorded = [fused.history(num_steps, h, weights.shape[0])]
     recorded += [fused.history(num_steps, c, n) for n in (weights.shape[1], units, units)]
     h, c, inputs, gates, cells, tanh_cells, outputs = fused.forward_loop(
         num_steps, step, (h, c, *recorded, fused.history(num_steps, h, units))
     )
 
-    def gradient(d_outputs, d_h, d_c):
-        d_outputs = fused.time_major(d_outputs)
-        recurrent = weights[features + 1 :]
+    def backward(d_outputs, d_h, d_c):
+        recurrent = weights[x.shape[2] :]
 
         def step(t, d_h, d_c, d_gates):
             d_h = tf.cast(d_h + d_outputs[t], wide)
@@ -85,14 +140,10 @@ def lstm(x, h, c, kernel, recurrent_kernel, bias):
             (d_h, tf.cast(d_c, wide), fused.history(num_steps, d_h, weights.shape[1])),
         )
         d_gates = fused.rows(d_gates, weights.shape[1])
-        d_weights = tf.matmul(fused.rows(inputs, width), d_gates, transpose_a=True)
-        d_weights = d_weights[:, : -fused.PADDING] * halves
-        d_x = tf.matmul(d_gates, weights[:features], transpose_b=True)
-        d_x = fused.time_major(tf.reshape(d_x, [num_steps, -1, features]))
-        d_kernel, d_bias, d_recurrent = tf.split(d_weights, [features, 1, units])
-        return d_x, d_h, tf.cast(d_c, c_dtype), d_kernel, d_recurrent, d_bias[0]
+        d_weights = tf.matmul(fused.rows(inputs, weights.shape[0]), d_gates, transpose_a=True)
+        return d_gates, d_weights, d_h, d_c
 
-    return (fused.time_major(outputs.stack()), h, tf.cast(c, c_dtype)), gradient
+    return outputs.stack(), h, c, backward
 
 
 def _forward(gate, c):

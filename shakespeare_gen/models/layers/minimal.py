@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow.experimental.numpy as tnp
 
 from shakespeare_gen.models import cells
-from shakespeare_gen.models.layers import fused
+from shakespeare_gen.models.layers import fused, one_hot
 from shakespeare_gen.system import devices
 
 
@@ -72,12 +72,13 @@ class MinLSTMCell(MinimalCell):
     definition = cells.MinLSTM()
 
 
-class MinimalRNN(keras.layers.RNN):
+class MinimalRNN(one_hot.OneHotInput, keras.layers.RNN):
     """A layer of a minimal cell; takes the arguments of `keras.layers.RNN`.
 
     Args:
       kernel: `fused` scans sequentially (fast on a CPU), `keras` runs the loop of Keras over the
         cell, `auto` scans in parallel over time if TensorFlow sees a GPU, otherwise sequentially.
+      one_hot_size: see `one_hot.OneHotInput`.
     """
 
     cell_class: type[MinimalCell]
@@ -97,14 +98,20 @@ class MinimalRNN(keras.layers.RNN):
     def inner_loop(self, sequences, initial_state, mask, training=False):
         """Overrides the time loop of Keras: [B, T, D], state -> last output, outputs, state."""
         if self.chosen_kernel(mask) == "keras":
-            return super().inner_loop(sequences, initial_state, mask=mask, training=training)
-        decay, new = self.cell.gates(self.cell.project(fused.time_major(sequences)))
+            return super().inner_loop(
+                self.vectors(sequences), initial_state, mask=mask, training=training
+            )
+        if self.one_hot_size:
+            projected = one_hot.projected(sequences, self.cell.kernel, self.cell.bias)
+        else:
+            projected = self.cell.project(fused.time_major(sequences))
+        decay, new = self.cell.gates(projected)
         # The parallel scan needs a static length; up to Keras 3.13 it recursed endlessly on a
         # single step.
         is_parallel = self.kernel == "auto" and devices.has_gpu() and (decay.shape[0] or 1) > 1
         scan = parallel_scan if is_parallel else sequential_scan
         outputs = scan(decay, new, tf.cast(fused.tensors(initial_state)[0], decay.dtype))
-        outputs = tf.cast(outputs, sequences.dtype)
+        outputs = tf.cast(outputs, self.compute_dtype)
         return outputs[-1], fused.time_major(outputs), [outputs[-1]]
 
     def chosen_kernel(self, mask=None) -> str:

@@ -24,6 +24,7 @@ from shakespeare_gen.options.groups.generation import (
     UnknownOptions,
 )
 from shakespeare_gen.options.groups.text import (
+    ArrayOptions,
     CorpusLocationOptions,
     CorpusOptions,
     WindowOptions,
@@ -39,6 +40,7 @@ from shakespeare_gen.options.groups.training import (
 
 __all__ = [
     "AdaptationOptions",
+    "ArrayOptions",
     "ComparisonOptions",
     "ComputeOptions",
     "CorpusLocationOptions",

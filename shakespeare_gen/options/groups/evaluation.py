@@ -124,6 +124,6 @@ class ComparisonOptions(OptionGroup):
 
     output: str = option(
         "",
-        "path of the figure, without extension; a PNG and an SVG are written; empty: "
+        "path of the figure, without extension; a PNG, an SVG and a JSON file are written; empty: "
         "learning_curves in the common parent folder of the runs",
     )

@@ -12,7 +12,9 @@ class CorpusOptions(OptionGroup):
 
     corpus: str = option(
         "tiny_shakespeare",
-        "tiny_shakespeare, tfds:NAME, plays, or the path of a file, a folder or a glob",
+        "tiny_shakespeare, tfds:NAME, plays, verse, dialogue, names, music, stdlib, "
+        "django:LANGUAGE, or the path of a file, a folder, a glob, or of arrays written by "
+        "`prepare`",
     )
     text_feature: str = option("text", "with tfds:NAME: the feature that contains the text")
     data_dir: str = option("", "TFDS data folder; empty: the TFDS default")
@@ -75,6 +77,12 @@ class WindowOptions(OptionGroup):
     carry_state: bool = option(
         False, "read the text as parallel streams and carry the state from batch to batch"
     )
+    num_windows: int = option(
+        0,
+        "train on a random subset of this many windows, the same in every epoch and without "
+        "`random_offset`; 0: all windows",
+        minimum=0,
+    )
     random_offset: bool = option(True, "start every epoch at a different position in the text")
     steps_per_epoch: int = option(
         0, "maximum number of steps per epoch; 0: one pass over the text", minimum=0
@@ -86,3 +94,21 @@ class WindowOptions(OptionGroup):
                 "window_stride: expected 0 with `carry_state` (streams do not overlap), "
                 f"received {self.window_stride}"
             )
+        if self.carry_state and self.num_windows:
+            raise UsageError(
+                "num_windows: expected 0 with `carry_state` (streams read the whole text), "
+                f"received {self.num_windows}"
+            )
+
+
+class ArrayOptions(OptionGroup):
+    """The arrays that `prepare` writes."""
+
+    TITLE = "Arrays"
+
+    window_chars: int = option(128, "tokens (characters by default) per window", minimum=1)
+    window_stride: int = option(
+        0, "tokens between the starts of consecutive windows; 0: window_chars", minimum=0
+    )
+    output_dir: str = option("processed", "folder for the arrays")
+    overwrite: bool = option(False, "replace the arrays of the same name in output_dir")

@@ -35,7 +35,9 @@ class OptimizerOptions(OptionGroup):
         0.002, "learning rate after the warm-up", above=0, maximum=MAX_FLOAT32
     )
     schedule: str = option(
-        "cosine", "learning rate schedule", choices=("constant", "cosine", "exponential")
+        "cosine",
+        "learning rate schedule",
+        choices=("constant", "cosine", "exponential", "epoch_decay"),
     )
     warmup_steps: int = option(100, "steps of linear warm-up from 0", minimum=0)
     final_learning_rate: float = option(
@@ -43,11 +45,28 @@ class OptimizerOptions(OptionGroup):
         "learning rate at the last step of the cosine and exponential schedules",
         minimum=0,
     )
+    decay_per_epoch: float = option(
+        0.97, "factor of the learning rate per epoch with epoch_decay", above=0, maximum=1
+    )
+    decay_after_epochs: int = option(
+        10, "epochs at the full learning rate before epoch_decay begins", minimum=0
+    )
     weight_decay: float = option(
         0.0, "decoupled weight decay; biases and the gains of norms are excluded", minimum=0
     )
     beta_2: float = option(0.99, "second-moment decay of adam and adamw", minimum=0, below=1)
+    rho: float = option(0.9, "decay of the squared gradients of rmsprop", minimum=0, below=1)
     momentum: float = option(0.0, "momentum of sgd and rmsprop", minimum=0, below=1)
+    epsilon: float = option(
+        1e-7,
+        "number that keeps adam, adamw, rmsprop and adagrad from dividing by 0; the last two add "
+        "it under the square root",
+        above=0,
+        maximum=1,
+    )
+    initial_accumulator: float = option(
+        0.1, "sum of squared gradients that adagrad starts with", minimum=0, maximum=MAX_FLOAT32
+    )
     clip_norm: float = option(
         1.0, "maximum global gradient norm; 0: off", minimum=0, maximum=MAX_CLIP
     )
@@ -97,11 +116,14 @@ class TrainingOptions(OptionGroup):
         2, "number of most recent checkpoints to keep, in addition to the best one", minimum=1
     )
     sample_every_epochs: int = option(1, "epochs between samples; 0: no samples", minimum=0)
+    sample_every_steps: int = option(
+        0, "steps between samples within an epoch; 0: no samples", minimum=0
+    )
     sample_chars: int = option(200, "tokens (characters by default) per sample", minimum=1)
     log_every_steps: int = option(
         50,
-        "steps between rows of loss, learning rate, gradient norm and update size in "
-        "metrics.jsonl, twice as many after 20,000 rows and so on; 0: one row per epoch",
+        "steps between rows of loss, smoothed loss, learning rate, gradient norm and update size "
+        "in metrics.jsonl, twice as many after 20,000 rows and so on; 0: one row per epoch",
         minimum=0,
     )
     tensorboard: bool = option(False, "write TensorBoard logs to the run folder")

@@ -1,0 +1,128 @@
+"""Writes what the recipes reach, from the run cards in `benchmarks/runs`; run by `make
+recipes-table`.
+
+    python -m docs.update_recipes runs/quick      # keeps the card of a finished run, too
+
+A card is named like its recipe. From it come the row of `docs/recipes.md` and the paragraph of the
+recipe's header that begins with "Measured". Trains nothing.
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+from shakespeare_gen.models import loss_units
+from shakespeare_gen.options import spelling
+
+REPOSITORY = pathlib.Path(__file__).parent.parent
+CARDS = REPOSITORY / "benchmarks" / "runs"
+FLAGS = REPOSITORY / "flags"
+PAGE = REPOSITORY / "docs" / "recipes.md"
+BEGIN, END = "<!-- recipes -->", "<!-- end -->"
+LOSSES = ("validation", "test", "both")
+COLUMNS = (
+    *("recipe", "what it is", "corpus", "tokens", "parameters", "updates", "minutes"),
+    *(f"{split}, bits/char" for split in LOSSES),
+)
+_MEASURED = re.compile(r"^# Measured\b.*\n(?:# .*\n)*", re.MULTILINE)
+_WIDTH = 100
+
+
+def keep(run_dir: pathlib.Path) -> None:
+    """Copies the card of a finished run, with the commit of the code."""
+    card = json.loads((run_dir / "run.json").read_text("utf-8"))
+    if card["status"] != "finished":
+        raise SystemExit(f"{run_dir}: expected a finished run, found {card['status']}")
+    git = ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
+    CARDS.mkdir(exist_ok=True)
+    text = json.dumps({"commit": commit, **card}, indent=1)
+    (CARDS / f"{run_dir.name}.json").write_text(f"{text}\n", "utf-8")
+
+
+def cards() -> dict[str, dict[str, Any]]:
+    """The kept cards by recipe."""
+    return {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(CARDS.glob("*.json"))}
+
+
+def minutes(card: dict[str, Any]) -> float:
+    """The duration of training, with validation and samples."""
+    return sum(epoch.get("seconds", 0) for epoch in card["epochs"]) / 60
+
+
+def title(recipe: str) -> str:
+    """The first sentence of a recipe's header."""
+    comment = re.findall(r"^# ?(.*)$", recipe.split("\n#\n")[0], re.MULTILINE)
+    return re.split(r"(?<=[.:;])\s", " ".join(comment))[0].rstrip(".:;")
+
+
+def table() -> str:
+    """One row for each recipe that has a card."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    for name, card in cards().items():
+        cells = _cells(name, card)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cells(name: str, card: dict[str, Any]) -> list[str]:
+    what = title((FLAGS / f"{name}.cfg").read_text("utf-8"))
+    options, losses = card["options"], card["losses"]
+    return [
+        f"[`{name}`](../flags/{name}.cfg)",
+        what,
+        card["corpus"]["name"],
+        options.get("tokens", "characters"),
+        f"{card['num_parameters']:,}",
+        f"{card['epochs'][-1]['step']:,}" if card["epochs"] else "",
+        f"{minutes(card):.1f}",
+        *(f"{loss_units.bits_per_character(losses[s]):.3f}" if s in losses else "" for s in LOSSES),
+    ]
+
+
+def measured(card: dict[str, Any]) -> str:
+    """The paragraph of a header that says what a recipe reached."""
+    losses = card["losses"]
+    nats = ", ".join(f"{split} {losses[split]:.3f}" for split in LOSSES if split in losses)
+    last = [split for split in LOSSES if split in losses][-1]
+    hardware = card["hardware"]
+    where = ", ".join(hardware["gpus"]) or spelling.count(hardware["threads"], "core")
+    text = (
+        f"Measured: {minutes(card):.1f} minutes on {where} ({hardware['processor']}, "
+        f"{card['precision']}), seed {card['options'].get('seed', 0)}, commit {card['commit']}; "
+        f"{nats} nats per character; {last} is {loss_units.bits_per_character(losses[last]):.2f} "
+        "bits per character."
+    )
+    return "".join(f"# {line}\n" for line in textwrap.wrap(text, _WIDTH - 2))
+
+
+def with_measured(recipe: str, paragraph: str) -> str:
+    """A recipe whose header ends with the paragraph `measured`."""
+    if _MEASURED.search(recipe):
+        return _MEASURED.sub(lambda _: paragraph, recipe, count=1)
+    header, first, flags = recipe.partition("\n--")
+    return f"{header}\n{'' if header.endswith('#') else '#' + chr(10)}{paragraph}{first[1:]}{flags}"
+
+
+def updated(page: str) -> str:
+    """`page` with its table of recipes made again."""
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.partition(END)[2]}"
+
+
+def main(run_dirs: list[str]) -> None:
+    """Keeps the cards of finished runs, and updates all headers and the page."""
+    for run_dir in run_dirs:
+        keep(pathlib.Path(run_dir))
+    for name, card in cards().items():
+        path = FLAGS / f"{name}.cfg"
+        path.write_text(with_measured(path.read_text("utf-8"), measured(card)), "utf-8")
+    PAGE.write_text(updated(PAGE.read_text("utf-8")), "utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

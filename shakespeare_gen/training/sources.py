@@ -1,0 +1,94 @@
+"""The text of a run, from a corpus or from arrays in files, as tokens.
+
+A corpus is loaded and tokenized in memory. Arrays are mapped, and they bring their tokenizer and
+some options with them. Knows nothing about run folders and batches.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from shakespeare_gen.data import corpora, token_store, tokenizers
+from shakespeare_gen.data.arrays import folder, reading
+from shakespeare_gen.data.arrays.folder import Place
+from shakespeare_gen.data.corpora import CorpusIdentity
+from shakespeare_gen.data.token_store import TokenizedText, Tokens
+from shakespeare_gen.data.tokenizers import Tokenizer, TokenOptions
+from shakespeare_gen.errors import UserError
+from shakespeare_gen.options import Options
+from shakespeare_gen.options.groups import CorpusOptions
+from shakespeare_gen.runs import RunSpec
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingSource:
+    """A tokenized corpus.
+
+    Attributes:
+      held_out: validation and test.
+      window_array: all windows of `train`, if they are stored.
+    """
+
+    corpus: CorpusIdentity
+    tokenizer: Tokenizer
+    train: Tokens
+    held_out: dict[str, TokenizedText]
+    window_array: np.ndarray | None = None
+
+
+def load(options: Options, text: str | None = None) -> tuple[TrainingSource, Options]:
+    """The text of a new run, and its options: those of arrays are determined by them.
+
+    Args:
+      text: the text itself, instead of the option `corpus`.
+
+    Raises:
+      UserError: the corpus or the arrays cannot be read, or a given option differs from theirs.
+    """
+    place = _arrays(options[CorpusOptions], _given_tokens(options), text)
+    if place is None:
+        corpus = corpora.load(options[CorpusOptions], text)
+        return _tokenized(corpus, tokenizers.from_text(corpus.train, options)), options
+    spec = folder.read_spec(place)
+    options = reading.fixed_options(options, place, spec)
+    return _of_arrays(place, spec, options[CorpusOptions].corpus), options
+
+
+def load_again(run: RunSpec, location: CorpusOptions, text: str | None = None) -> TrainingSource:
+    """The text of a run that is resumed, with the tokenizer of the run.
+
+    Args:
+      location: the result of `resuming.corpus_options`.
+
+    Raises:
+      UserError: the corpus or the arrays cannot be read, or they are not those of the run.
+    """
+    place = _arrays(location, run.tokenizer.NAME, text)
+    if place is None:
+        return _tokenized(corpora.load(location, text), run.tokenizer)
+    spec = folder.read_spec(place)
+    reading.check_options(run.options, place, spec)
+    if spec.tokenizer != run.tokenizer:
+        raise UserError(
+            f"corpus={location.corpus}: expected the tokenizer of the run, found another"
+        )
+    return _of_arrays(place, spec, location.corpus)
+
+
+def _given_tokens(options: Options) -> str:
+    return options[TokenOptions].tokens if "tokens" in options.given else ""
+
+
+def _arrays(options: CorpusOptions, tokens: str, text: str | None) -> Place | None:
+    is_path = text is None and corpora.is_files(options.corpus)
+    return folder.find(options.corpus, tokens) if is_path else None
+
+
+def _tokenized(corpus: corpora.Corpus, tokenizer: Tokenizer) -> TrainingSource:
+    texts = token_store.tokenize(corpus, tokenizer)
+    return TrainingSource(corpus, tokenizer, texts.pop("train"), texts)
+
+
+def _of_arrays(place: Place, spec: folder.ArraySpec, corpus: str) -> TrainingSource:
+    found = reading.read(place, spec, corpus)
+    return TrainingSource(found.corpus, spec.tokenizer, found.train, found.held_out, found.windows)
