@@ -2,15 +2,16 @@
 
     make bench-train                      the headline size, 5 rounds, and three batch sizes
     python benchmarks/train_speed.py --grid=batches  larger batches, several steps per call
+    python benchmarks/train_speed.py --grid=transformer  the sizes of gpt_baby.cfg and gpt.cfg
     python benchmarks/train_speed.py --grid=full     hours; continues after an interruption
 
 Each contender runs in its own process and trains only during its turns. Turns of a few seconds
 alternate round by round, so that all contenders are affected equally by a noisy machine. The first
 steps are not counted. A turn is repeated if other guests of the virtual machine's host stole
-processor time. All use the same model (Embedding 64, recurrent layers, Dense), data, AdamW and
-clipping by a global norm of 1.0. Compare the ratios, which are computed from medians over rounds.
-Finished sizes are stored in benchmarks/results.json, from which benchmarks/RESULTS.md is written;
-`--again` measures them again.
+processor time. All use the same model (Embedding 64, recurrent layers, Dense; or the transformer of
+`transformers.py`), data, AdamW and clipping by a global norm of 1.0. Compare the ratios, which are
+computed from medians over rounds. Finished sizes are stored in benchmarks/results.json, from which
+benchmarks/RESULTS.md is written; `--again` measures them again.
 """
 
 import argparse
@@ -23,10 +24,12 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # runs from a clone, installed or not
+from benchmarks import transformers  # noqa: E402
 from benchmarks.turns import PRODUCT_WIDTH, Contender, Machine, Turns  # noqa: E402
 
 VOCABULARY_SIZE, EMBEDDING_SIZE = 65, 64
 HEADLINE = (512, 1, 64, 100)  # units, layers, batch, window
+TRANSFORMERS = [(128, 4, 12, 64), (384, 6, 8, 256)]  # width, layers, batch, window
 DEFAULT = [(512, 1, 128, 100), (512, 1, 256, 100), (256, 1, 64, 100)]  # plus the headline
 CONTENDERS = {
     "ours float32": {"kind": "ours", "precision": "float32"},
@@ -39,7 +42,12 @@ CONTENDERS = {
     "Keras with oneDNN": {"kind": "keras", "onednn": "1"},
     "PyTorch float32": {"kind": "torch"},
     "PyTorch bfloat16": {"kind": "torch", "precision": "bfloat16"},
+    "ours transformer float32": {"kind": "our transformer", "precision": "float32"},
+    "ours transformer bfloat16": {"kind": "our transformer", "precision": "bfloat16"},
+    "PyTorch transformer float32": {"kind": "torch transformer"},
+    "PyTorch transformer bfloat16": {"kind": "torch transformer", "precision": "bfloat16"},
 }
+TORCH = ("PyTorch float32", "PyTorch transformer float32")  # the base of ratios
 
 
 def same_size_min_gru(units: int, layers: int) -> tuple[int, int]:
@@ -107,6 +115,26 @@ def train_ours(
     return train_keras_model(make_model, batches(batch, window), turns, steps_per_call)
 
 
+def train_our_transformer(turns, width, layers, batch, window, precision) -> dict:
+    """The transformer of this package."""
+    from shakespeare_gen.system import devices
+
+    devices.start()
+    from shakespeare_gen import models
+    from shakespeare_gen.training.model import TrainingModel
+
+    def make_model():
+        return TrainingModel(models.build(transformers.spec_of(width, layers, window), precision))
+
+    return train_keras_model(make_model, batches(batch, window), turns)
+
+
+def train_torch_transformer(turns, width, layers, batch, window, precision="float32") -> dict:
+    """The same transformer in PyTorch."""
+    model = transformers.torch_network(width, layers, window)
+    return train_torch_model(model, batches(batch, window), turns, precision)
+
+
 def train_keras(turns, units, layers, batch, window) -> dict:
     """Stock `keras.layers.LSTM` under `fit`."""
     import keras
@@ -122,7 +150,7 @@ def train_keras(turns, units, layers, batch, window) -> dict:
 
 
 def train_torch(turns, units, layers, batch, window, precision="float32") -> dict:
-    """`torch.nn.LSTM` in an eager loop, all threads; bfloat16 under autocast."""
+    """`torch.nn.LSTM`."""
     import torch
 
     class Model(torch.nn.Module):
@@ -135,10 +163,16 @@ def train_torch(turns, units, layers, batch, window, precision="float32") -> dic
         def forward(self, ids):
             return self.logits(self.lstm(self.embedding(ids))[0])
 
+    return train_torch_model(Model(), batches(batch, window), turns, precision)
+
+
+def train_torch_model(model, ids, turns: Turns, precision: str) -> dict:
+    """Trains in an eager loop with all threads; bfloat16 under autocast."""
+    import torch
+
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    model = Model()
     optimizer = torch.optim.AdamW(model.parameters(), 0.002, weight_decay=0.01)
-    ids = torch.from_numpy(batches(batch, window).astype("int64"))
+    ids = torch.from_numpy(ids.astype("int64"))
     while True:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
             logits = model(ids[:, :-1])
@@ -155,7 +189,13 @@ def train_torch(turns, units, layers, batch, window, precision="float32") -> dic
 
 def child(kind: str, size: list[int], options: dict) -> None:
     """The process of a contender: prints a line of JSON per round, then a summary."""
-    train = {"ours": train_ours, "keras": train_keras, "torch": train_torch}[kind]
+    train = {
+        "ours": train_ours,
+        "keras": train_keras,
+        "torch": train_torch,
+        "our transformer": train_our_transformer,
+        "torch transformer": train_torch_transformer,
+    }[kind]
     turns = Turns()
     found = train(turns, *size, **options)
     found["first_step_seconds"] = turns.first_step_seconds
@@ -214,8 +254,9 @@ def table(size: tuple, found: dict) -> str:
         "|---|---|---|---|---|---|---|",
     ]
 
-    def ratio(speed, name):
-        base = medians.get(name, {}).get("characters_per_second")
+    def ratio(speed, *names):
+        found = [medians.get(name, {}).get("characters_per_second") for name in names]
+        base = next(filter(None, found), None)
         return f"{speed / base:.2f}" if base else ""
 
     for name, m in medians.items():
@@ -225,7 +266,7 @@ def table(size: tuple, found: dict) -> str:
         speed = m["characters_per_second"]
         lines.append(
             f"| {name} | {m['parameters']:,.0f} | {speed:,.0f} | {ratio(speed, 'Keras')} | "
-            f"{ratio(speed, 'PyTorch float32')} | {m['first_step_seconds']:.1f} | "
+            f"{ratio(speed, *TORCH)} | {m['first_step_seconds']:.1f} | "
             f"{m['peak_mib']:,.0f} |"
         )
     return "\n".join(lines) + "\n"
@@ -237,6 +278,10 @@ def sizes(grid: str, has_bfloat16: bool) -> list[tuple[tuple, list[str]]]:
     stock = ["Keras", "Keras with oneDNN", "PyTorch float32"]
     main = ["ours float32", *stock]
     headline = [(HEADLINE, [*ours, *stock, "PyTorch bfloat16"])]
+    if grid == "transformer":
+        return [
+            (size, [name for name in CONTENDERS if "transformer" in name]) for size in TRANSFORMERS
+        ]
     if grid == "headline":
         return headline
     if grid == "default":
@@ -304,7 +349,7 @@ def write_page(path: pathlib.Path, kept: dict[str, dict]) -> None:
 def main() -> None:
     """Measures a grid and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    grids = ("headline", "default", "batches", "full")
+    grids = ("headline", "default", "batches", "transformer", "full")
     parser.add_argument("--grid", choices=grids, default="default")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(

@@ -171,13 +171,18 @@ def train_model(
     random_offset: bool = True,
     steps_per_epoch: int = 0,
     model: str = "recurrent",
+    num_layers: int = 1,
+    dropout: float = 0.0,
+    init_scale: float = 0.0,
     cell: str = "lstm",
     units: int = 256,
-    num_layers: int = 1,
     embedding_size: int = 64,
-    dropout: float = 0.0,
     residual: bool = False,
-    init_scale: float = 0.0,
+    width: int = 128,
+    num_heads: int = 4,
+    context_tokens: int = 128,
+    mlp: Literal["swiglu", "gelu"] = "swiglu",
+    tied_embeddings: bool = False,
     ngram_order: int = 8,
     ngram_smoothing: str = "modified_kneser_ney",
     ngram_min_count: int = 2,
@@ -254,15 +259,22 @@ def train_model(
         without `random_offset`; 0: all windows.
       random_offset: start every epoch at a different position in the text.
       steps_per_epoch: maximum number of steps per epoch; 0: one pass over the text.
-      model: model family (`recurrent`, `ngram`).
-      cell: recurrent cell (`lstm`, `gru`, `simple_rnn`, `min_gru`, `min_lstm`, `handcrafted`).
-      units: units per recurrent layer.
-      num_layers: number of recurrent layers.
-      embedding_size: width of the embedding; 0: none, the first layer reads one-hot vectors.
-      dropout: dropout rate on the outputs of each recurrent layer, with one mask per window.
-      residual: add the input of each recurrent layer except the first to its output.
+      model: model family (`recurrent`, `transformer`, `ngram`).
+      num_layers: number of layers.
+      dropout: dropout rate: of a recurrent network, on the outputs of each layer, with one mask per
+        window; of a transformer, on the embedding, the attention weights and the output of each
+        part of a layer.
       init_scale: standard deviation of the initial matrices, with biases of 0; 0: as each layer
         prefers.
+      cell: recurrent cell (`lstm`, `gru`, `simple_rnn`, `min_gru`, `min_lstm`, `handcrafted`).
+      units: units per recurrent layer.
+      embedding_size: width of the embedding; 0: none, the first layer reads one-hot vectors.
+      residual: add the input of each recurrent layer except the first to its output.
+      width: width of the residual stream.
+      num_heads: attention heads per layer.
+      context_tokens: tokens (characters by default) that a position attends to, itself included.
+      mlp: activation of the MLP (`swiglu`, `gelu`).
+      tied_embeddings: use the embedding as the weights of the logits too.
       ngram_order: with model=ngram: number of tokens of the longest n-grams.
       ngram_smoothing: one discount per order (kneser_ney), or three, by count (`kneser_ney`,
         `modified_kneser_ney`).
@@ -280,7 +292,7 @@ def train_model(
       final_learning_rate: learning rate at the last step of the cosine and exponential schedules.
       decay_per_epoch: factor of the learning rate per epoch with epoch_decay.
       decay_after_epochs: epochs at the full learning rate before epoch_decay begins.
-      weight_decay: decoupled weight decay; biases are excluded.
+      weight_decay: decoupled weight decay; biases and the gains of norms are excluded.
       beta_2: second-moment decay of adam and adamw.
       rho: decay of the squared gradients of rmsprop.
       momentum: momentum of sgd and rmsprop.

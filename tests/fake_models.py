@@ -38,7 +38,8 @@ class MarkovChain(LanguageModel):
     def initial_state(self, batch_size: int):
         return {"count": np.zeros((batch_size, 1), np.int32)}
 
-    def read(self, ids, state, training=False):
+    def read(self, ids, state=None, training=False):
+        state = self.initial_state(len(ids)) if state is None else state
         return self._weights["chain"][ids], {"count": state["count"] + ids.shape[1]}
 
     @property

@@ -70,7 +70,7 @@ class BigramRead:
 
     scale: float
 
-    def __call__(self, weights, ids, state):
+    def __call__(self, weights, ids, state=()):
         import tensorflow as tf
 
         return self.scale * tf.gather(weights["table/embeddings"], ids), state
@@ -108,7 +108,7 @@ class BigramModel(LanguageModel):
     def read_function(self):
         return BigramRead(self.spec.options.scale)
 
-    def read(self, ids, state, training=False):
+    def read(self, ids, state=(), training=False):
         return self.read_function(self.weight_arrays(), ids, state)
 
     @property

@@ -26,7 +26,7 @@ class CountingChain(MarkovChain):
 
     num_read = 0
 
-    def read(self, ids, state, training=False):
+    def read(self, ids, state=None, training=False):
         self.num_read += np.size(ids)
         return super().read(ids, state, training)
 

@@ -88,7 +88,7 @@ class Adapter:
         starts = np.unique(np.linspace(0, max(last, 0), self._num_segments).astype(int))
         for start in starts:
             segment = tf.constant(self._train_ids[start : start + self.segment_tokens + 1][None])
-            *_, gradients = score(self._trained, segment, self._model.initial_state(1))
+            *_, gradients = score(self._trained, segment)
             squares = {name: s + tf.square(gradients[name]) for name, s in squares.items()}
         roots = {name: tf.sqrt(s / len(starts)) for name, s in squares.items()}
         floor = FLOOR * _mean(list(roots.values())) + 1e-12
@@ -100,7 +100,7 @@ def _compiled(read_function: Callable) -> tuple[Callable, Callable]:
     """`score`: weights, segment [1, T + 1], state -> predictions, state, gradients by name.
     `step`: the same, with the updated weights instead of the gradients."""
 
-    def score(weights, segment, state):
+    def score(weights, segment, state=None):
         with tf.GradientTape() as tape:
             tape.watch(weights)
             logits, state = read_function(weights, segment[:, :-1], state)

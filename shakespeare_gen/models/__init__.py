@@ -5,6 +5,9 @@
 - `states`: operations on the rows of the state of any model;
 - `cells`: the recurrent cells, one object each; `layers`: their Keras layers;
 - `recurrent`: the family Embedding, recurrent layers, Dense; `recurrent_network`: its Keras form;
+- `transformer`: the family Embedding, attention and MLP layers; `transformer_network`: whole
+  sequences in TensorFlow; `rotary`: positions;
+- `network_options`: the options that both share;
 - `ngram`: the family of n-grams; `ngram_model`: its arithmetic; `ngram_counts`: counts of a text;
 - `ensemble`: several models whose probabilities are averaged;
 - `loss_units`: nats, bits, perplexity.
@@ -13,7 +16,7 @@ Shapes: B batch, T time, D features, U units, G gates, V vocabulary size.
 
     spec = models.spec_of(65, options)             # no TensorFlow
     model = models.build(spec, precision="float32")
-    logits, state = model.read(ids, model.initial_state(batch_size))    # [B, T] -> [B, T, V]
+    logits, state = model.read(ids)                     # [B, T] -> [B, T, V]
 
 Knows nothing about text, files or sampling. To add a family, register a `Family`:
 `FAMILIES["mine"] = Family(...)`.
@@ -25,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from shakespeare_gen.models import ngram, recurrent
+from shakespeare_gen.models import ngram, recurrent, transformer
 from shakespeare_gen.models.language_model import LanguageModel
 from shakespeare_gen.models.specs import Spec
 from shakespeare_gen.options import OptionGroup, Options, option
@@ -70,6 +73,12 @@ class Family:
 FAMILIES: dict[str, Family] = {
     "recurrent": Family(
         recurrent.RecurrentOptions, recurrent.RecurrentSpec, recurrent.build, recurrent.from_arrays
+    ),
+    "transformer": Family(
+        transformer.TransformerOptions,
+        transformer.TransformerSpec,
+        transformer.build,
+        transformer.from_arrays,
     ),
     "ngram": Family(
         ngram.NGramOptions,

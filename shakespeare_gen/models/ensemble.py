@@ -28,9 +28,9 @@ class EnsembleFunction:
     xp: Any
     join: Callable[[Any, Sequence], Any]
 
-    def __call__(self, weights, ids, state) -> tuple[Any, tuple]:
+    def __call__(self, weights, ids, state=None) -> tuple[Any, tuple]:
         own = weights if isinstance(weights, tuple) else _by_part(weights, len(self.parts))
-        calls = zip(self.parts, own, state, strict=True)
+        calls = zip(self.parts, own, _states_of(state, len(self.parts)), strict=True)
         return _joined(self.join, self.xp, [part(w, ids, s) for part, w, s in calls])
 
 
@@ -38,6 +38,11 @@ def _joined(join: Callable, xp, results: Sequence[tuple]) -> tuple[Any, tuple]:
     """The output and the state of an ensemble from those of its parts."""
     outputs, states = zip(*results, strict=True)
     return join(xp, outputs), states
+
+
+def _states_of(state, num_parts: int) -> tuple:
+    """The state of each part; None: the start of a text."""
+    return (None,) * num_parts if state is None else state
 
 
 def _by_part(weights: dict[str, Any], num_parts: int) -> list[dict[str, Any]]:
@@ -92,8 +97,8 @@ class Ensemble(LanguageModel):
     def initial_state(self, batch_size):
         return tuple(model.initial_state(batch_size) for model in self.models)
 
-    def read(self, ids, state, training=False):
-        parts = zip(self.models, state, strict=True)
+    def read(self, ids, state=None, training=False):
+        parts = zip(self.models, _states_of(state, len(self.models)), strict=True)
         results = [model.read(ids, own, training) for model, own in parts]
         return _joined(mean_logits, self._xp, results)
 
@@ -105,8 +110,8 @@ class Ensemble(LanguageModel):
     def step_weights(self):
         return tuple(model.step_weights() for model in self.models)
 
-    def hidden(self, ids, state):
-        parts = zip(self.models, state, strict=True)
+    def hidden(self, ids, state=None):
+        parts = zip(self.models, _states_of(state, len(self.models)), strict=True)
         return _joined(concatenated, self._xp, [model.hidden(ids, own) for model, own in parts])
 
     def facts(self) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """Initial weights at one scale, for any model family; knows only the names and ranks of weights.
 
-A family that has the option defines `init_scale: float = initialization.scale_option()` and calls
-`rescale` on its new weights.
+The option is one of `network_options.NetworkOptions`; a network calls `rescale` on its new weights.
 """
 
 from collections.abc import Mapping

@@ -3,8 +3,9 @@
 A state is a tree (nested tuples and dicts) of arrays whose first axis is the batch; see `states`.
 States and layers are opaque to callers.
 
-    logits, state = model.read(ids, model.initial_state(batch_size))    # [B, T] -> [B, T, V]
-    logits, state = model.step(ids, state)                              # [B]    -> [B, V]
+    logits, state = model.read(ids)             # [B, T] -> [B, T, V], the start of a text
+    logits, state = model.read(ids, state)      # its continuation
+    logits, state = model.step(ids, state)      # [B]    -> [B, V]
 
 Knows nothing about text, files or sampling.
 """
@@ -39,12 +40,16 @@ class LanguageModel(abc.ABC):
         """The state of `batch_size` rows before any id is read."""
 
     @abc.abstractmethod
-    def read(self, ids, state: State, training: bool = False) -> tuple[Any, State]:
-        """Reads a sequence: ids [B, T], state -> logits [B, T, V] after each id, state."""
+    def read(self, ids, state: State = None, training: bool = False) -> tuple[Any, State]:
+        """Reads a sequence: ids [B, T], state -> logits [B, T, V] after each id, state.
+
+        Args:
+          state: None: the start of a text, as with `initial_state`, which may be faster.
+        """
 
     @property
-    def read_function(self) -> Callable[[dict[str, Any], Any, State], tuple[Any, State]]:
-        """`read` as a pure function: weights by name, ids [B, T], state -> logits, state.
+    def read_function(self) -> Callable[..., tuple[Any, State]]:
+        """`read` as a pure function: weights by name, ids [B, T], state=None -> logits, state.
 
         Hashable, and equal for models of the same shape. The default ignores its argument and uses
         the weights of the model.
@@ -52,7 +57,7 @@ class LanguageModel(abc.ABC):
         return _Bound(self, "read")
 
     @property
-    def hidden_function(self) -> Callable[[dict[str, Any], Any, State], tuple[Any, State]]:
+    def hidden_function(self) -> Callable[..., tuple[Any, State]]:
         """`hidden` as a pure function, like `read_function`."""
         return _Bound(self, "hidden")
 
@@ -79,7 +84,7 @@ class LanguageModel(abc.ABC):
         """Reads one id per row: ids [B], state -> logits [B, V], state."""
         return self.step_function(self.step_weights(), ids, state)
 
-    def hidden(self, ids, state: State) -> tuple[Any, State]:
+    def hidden(self, ids, state: State = None) -> tuple[Any, State]:
         """The activations of all units after each id: ids [B, T] -> float32 [B, T, U], state.
 
         The default is for a model without units: U is 0.
@@ -132,7 +137,7 @@ class _Bound:
     model: LanguageModel
     method: str
 
-    def __call__(self, weights, ids, state) -> tuple[Any, State]:
+    def __call__(self, weights, ids, state=None) -> tuple[Any, State]:
         return getattr(self.model, self.method)(ids, state)
 
 
@@ -174,8 +179,9 @@ class StepwiseModel(LanguageModel):
     def initial_state(self, batch_size: int) -> State:
         return self._initial_state(batch_size)
 
-    def read(self, ids, state: State, training: bool = False) -> tuple[Any, State]:
+    def read(self, ids, state: State = None, training: bool = False) -> tuple[Any, State]:
         ids = self._xp.asarray(ids)
+        state = self.initial_state(ids.shape[0]) if state is None else state
         outputs = []
         for t in range(ids.shape[1]):
             logits, state = self._step_function(self._step_weights, ids[:, t], state)

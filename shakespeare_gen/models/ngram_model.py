@@ -73,18 +73,20 @@ def laid_out(
 class NGramRead:
     """See `LanguageModel.read_function`."""
 
-    vocabulary_size: int
+    spec: ngram.NGramSpec
     sizes: TableSizes
     xp: Any
 
-    def __call__(self, weights, ids, state) -> tuple[Any, Any]:
+    def __call__(self, weights, ids, state=None) -> tuple[Any, Any]:
         xp = self.xp
         ids = xp.asarray(ids, xp.int32)
+        if state is None:
+            state = xp.zeros_like(ids[:, :1]) - np.ones(self.spec.max_context_tokens, np.int32)
         width = state.shape[1]
         known = xp.concatenate([state, ids], 1)
         nodes = xp.zeros_like(ids)
         p = xp.asarray(nodes[..., None], xp.float32) + np.full(
-            self.vocabulary_size, 1 / self.vocabulary_size, np.float32
+            self.spec.vocabulary_size, 1 / self.spec.vocabulary_size, np.float32
         )
         for length in range(len(self.sizes.widths)):
             if length:
@@ -97,7 +99,9 @@ class NGramRead:
     def _child(self, keys, nodes, tokens):
         """The node of each context with `tokens` before it; -1: not counted."""
         xp = self.xp
-        wanted = xp.asarray(nodes, xp.int64) * self.vocabulary_size + xp.asarray(tokens, xp.int64)
+        wanted = xp.asarray(nodes, xp.int64) * self.spec.vocabulary_size + xp.asarray(
+            tokens, xp.int64
+        )
         places = _first_not_less(xp, keys, wanted, self.sizes.num_keys)
         places = xp.minimum(places, np.int32(self.sizes.num_keys - 1))
         is_found = (xp.take(keys, places, axis=0) == wanted) & (nodes >= 0) & (tokens >= 0)
@@ -180,7 +184,7 @@ class NGramModel(LanguageModel):
         self._weights = dict(weights)
         arrays, sizes = laid_out(spec, weights)
         self._arrays = {name: xp.asarray(array) for name, array in arrays.items()}
-        self._read = NGramRead(spec.vocabulary_size, sizes, xp)
+        self._read = NGramRead(spec, sizes, xp)
 
     @property
     def vocabulary_size(self) -> int:
@@ -197,7 +201,7 @@ class NGramModel(LanguageModel):
         xp = self._xp
         return xp.zeros([batch_size, self.spec.max_context_tokens], xp.int32) - np.int32(1)
 
-    def read(self, ids, state, training=False):
+    def read(self, ids, state=None, training=False):
         return self._read(self._arrays, ids, state)
 
     @property

@@ -15,39 +15,31 @@ from typing import Any
 
 import numpy as np
 
-from shakespeare_gen.models import initialization
 from shakespeare_gen.models.cells import CELLS, Cell, product
 from shakespeare_gen.models.language_model import LanguageModel, StepwiseModel
+from shakespeare_gen.models.network_options import NetworkOptions
 from shakespeare_gen.models.specs import Spec
-from shakespeare_gen.options import OptionGroup, option
+from shakespeare_gen.options import option
 
 MAX_UNITS = 16384
 
 
-class RecurrentOptions(OptionGroup):
+class RecurrentOptions(NetworkOptions):
     """The network: Embedding or one-hot vectors, recurrent layers, Dense."""
 
     TITLE = "Model"
 
     cell: str = option("lstm", "recurrent cell", choices=CELLS)
     units: int = option(256, "units per recurrent layer", minimum=1, maximum=MAX_UNITS)
-    num_layers: int = option(1, "number of recurrent layers", minimum=1, maximum=64)
     embedding_size: int = option(
         64,
         "width of the embedding; 0: none, the first layer reads one-hot vectors",
         minimum=0,
         maximum=MAX_UNITS,
     )
-    dropout: float = option(
-        0.0,
-        "dropout rate on the outputs of each recurrent layer, with one mask per window",
-        minimum=0,
-        below=1,
-    )
     residual: bool = option(
         False, "add the input of each recurrent layer except the first to its output"
     )
-    init_scale: float = initialization.scale_option()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -48,7 +48,8 @@ class RecurrentModel(LanguageModel):
     def initial_state(self, batch_size):
         return self.spec.initial_state(tnp, batch_size)
 
-    def read(self, ids, state, training=False):
+    def read(self, ids, state=None, training=False):
+        ids, state = _started(self.spec, ids, state)
         inputs = _inputs(self._network, ids, state)
         logits, *arrays = self._network(inputs, training=training)
         return logits, _widened(state, arrays)
@@ -60,7 +61,7 @@ class RecurrentModel(LanguageModel):
     def step_weights(self):
         return self._step.weights(self.weight_arrays())
 
-    def hidden(self, ids, state):
+    def hidden(self, ids, state=None):
         return self.hidden_function(self.weight_arrays(), ids, state)
 
     @property
@@ -98,8 +99,9 @@ class RecurrentRead:
 
     key: _Key
 
-    def __call__(self, weights, ids, state):
+    def __call__(self, weights, ids, state=None):
         network = _networks.get(self.key)
+        ids, state = _started(self.key.spec, ids, state)
         logits, *arrays = _stateless(network, weights, _inputs(network, ids, state))
         return logits, _widened(state, arrays)
 
@@ -110,8 +112,9 @@ class RecurrentHidden:
 
     key: _Key
 
-    def __call__(self, weights, ids, state):
+    def __call__(self, weights, ids, state=None):
         network = _networks.get(self.key)
+        ids, state = _started(self.key.spec, ids, state)
         size = len(self.key.spec.layers)
         outputs = [network.get_layer(layer.name).output[0] for layer in self.key.spec.layers]
         probe = keras.Model(network.inputs, [*outputs, *network.outputs[1:]])
@@ -159,11 +162,16 @@ def _named(network: keras.Model) -> dict[str, Any]:
     return {f"{layer.name}/{w.name}": w for layer in network.layers for w in layer.weights}
 
 
+def _started(spec: RecurrentSpec, ids, state) -> tuple:
+    """Ids as int32, and the state; None: that of the start of a text."""
+    ids = tf.cast(tf.convert_to_tensor(ids), tf.int32)
+    return ids, spec.initial_state(tnp, tf.shape(ids)[0]) if state is None else state
+
+
 def _inputs(network: keras.Model, ids, state) -> list:
-    """Ids as int32, and the arrays of the state in the compute type of the network."""
+    """Ids, and the arrays of the state in the compute type of the network."""
     dtypes = [part.dtype for part in network.inputs[1:]]
     arrays = zip(states.flatten(state), dtypes, strict=True)
-    ids = tf.cast(tf.convert_to_tensor(ids), tf.int32)
     return [ids, *(tf.cast(array, dtype) for array, dtype in arrays)]
 
 

@@ -218,7 +218,7 @@ def _decoded(path: pathlib.Path, kinds: tensors.Kinds) -> dict[str, np.ndarray]:
 def _log_probabilities(model: LanguageModel, run: Run) -> np.ndarray:
     """Log-probabilities of the first token of a text: [1, V]."""
     ids = np.array([[run.spec.tokenizer.start_id]], np.int32)
-    logits = np.asarray(model.read(ids, model.initial_state(1))[0])[0]
+    logits = np.asarray(model.read(ids)[0])[0]
     with np.errstate(over="ignore", invalid="ignore"):
         return arrays.log_softmax(np, logits)
 

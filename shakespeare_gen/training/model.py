@@ -46,11 +46,12 @@ class TrainingModel(keras.Model):
         return [self._loss_metric]
 
     def call(self, ids, training=False):
+        if not self.carried:
+            return self.language_model.read(ids, training=training)[0]
         state = self.language_model.initial_state(tf.shape(ids)[0])
-        if self.carried:
-            state = states.unflatten(state, [tf.convert_to_tensor(v) for v in self.carried])
+        state = states.unflatten(state, [tf.convert_to_tensor(v) for v in self.carried])
         logits, state = self.language_model.read(ids, state, training)
-        for variable, value in zip(self.carried, states.flatten(state), strict=False):
+        for variable, value in zip(self.carried, states.flatten(state), strict=True):
             variable.assign(value)
         return logits
 

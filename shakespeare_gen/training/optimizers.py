@@ -58,7 +58,7 @@ def make_optimizer(
         clipvalue=options.clip_value or None,
         **arguments,
     )
-    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    optimizer.exclude_from_weight_decay(var_names=["bias", "scale"])
     return optimizer
 
 

@@ -12,6 +12,8 @@ import math
 from typing import Any
 
 from shakespeare_gen.data.windows import Plan
+from shakespeare_gen.errors import UsageError
+from shakespeare_gen.models import ModelOptions
 from shakespeare_gen.options import Options, help_pages, spelling
 from shakespeare_gen.options.groups import OptimizerOptions, TrainingOptions
 
@@ -92,6 +94,9 @@ def resolve(options: Options, num_tokens: int, has_validation: bool = True) -> O
     """
     if not options[TrainingOptions].auto_size:
         return options
+    family = options[ModelOptions].model
+    if family != "recurrent":  # the sizes below were found with recurrent networks
+        raise UsageError(f"auto_size: expected to be used with `model=recurrent`, not {family}")
     values = dict(next(v for max_tokens, v in SIZES.items() if num_tokens <= max_tokens))
     if not has_validation:
         values["patience"] = 0

@@ -51,7 +51,9 @@ class OptimizerOptions(OptionGroup):
     decay_after_epochs: int = option(
         10, "epochs at the full learning rate before epoch_decay begins", minimum=0
     )
-    weight_decay: float = option(0.0, "decoupled weight decay; biases are excluded", minimum=0)
+    weight_decay: float = option(
+        0.0, "decoupled weight decay; biases and the gains of norms are excluded", minimum=0
+    )
     beta_2: float = option(0.99, "second-moment decay of adam and adamw", minimum=0, below=1)
     rho: float = option(0.9, "decay of the squared gradients of rmsprop", minimum=0, below=1)
     momentum: float = option(0.0, "momentum of sgd and rmsprop", minimum=0, below=1)
