@@ -1,7 +1,8 @@
 """Writes what the recipes reach, from the run cards in `benchmarks/runs`; run by `make
 recipes-table`.
 
-    python -m docs.update_recipes runs/quick      # keeps the card of a finished run, too
+    python -m docs.update_recipes runs/quick             # keeps the card of a finished run, too
+    python -m docs.update_recipes --shared runs/quick    # other programs used the machine
 
 A card is named like its recipe. From it come the row of `docs/recipes.md` and the paragraph of the
 recipe's header that begins with "Measured". Trains nothing.
@@ -32,16 +33,19 @@ _MEASURED = re.compile(r"^# Measured\b.*\n(?:# .*\n)*", re.MULTILINE)
 _WIDTH = 100
 
 
-def keep(run_dir: pathlib.Path) -> None:
-    """Copies the card of a finished run, with the commit of the code."""
+def keep(run_dir: pathlib.Path, is_shared: bool) -> None:
+    """Copies the card of a finished run, with the commit of the code and without local paths."""
     card = json.loads((run_dir / "run.json").read_text("utf-8"))
     if card["status"] != "finished":
         raise SystemExit(f"{run_dir}: expected a finished run, found {card['status']}")
     git = ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
+    options = {**card["options"], "run_dir": f"runs/{run_dir.name}"}
+    options.pop("data_dir", None)
+    changed = {"options": options, "command": spelling.command_line("train", options)}
+    kept = {"commit": commit, "machine_was_shared": is_shared, **card, **changed}
     CARDS.mkdir(exist_ok=True)
-    text = json.dumps({"commit": commit, **card}, indent=1)
-    (CARDS / f"{run_dir.name}.json").write_text(f"{text}\n", "utf-8")
+    (CARDS / f"{run_dir.name}.json").write_text(f"{json.dumps(kept, indent=1)}\n", "utf-8")
 
 
 def cards() -> dict[str, dict[str, Any]]:
@@ -91,9 +95,10 @@ def measured(card: dict[str, Any]) -> str:
     last = [split for split in LOSSES if split in losses][-1]
     hardware = card["hardware"]
     where = ", ".join(hardware["gpus"]) or spelling.count(hardware["threads"], "core")
+    shared = ", which other programs used too" if card["machine_was_shared"] else ""
     text = (
         f"Measured: {minutes(card):.1f} minutes on {where} ({hardware['processor']}, "
-        f"{card['precision']}), seed {card['options'].get('seed', 0)}, commit {card['commit']}; "
+        f"{card['precision']}){shared}; {_cut(card)}seed {card['options'].get('seed', 0)}, commit {card['commit']}; "
         f"{nats} nats per character; {last} is {loss_units.bits_per_character(losses[last]):.2f} "
         "bits per character."
     )
@@ -114,10 +119,20 @@ def updated(page: str) -> str:
     return f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.partition(END)[2]}"
 
 
-def main(run_dirs: list[str]) -> None:
+def _cut(card: dict[str, Any]) -> str:
+    """How a run was shorter than its recipe."""
+    recipe = (FLAGS / f"{pathlib.Path(card['options']['run_dir']).name}.cfg").read_text("utf-8")
+    found = re.search(r"^--epochs=(\d+)", recipe, re.MULTILINE)
+    epochs = len(card["epochs"])
+    is_cut = found and card["options"].get("epochs", 0) not in (0, int(found[1]))
+    return f"cut to {spelling.count(epochs, 'epoch')}; " if is_cut else ""
+
+
+def main(arguments: list[str]) -> None:
     """Keeps the cards of finished runs, and updates all headers and the page."""
-    for run_dir in run_dirs:
-        keep(pathlib.Path(run_dir))
+    is_shared = "--shared" in arguments
+    for run_dir in arguments[is_shared:]:
+        keep(pathlib.Path(run_dir), is_shared)
     for name, card in cards().items():
         path = FLAGS / f"{name}.cfg"
         path.write_text(with_measured(path.read_text("utf-8"), measured(card)), "utf-8")
