@@ -104,7 +104,7 @@ def test_the_version_is_printed(arguments):
         ("--until_line=maybe", "--until_line: expected true or false, received 'maybe'"),
         ("--length=a: b", "--length: expected an integer, received 'a: b'"),
         ("--top_p=half", "--top_p: expected a number, received 'half'"),
-        ("--flagfile=qick", "--flagfile=qick: expected a file, or one of the recipes own_text, "),
+        ("--flagfile=qick", "--flagfile=qick: expected a file, or one of the recipes code, "),
     ],
 )
 def test_an_invalid_flag_is_reported_on_one_line_that_helps(flag, message):
