@@ -59,9 +59,9 @@ def minutes(card: dict[str, Any]) -> float:
 
 
 def title(recipe: str) -> str:
-    """The first sentence of a recipe's header."""
+    """The beginning of a recipe's header: its first clause."""
     comment = re.findall(r"^# ?(.*)$", recipe.split("\n#\n")[0], re.MULTILINE)
-    return re.split(r"(?<=[.:;])\s", " ".join(comment))[0].rstrip(".:;")
+    return re.split(r"[.:;]\s| \(", " ".join(comment))[0]
 
 
 def table() -> str:
