@@ -98,7 +98,8 @@ def measured(card: dict[str, Any]) -> str:
     shared = ", which other programs used too" if card["machine_was_shared"] else ""
     text = (
         f"Measured: {minutes(card):.1f} minutes on {where} ({hardware['processor']}, "
-        f"{card['precision']}){shared}; {_cut(card)}seed {card['options'].get('seed', 0)}, commit {card['commit']}; "
+        f"{card['precision']}){shared}; {_cut(card)}seed {card['options'].get('seed', 0)}, "
+        f"commit {card['commit']}; "
         f"{nats} nats per character; {last} is {loss_units.bits_per_character(losses[last]):.2f} "
         "bits per character."
     )
