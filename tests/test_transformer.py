@@ -218,7 +218,7 @@ def test_weights_are_initialized_as_in_gpt_2():
 def test_gains_do_not_decay():
     model = TrainingModel(models.build(spec_of()))
     options = OptimizerOptions(learning_rate=0.1, weight_decay=0.5, schedule="constant")
-    optimizer = optimizers.make_optimizer(options, 10)
+    optimizer = optimizers.make_optimizer(options, 10, 10)
     optimizer.build(model.trainable_variables)
     before = {n: np.array(w) for n, w in model.language_model.weights.items()}
     zeros = [tf.zeros(weight.shape) for weight in model.trainable_variables]
