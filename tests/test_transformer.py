@@ -287,6 +287,7 @@ def run_dir(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_both_engines_agree(run_dir):
     plain, compiled = (
         shakespeare_gen.load_generator(run_dir, engine=e) for e in ("numpy", "tensorflow")
