@@ -218,7 +218,7 @@ def test_weights_are_initialized_as_in_gpt_2():
 def test_gains_do_not_decay():
     model = TrainingModel(models.build(spec_of()))
     options = OptimizerOptions(learning_rate=0.1, weight_decay=0.5, schedule="constant")
-    optimizer = optimizers.make_optimizer(options, 10)
+    optimizer = optimizers.make_optimizer(options, 10, 10)
     optimizer.build(model.trainable_variables)
     before = {n: np.array(w) for n, w in model.language_model.weights.items()}
     zeros = [tf.zeros(weight.shape) for weight in model.trainable_variables]
@@ -287,6 +287,7 @@ def run_dir(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_both_engines_agree(run_dir):
     plain, compiled = (
         shakespeare_gen.load_generator(run_dir, engine=e) for e in ("numpy", "tensorflow")
