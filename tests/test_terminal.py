@@ -252,7 +252,7 @@ def test_endless_input_is_rejected(run):
         (["--run_dir=a\udcff"], r"--run_dir: expected utf-8, received 'a\udcff'"),
         (["--\udcff"], r"unknown flag --\udcff; --help lists the flags"),
         (["--times=\udcff"], r"--times: expected an integer, received '\udcff'"),
-        (["--flagfile=/nowhere"], "--flagfile=/nowhere: expected a file, or one of the recipes"),
+        (["--flagfile=/nowhere"], "--flagfile=/nowhere: expected a file or a recipe; "),
     ],
 )
 def test_malformed_flags_are_reported_on_one_line(run, arguments, message):
