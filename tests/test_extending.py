@@ -13,6 +13,10 @@ import numpy as np
 import pytest
 
 import shakespeare_gen
+
+# Before components are registered: functions get the types of their options on import.
+import shakespeare_gen.evaluate
+import shakespeare_gen.train
 from shakespeare_gen import models
 from shakespeare_gen.data.sources import SOURCES, Source
 from shakespeare_gen.data.splits import Splits
