@@ -10,10 +10,15 @@ imports. `compiled` and `NumPy` are the two engines of this package. All use the
 one-step Keras model in a tf.function, called from Python for each character, with StringLookup and
 tf.random.categorical; PyTorch is an eager loop over nn.LSTM and torch.multinomial. `bound` is the
 rate at which one core can repeatedly read the weights that a character needs; the last column is
-the share of this bound that a single stream reaches. Writes benchmarks/GENERATION.md.
+the share of this bound that a single stream reaches.
+
+The transformers of flags/gpt_baby.cfg and flags/gpt.cfg, one stream, generate with the cache of
+keys and values in both engines; `recomputed` is the same network, compiled too, which reads the
+whole window for each character. Writes benchmarks/GENERATION.md.
 """
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -25,8 +30,11 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # runs from a clone, installed or not
+from benchmarks import transformers  # noqa: E402
+
 CHARACTERS = sorted(string.ascii_letters + string.digits + " \n.")
 EMBEDDING_SIZE, TEMPERATURE, SECONDS = 64, 0.8, 2.0
+CHUNK_TOKENS = 50  # per call of the peers
 FILTERS = {"top_k": 40, "top_p": 0.95, "min_p": 0.01}
 CONTENDERS = {
     "compiled": {"kind": "compiled"},
@@ -35,6 +43,7 @@ CONTENDERS = {
     "tutorial": {"kind": "tutorial"},
     "PyTorch": {"kind": "torch"},
 }
+TRANSFORMERS = [(128, 4, 64), (384, 6, 256)]  # width, layers, context
 
 
 def weight_bytes(units: int, layers: int) -> int:
@@ -68,23 +77,23 @@ def peak_mb() -> float:
     return int(line.split()[1]) / 1000
 
 
-def measure_compiled(units, layers, streams, options=None) -> dict:
+def measure_compiled(units, layers, streams, context=0, options=None) -> dict:
     """The compiled loop of this package."""
     from shakespeare_gen.system import devices
 
     devices.start(single_stream=streams == 1)
     from shakespeare_gen import models
 
-    return measure_generator(models.build(model_spec(units, layers)), streams, options)
+    return measure_generator(models.build(model_spec(units, layers, context)), streams, options)
 
 
-def measure_numpy(units, layers, streams, options=None) -> dict:
+def measure_numpy(units, layers, streams, context=0, options=None) -> dict:
     """The NumPy engine of this package."""
     import numpy as np
 
     from shakespeare_gen import models
 
-    spec, rng = model_spec(units, layers), np.random.default_rng(0)
+    spec, rng = model_spec(units, layers, context), np.random.default_rng(0)
     weights = {
         name: (rng.random(shape, np.float32) - np.float32(0.5)) / np.float32(units**0.5)
         for name, shape in spec.weight_shapes().items()
@@ -92,13 +101,43 @@ def measure_numpy(units, layers, streams, options=None) -> dict:
     return measure_generator(models.from_arrays(spec, weights), streams, options)
 
 
-def model_spec(units, layers):
-    """The spec of the network."""
+def model_spec(units, layers, context):
+    """The spec of the network: a transformer if it has a context."""
     from shakespeare_gen import models
     from shakespeare_gen.options import Options
 
+    if context:
+        return transformers.spec_of(units, layers, context)
     values = {"units": units, "num_layers": layers, "embedding_size": EMBEDDING_SIZE}
     return models.spec_of(len(CHARACTERS), Options.parse(models.groups(), values))
+
+
+def measure_recomputed(width, layers, streams, context) -> dict:
+    """A transformer that reads the last `context` characters again for each character."""
+    from shakespeare_gen.system import devices
+
+    devices.start()
+    import tensorflow as tf
+
+    from shakespeare_gen import models
+
+    model = models.build(model_spec(width, layers, context))
+
+    @tf.function(jit_compile=False)
+    def chunk(ids):
+        for _ in tf.range(CHUNK_TOKENS):
+            logits, _ = model.read(ids)
+            drawn = tf.random.categorical(logits[:, -1] / TEMPERATURE, 1, tf.int32)
+            ids = tf.concat([ids[:, 1:], drawn], 1)
+        return ids
+
+    kept = [tf.zeros([streams, context], tf.int32)]
+
+    def step():
+        kept[0] = chunk(kept[0])
+        kept[0].numpy()
+
+    return timed(step, CHUNK_TOKENS * streams)
 
 
 def measure_generator(model, streams, options) -> dict:
@@ -149,13 +188,13 @@ def measure_tutorial(units, layers, streams) -> dict:
     made: list = []
 
     def step():
-        for _ in range(50):
+        for _ in range(CHUNK_TOKENS):
             kept[:] = one_step(*kept)
             made.append(kept[0])
         tf.strings.join(made).numpy()
         made.clear()
 
-    return timed(step, 50 * streams)
+    return timed(step, CHUNK_TOKENS * streams)
 
 
 def measure_torch(units, layers, streams) -> dict:
@@ -170,13 +209,13 @@ def measure_torch(units, layers, streams) -> dict:
 
     def step():
         with torch.inference_mode():
-            for _ in range(50):
+            for _ in range(CHUNK_TOKENS):
                 x, kept[1] = lstm(embedding(kept[0]), kept[1])
                 probabilities = torch.softmax(logits(x[:, -1]) / TEMPERATURE, -1)
                 kept[0] = torch.multinomial(probabilities, 1)
             kept[0].tolist()
 
-    return timed(step, 50 * streams)
+    return timed(step, CHUNK_TOKENS * streams)
 
 
 def bandwidth(num_bytes: int) -> float:
@@ -206,6 +245,7 @@ def child(kind: str, size: list[int], options: dict) -> None:
         "numpy": measure_numpy,
         "tutorial": measure_tutorial,
         "torch": measure_torch,
+        "recomputed": measure_recomputed,
     }[kind]
     print(json.dumps(measure(*size, **options)))
 
@@ -224,11 +264,11 @@ def run_child(kind: str, size: tuple, options: dict) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure_size(size: tuple, rounds: int) -> dict[str, dict[str, float]]:
-    """Alternates the contenders; returns the medians of each, and of the bound."""
+def measure_size(size: tuple, contenders: dict, rounds: int) -> dict[str, dict[str, float]]:
+    """Alternates the contenders; returns the medians of each."""
     every: dict[str, list[dict]] = {}
     for number in range(rounds):
-        for name, contender in {**CONTENDERS, "bound": {"kind": "bound"}}.items():
+        for name, contender in contenders.items():
             options = {key: value for key, value in contender.items() if key != "kind"}
             found = run_child(contender["kind"], size, options)
             every.setdefault(name, []).append(found)
@@ -264,30 +304,9 @@ def row(size: tuple, measured: dict[str, dict[str, float]]) -> str:
     )
 
 
-def main() -> None:
-    """Measures all sizes and writes the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--layers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--output", default=str(HERE / "GENERATION.md"))
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
-    flags = parser.parse_args()
-    if flags.child:
-        kind, size, options = flags.child
-        child(kind, json.loads(size), json.loads(options))
-        return
-    from shakespeare_gen.system import devices
-
-    hardware = devices.hardware()
+def recurrent_tables(layer_counts: list[int], rounds: int):
+    """Yields the tables of speeds and of starts after each size of recurrent networks."""
     lines = [
-        "# Generation speed",
-        "",
-        f"`python benchmarks/generate_speed.py --rounds={flags.rounds} "
-        f"--layers {' '.join(map(str, flags.layers))}`, "
-        f"{hardware['processor']}, {hardware['threads']} threads, {time.strftime('%Y-%m-%d')}. "
-        "Total characters/s of all streams, medians over rounds in which the contenders "
-        "alternate.",
-        "",
         "| units | layers | streams | compiled | NumPy | NumPy / compiled | compiled x tutorial "
         "| compiled x PyTorch | with top-k, top-p, min-p | tutorial | PyTorch "
         "| share of the bandwidth bound |",
@@ -300,15 +319,73 @@ def main() -> None:
         "| units | layers | | seconds to the first text | peak MB |",
         "|---|---|---|---|---|",
     ]
-    for units in (256, 512):
-        for layers in flags.layers:
-            for streams in (1, 64):
-                size = (units, layers, streams)
-                measured = measure_size(size, flags.rounds)
-                lines.append(row(size, measured))
-                starts += start_rows(size, measured) if streams == 1 else []
-                pathlib.Path(flags.output).write_text("\n".join(lines + starts) + "\n", "utf-8")
-                print(lines[-1], flush=True)
+    contenders = {**CONTENDERS, "bound": {"kind": "bound"}}
+    for size in itertools.product((256, 512), layer_counts, (1, 64)):
+        measured = measure_size(size, contenders, rounds)
+        lines.append(row(size, measured))
+        starts += start_rows(size, measured) if size[2] == 1 else []
+        yield lines + starts
+
+
+def transformer_tables(rounds: int):
+    """Yields the table after each size of transformers."""
+    lines = [
+        "",
+        "Transformers, one stream:",
+        "",
+        "| width | layers | context | compiled | NumPy | recomputed | compiled x recomputed "
+        "| NumPy x recomputed |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for width, layers, context in TRANSFORMERS:
+        contenders = {
+            name: {"kind": name, "context": context} for name in ("compiled", "numpy", "recomputed")
+        }
+        measured = measure_size((width, layers, 1), contenders, rounds)
+        ours, numpy, peer = (found["characters_per_second"] for found in measured.values())
+        lines.append(
+            f"| {width} | {layers} | {context} | {ours:,.0f} | {numpy:,.0f} | {peer:,.0f} | "
+            f"{ours / peer:.0f} | {numpy / peer:.0f} |"
+        )
+        yield lines
+
+
+def main() -> None:
+    """Measures all sizes and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--layers", type=int, nargs="*", default=[1, 2], help="of recurrent ones")
+    parser.add_argument("--output", default=str(HERE / "GENERATION.md"))
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    if flags.child:
+        kind, size, options = flags.child
+        child(kind, json.loads(size), json.loads(options))
+        return
+    from shakespeare_gen.system import devices
+
+    hardware = devices.hardware()
+    head = [
+        "# Generation speed",
+        "",
+        f"`python benchmarks/generate_speed.py --rounds={flags.rounds} "
+        f"--layers {' '.join(map(str, flags.layers))}`, "
+        f"{hardware['processor']}, {hardware['threads']} threads, {time.strftime('%Y-%m-%d')}. "
+        "Total characters/s of all streams, medians over rounds in which the contenders "
+        "alternate.",
+        "",
+    ]
+    recurrent: list[str] = []
+    for recurrent in recurrent_tables(flags.layers, flags.rounds):
+        write(flags.output, head + recurrent)
+    for table in transformer_tables(flags.rounds):
+        write(flags.output, head + recurrent + table)
+
+
+def write(path: str, lines: list[str]) -> None:
+    """Writes the page as far as it is measured, and prints it."""
+    pathlib.Path(path).write_text("\n".join(lines) + "\n", "utf-8")
+    print(lines[-1], flush=True)
 
 
 if __name__ == "__main__":

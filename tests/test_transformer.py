@@ -131,6 +131,7 @@ def test_all_forms_match_plain_numpy_past_the_context(kind):
 @pytest.mark.parametrize("kind", [KINDS[0], KINDS[-1]])
 def test_stepping_and_chunks_equal_the_whole_sequence(kind):
     model = model_of(**kind)
+    # After a multiple of the context, the caches of a step and of a read are laid out alike.
     ids, state = ids_of(3, 4 * CONTEXT), model.initial_state(3)
     whole, last = model.read(ids)
     parts, chunked = [], None
@@ -165,14 +166,14 @@ def test_rows_of_a_state_may_have_read_different_numbers_of_tokens():
 def test_a_position_in_endless_text_is_as_precise_as_one_at_the_start(position):
     """The second one is where positions wrap around: the logits depend on distances only."""
     model = model_of()
-    _, (start, *caches) = model.read(ids_of(1, 3 * CONTEXT))
+    _, (start, slot, *caches) = model.read(ids_of(1, 3 * CONTEXT))
     # The same keys, rotated as at a later position.
     angle = rotary.rotation(np, np.float32([[position - int(start[0, 0])]]), 8)
     cosine, sine = (part[:, :, None] for part in angle)
     later = [(rotary.rotated(tnp, keys, cosine, sine), values) for keys, values in caches]
-    ids, state = ids_of(1, 12), (tf.fill([1, 1], np.float32(position)), *later)
+    ids, state = ids_of(1, 12), (tf.fill([1, 1], np.float32(position)), slot, *later)
     whole, last = model.read(ids, state)
-    expected, _ = model.read(ids, (start, *caches))
+    expected, _ = model.read(ids, (start, slot, *caches))
     np.testing.assert_allclose(whole, expected, atol=1e-4)
     for t in range(12):
         logits, state = model.step(ids[:, t], state)

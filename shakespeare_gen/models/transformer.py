@@ -6,8 +6,10 @@ or GELU. Options, shapes and the arithmetic of one step; `transformer_network` c
 sequences.
 
 Attention has a sliding window: a position attends to the last `context_tokens` positions, itself
-included, so that a text may be endless. A state is a tuple of the position [B, 1], and for each
-layer the rotated keys and the values of the last C - 1 positions, the newest one last.
+included, so that a text may be endless. A state is a tuple of the position [B, 1], the slot
+[B, 1], and for each layer a cache of keys and values [B, H, C, S]. A step writes its rotated key and
+its value into the slot, where those of the oldest position were; the next slot follows, the first
+one after the last.
 
 Shapes, in addition to those of the folder: W width, H heads, S width of a head, M width of the
 MLP, C context_tokens.
@@ -103,13 +105,14 @@ class TransformerSpec(Spec):
 
     def state_shapes(self, batch_size):
         o = self.options
-        cache = (batch_size, o.num_heads, o.context_tokens - 1, o.head_size)
-        return [(batch_size, 1)] + [cache] * (2 * o.num_layers)
+        cache = (batch_size, o.num_heads, o.context_tokens, o.head_size)
+        return [(batch_size, 1)] * 2 + [cache] * (2 * o.num_layers)
 
     def initial_state(self, xp, batch_size) -> tuple:
         """The state before any id is read: zeros."""
-        position, *caches = (xp.zeros(shape, xp.float32) for shape in self.state_shapes(batch_size))
-        return (position, *zip(caches[::2], caches[1::2], strict=True))
+        shapes = self.state_shapes(batch_size)
+        position, slot, *caches = (xp.zeros(shape, xp.float32) for shape in shapes)
+        return (position, slot, *zip(caches[::2], caches[1::2], strict=True))
 
 
 def normalized(xp, x):
@@ -155,34 +158,58 @@ class TransformerStep:
 
     def __call__(self, weights, ids, state) -> tuple[Any, tuple]:
         xp, o = self.xp, self.spec.options
-        position, *caches = state
-        rotation = rotary.rotation(xp, position, o.head_size)
-        ages = np.arange(o.context_tokens - 1, -1, -1, dtype=np.float32)
-        mask = xp.where(ages <= position, np.float32(0), np.float32(-np.inf))[:, None]
+        position, slot, *caches = state
+        places = self._places(position, slot)
         x, new_caches = xp.take(weights["embeddings"], ids, axis=0), []
         for own, cache in zip(weights["layers"], caches, strict=True):
-            y, cache = self._attend(own, normalized(xp, x), cache, rotation, mask)
+            y, cache = self._attend(own, normalized(xp, x), cache, places)
             x = x + product(xp, y, own["attention_output"])
             hidden = activated(xp, o.mlp, product(xp, normalized(xp, x), own["mlp_input"]))
             x = x + product(xp, hidden, own["mlp_output"])
             new_caches.append(cache)
         logits = product(xp, normalized(xp, x), weights["logits"])
-        return logits, (rotary.advanced(xp, position, 1), *new_caches)
+        later = xp.where(slot == np.float32(o.context_tokens - 1), np.float32(0), slot + _ONE)
+        return logits, (rotary.advanced(xp, position, 1), later, *new_caches)
 
-    def _attend(self, own, x, cache, rotation, mask) -> tuple[Any, tuple]:
-        """x [B, W], keys and values [B, H, C - 1, S] -> [B, W], the same one position later."""
+    def _places(self, position, slot) -> "_Places":
+        xp, context = self.xp, self.spec.options.context_tokens
+        ages = slot - np.arange(context, dtype=np.float32)
+        ages = xp.where(ages < 0, ages + np.float32(context), ages)
+        return _Places(
+            rotary.rotation(xp, position, self.spec.options.head_size),
+            (ages == 0)[:, None, :, None],
+            xp.where(ages <= position, np.float32(0), np.float32(-np.inf))[:, None],
+        )
+
+    def _attend(self, own, x, cache, places: "_Places") -> tuple[Any, tuple]:
+        """x [B, W], keys and values [B, H, C, S] -> [B, W], the same with those of x."""
         xp, o = self.xp, self.spec.options
         qkv = xp.reshape(product(xp, x, own["qkv"]), [-1, 3, o.num_heads, o.head_size])
-        cosine, sine = (part[:, :, None] for part in rotation)  # [B, 1, 1, S / 2]
+        cosine, sine = (part[:, :, None] for part in places.rotation)  # [B, 1, 1, S / 2]
         turned = rotary.rotated(xp, qkv[:, :2], cosine, sine)
         query, key, value = turned[:, 0], turned[:, 1], qkv[:, 2]
-        keys = xp.concatenate([cache[0], key[:, :, None]], 2)
-        values = xp.concatenate([cache[1], value[:, :, None]], 2)
-        scores = xp.matmul(keys, query[..., None])[..., 0] + mask
+        keys = xp.where(places.is_new, key[:, :, None], cache[0])
+        values = xp.where(places.is_new, value[:, :, None], cache[1])
+        scores = xp.matmul(keys, query[..., None])[..., 0] + places.mask
         powers = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
         shares = powers / xp.sum(powers, axis=-1, keepdims=True)
         y = xp.matmul(shares[:, :, None], values)
-        return xp.reshape(y, [-1, o.width]), (keys[:, :, 1:], values[:, :, 1:])
+        return xp.reshape(y, [-1, o.width]), (keys, values)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Places:
+    """What a position means for all layers.
+
+    Attributes:
+      rotation: cosines and sines, [B, 1, S / 2].
+      is_new: the slot of the cache that is written, [B, 1, C, 1].
+      mask: added to the scores, -inf for slots that are still empty, [B, 1, C].
+    """
+
+    rotation: tuple[Any, Any]
+    is_new: Any
+    mask: Any
 
 
 def build(spec: TransformerSpec, precision: str = "float32", kernel: str = "auto") -> LanguageModel:

@@ -147,8 +147,8 @@ class TransformerRead:
         """The normalized output of the last layer, float32 [B, T, W], and the new state."""
         ids = tf.cast(tf.convert_to_tensor(ids), tf.int32)
         x = drop(tf.gather(weights["embedding/embeddings"], ids))
-        places = _places(self.spec, _length(x, 1), None if state is None else state[0])
-        caches = [None] * len(self.spec.layer_names) if state is None else state[1:]
+        position, slot, *caches = state or [None] * (2 + len(self.spec.layer_names))
+        places = _places(self.spec, _length(x, 1), position, slot)
         new_caches = []
         for layer, cache in zip(self.spec.layer_names, caches, strict=True):
             own = {
@@ -161,7 +161,8 @@ class TransformerRead:
             x = x + drop(self._transform(own, x))
             new_caches.append(cache)
         last = tf.repeat(places.last, _length(x, 0) // _length(places.last, 0), axis=0)
-        return normalized(x, weights["final/scale"]), (last, *new_caches)
+        slot = tf.zeros([_length(x, 0), 1])  # of the oldest position
+        return normalized(x, weights["final/scale"]), (last, slot, *new_caches)
 
     def _attend(self, own, x, cache, places: "_Places", drop: Callable) -> tuple[Any, tuple]:
         """The attention of a layer: x, keys and values before -> y [B, T, W], those after."""
@@ -174,13 +175,14 @@ class TransformerRead:
         query = self._rotated(query, [part * o.head_size**-0.5 for part in places.rotation])
         key = self._rotated(key, places.rotation)
         if cache is not None:
-            key = tf.concat([self._narrow(cache[0]), key], 2)
-            value = tf.concat([self._narrow(cache[1]), value], 2)
+            ordered = [tf.gather(part, places.order, axis=2, batch_dims=1) for part in cache]
+            key = tf.concat([self._narrow(ordered[0]), key], 2)
+            value = tf.concat([self._narrow(ordered[1]), value], 2)
         scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)
         shares = self._narrow(drop(tf.nn.softmax(scores + places.mask)))
         y = tf.transpose(tf.matmul(shares, value), [0, 2, 1, 3])
         y = tf.reshape(y, [num_rows, num_tokens, o.width])
-        later = _newest(key, o.context_tokens - 1), _newest(value, o.context_tokens - 1)
+        later = _newest(key, o.context_tokens), _newest(value, o.context_tokens)
         return tf.cast(self._product(y, own["attention_output_kernel"]), tf.float32), later
 
     def _rotated(self, x, rotation):
@@ -220,17 +222,19 @@ class _Places:
       rotation: cosines and sines, [B or 1, 1, T, S / 2].
       mask: added to the scores, float32 [B or 1, 1, T, K].
       last: the position after the sequence, float32 [B or 1, 1].
+      order: the slots of the cache, the oldest one first, int32 [B, C]; None without a cache.
     """
 
     rotation: tuple
     mask: Any
     last: Any
+    order: Any
 
 
-def _places(spec: TransformerSpec, num_tokens, position) -> _Places:
-    """The positions of `num_tokens` after `position` [B, 1]; None: the start of a text."""
+def _places(spec: TransformerSpec, num_tokens, position, slot) -> _Places:
+    """`num_tokens` positions after `position` and `slot` [B, 1]; None: the start of a text."""
     o = spec.options
-    num_cached = 0 if position is None else o.context_tokens - 1
+    num_cached = 0 if position is None else o.context_tokens
     first = tf.zeros([1, 1]) if position is None else position
     steps = tf.range(num_tokens)
     own = rotary.advanced(tnp, first, tf.cast(steps, tf.float32))  # [B, T]
@@ -239,7 +243,10 @@ def _places(spec: TransformerSpec, num_tokens, position) -> _Places:
     is_seen = (ages >= 0) & (ages < o.context_tokens) & (ages <= own[..., None])  # [B, T, K]
     mask = tf.where(is_seen, 0.0, -np.inf)[:, None]
     last = rotary.advanced(tnp, first, tf.cast(num_tokens, tf.float32))
-    return _Places(tuple(part[:, None] for part in rotation), mask, last)
+    order = None
+    if slot is not None:
+        order = (tf.cast(slot, tf.int32) + tf.range(num_cached)) % num_cached
+    return _Places(tuple(part[:, None] for part in rotation), mask, last, order)
 
 
 def _newest(cache, num_positions: int):
