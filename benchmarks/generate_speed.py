@@ -12,9 +12,9 @@ tf.random.categorical; PyTorch is an eager loop over nn.LSTM and torch.multinomi
 rate at which one core can repeatedly read the weights that a character needs; the last column is
 the share of this bound that a single stream reaches.
 
-The transformers of flags/gpt_baby.cfg and flags/gpt.cfg, one stream, generate with the cache of
-keys and values in both engines; `recomputed` is the same network, compiled too, which reads the
-whole window for each character. Writes benchmarks/GENERATION.md.
+The transformers of flags/gpt_baby.cfg and flags/gpt.cfg generate with the cache of keys and values
+in both engines; `recomputed` is the same network, compiled too, which reads the whole window for
+each character. Writes benchmarks/GENERATION.md.
 """
 
 import argparse
@@ -43,7 +43,8 @@ CONTENDERS = {
     "tutorial": {"kind": "tutorial"},
     "PyTorch": {"kind": "torch"},
 }
-TRANSFORMERS = [(128, 4, 64), (384, 6, 256)]  # width, layers, context
+# Width, layers, streams, context.
+TRANSFORMERS = [(128, 4, 1, 64), (128, 4, 16, 64), (384, 6, 1, 256), (384, 6, 16, 256)]
 
 
 def weight_bytes(units: int, layers: int) -> int:
@@ -123,7 +124,7 @@ def measure_recomputed(width, layers, streams, context) -> dict:
 
     model = models.build(model_spec(width, layers, context))
 
-    @tf.function(jit_compile=False)
+    @tf.function(jit_compile=True)
     def chunk(ids):
         for _ in tf.range(CHUNK_TOKENS):
             logits, _ = model.read(ids)
@@ -331,21 +332,21 @@ def transformer_tables(rounds: int):
     """Yields the table after each size of transformers."""
     lines = [
         "",
-        "Transformers, one stream:",
+        "Transformers:",
         "",
-        "| width | layers | context | compiled | NumPy | recomputed | compiled x recomputed "
-        "| NumPy x recomputed |",
-        "|---|---|---|---|---|---|---|---|",
+        "| width | layers | streams | context | compiled | NumPy | recomputed "
+        "| compiled x recomputed | NumPy x recomputed |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for width, layers, context in TRANSFORMERS:
+    for *size, context in TRANSFORMERS:
         contenders = {
             name: {"kind": name, "context": context} for name in ("compiled", "numpy", "recomputed")
         }
-        measured = measure_size((width, layers, 1), contenders, rounds)
+        measured = measure_size(size, contenders, rounds)
         ours, numpy, peer = (found["characters_per_second"] for found in measured.values())
         lines.append(
-            f"| {width} | {layers} | {context} | {ours:,.0f} | {numpy:,.0f} | {peer:,.0f} | "
-            f"{ours / peer:.0f} | {numpy / peer:.0f} |"
+            f"| {' | '.join(map(str, size))} | {context} | {ours:,.0f} | {numpy:,.0f} | "
+            f"{peer:,.0f} | {ours / peer:.0f} | {numpy / peer:.0f} |"
         )
         yield lines
 
