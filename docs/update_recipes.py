@@ -28,6 +28,7 @@ LOSSES = ("validation", "test", "both")
 COLUMNS = (
     *("recipe", "what it is", "corpus", "tokens", "parameters", "updates", "minutes"),
     *(f"{split}, bits/char" for split in LOSSES),
+    "both, bits/byte",
 )
 _MEASURED = re.compile(r"^# Measured\b.*\n(?:# .*\n)*", re.MULTILINE)
 _WIDTH = 100
@@ -85,7 +86,15 @@ def _cells(name: str, card: dict[str, Any]) -> list[str]:
         f"{card['epochs'][-1]['step']:,}" if card["epochs"] else "",
         f"{minutes(card):.1f}",
         *(f"{loss_units.bits_per_character(losses[s]):.3f}" if s in losses else "" for s in LOSSES),
+        _bits_per_byte(card),
     ]
+
+
+def _bits_per_byte(card: dict[str, Any]) -> str:
+    if "both" not in card["losses"]:
+        return ""
+    bits = loss_units.bits_per_character(card["losses"]["both"])
+    return f"{bits / card['bytes_per_character']['both']:.3f}"
 
 
 def measured(card: dict[str, Any]) -> str:

@@ -25,3 +25,4 @@ def test_a_card_is_of_a_finished_run_and_has_no_local_paths(name):
     assert card["options"]["run_dir"] == f"runs/{name}"
     assert "data_dir" not in card["options"]
     assert set(card["losses"]) == {"validation", "test", "both"}
+    assert set(card["bytes_per_character"]) == {"validation", "test", "both"}

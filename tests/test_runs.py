@@ -68,6 +68,7 @@ def test_a_run_folder_has_all_parts(abab_run):
     # The line end at the end of the text is not in the vocabulary, so 299 test characters count.
     weighted = card["losses"]["validation"] * 300 + card["losses"]["test"] * 299
     assert card["losses"]["both"] == pytest.approx(weighted / 599, rel=1e-9)
+    assert card["bytes_per_character"] == {"validation": 1.0, "test": 1.0, "both": 1.0}
     assert card["options"]["units"] == 16
     assert "=== epoch 6" in abab_run.folder.samples_path.read_text("utf-8")
     assert abab_run.folder.loss_curve_path.read_bytes().startswith(b"\x89PNG")

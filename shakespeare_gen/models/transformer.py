@@ -7,9 +7,9 @@ sequences.
 
 Attention has a sliding window: a position attends to the last `context_tokens` positions, itself
 included, so that a text may be endless. A state is a tuple of the position [B, 1], the slot
-[B, 1], and for each layer a cache of keys and values [B, H, C, S]. A step writes its rotated key and
-its value into the slot, where those of the oldest position were; the next slot follows, the first
-one after the last.
+[B, 1], and for each layer a cache of keys and values [B, H, C, S]. A step writes its rotated key
+and its value into the slot, where those of the oldest position were; the next slot follows, the
+first one after the last.
 
 Shapes, in addition to those of the folder: W width, H heads, S width of a head, M width of the
 MLP, C context_tokens.

@@ -23,6 +23,7 @@ from shakespeare_gen.runs.run import Run
 from shakespeare_gen.system import devices, storage
 
 PACKAGES = ("shakespeare_gen", "tensorflow", "keras", "numpy", "tensorflow-datasets")
+RESULTS = ("best_checkpoint", "losses", "bytes_per_character")  # left out while empty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +34,15 @@ class Facts:
       model: how this machine computes the model; see `LanguageModel.facts`.
       num_parameters: number of weights.
       losses: nats per character of the best checkpoint, by split.
+      bytes_per_character: of the held-out texts in UTF-8, by split; makes losses of texts in
+        different scripts comparable.
     """
 
     model: Mapping[str, str]
     num_parameters: int
     best_checkpoint: str | None = None
     losses: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    bytes_per_character: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 class Card:
@@ -67,15 +71,9 @@ class Card:
         with contextlib.suppress(UserError):  # the error that ended training is more important
             self.write()
 
-    def write(
-        self, best_checkpoint: str | None = None, losses: Mapping[str, float] | None = None
-    ) -> None:
+    def write(self, **new_facts: Any) -> None:
         """Writes both files, with new facts where given; see `Facts`."""
-        self.facts = dataclasses.replace(
-            self.facts,
-            best_checkpoint=best_checkpoint or self.facts.best_checkpoint,
-            losses=losses or self.facts.losses,
-        )
+        self.facts = dataclasses.replace(self.facts, **new_facts)
         card = self._json()
         storage.write(self.run.folder.card_path, storage.to_json(card))
         storage.write(self.run.folder.readme_path, _markdown(self.run, self.facts, card).encode())
@@ -83,7 +81,7 @@ class Card:
     def _json(self) -> dict[str, Any]:
         spec = self.run.spec
         options = {**spec.options.non_defaults(), "run_dir": str(self.run.path)}
-        results = {"best_checkpoint": self.facts.best_checkpoint, "losses": self.facts.losses}
+        results = {name: getattr(self.facts, name) for name in RESULTS}
         return {
             "status": self.status,
             "command": spelling.command_line("train", options),

@@ -5,7 +5,8 @@
     state.json             `Progress`, the options of the model, the tokenizer's hash
 
 The spec of the run determines the name, type, shape and offset of every tensor, or bounds a length
-that depends on the training text, and nothing else is read. Knows nothing about layers; `store` writes the folders.
+that depends on the training text, and nothing else is read. Knows nothing about layers; `store`
+writes the folders.
 
     checkpoint = read(run, "best")             # without TensorFlow
     model = load_model(run, checkpoint)

@@ -61,9 +61,7 @@ OPTIONAL_STEP_KEYS = {
 COUNT_KEYS = {"epoch", "step", "characters_per_second"}
 MAX_COUNT = 2**53  # larger numbers cannot be formatted as floats
 # Format 1 did not store the number of bytes.
-_HEADER = re.compile(
-    rb"^=== (epoch|step) ([0-9]{1,9})(?:, ([0-9]{1,10}) bytes)?\n", re.MULTILINE
-)
+_HEADER = re.compile(rb"^=== (epoch|step) ([0-9]{1,9})(?:, ([0-9]{1,10}) bytes)?\n", re.MULTILINE)
 
 
 def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:

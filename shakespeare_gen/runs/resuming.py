@@ -81,7 +81,9 @@ def check_corpus(spec: RunSpec, corpus: CorpusIdentity) -> None:
         )
 
 
-def resumed_spec(spec: RunSpec, options: Options, corpus: CorpusIdentity, from_checkpoint: str) -> RunSpec:
+def resumed_spec(
+    spec: RunSpec, options: Options, corpus: CorpusIdentity, from_checkpoint: str
+) -> RunSpec:
     """The spec of a resumed run: new options, the location of its text, an added resumption.
 
     Args:

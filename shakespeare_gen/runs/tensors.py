@@ -1,7 +1,8 @@
 """Named arrays as safetensors bytes, verified before use.
 
 The header of a file must list exactly the expected tensors, with their types, shapes and offsets;
-the data must fill the file and be finite. A range in a shape allows any length in it. Knows nothing about models.
+the data must fill the file and be finite. A range in a shape allows any length in it. Knows nothing
+about models.
 
     data = encode({"logits/bias": bias})
     decode(data, {"logits/bias": ("float32", (65,))}, "weights.safetensors")

@@ -59,7 +59,7 @@ def train(prepared: Prepared, interruption: Interruption) -> Run:
     with Card(run, model.facts(), model.num_parameters) as card:
         method.train(run, training_model, data, progress, card, interruption)
         best = _evaluate_best(run, data)
-        card.write(best_checkpoint=best.checkpoint, losses=best.losses)
+        card.write(**best._asdict())
     if "validation" in best.losses and not models.is_counted(options):
         _log_baseline(best.losses["validation"], data)
     return run
@@ -99,10 +99,11 @@ def _new_spec(prepared: Prepared, options: Options) -> RunSpec:
 
 
 class _Best(NamedTuple):
-    """The name of the best checkpoint, and its losses in nats per character by split."""
+    """The results on the run card; see `card.Facts`."""
 
-    checkpoint: str
+    best_checkpoint: str
     losses: dict[str, float]
+    bytes_per_character: dict[str, float]
 
 
 def _evaluate_best(run: Run, data: TrainingData) -> _Best:
@@ -114,9 +115,11 @@ def _evaluate_best(run: Run, data: TrainingData) -> _Best:
         name: likelihood.nats_per_character(model, text, data.tokenizer.start_id)
         for name, text in held_out.items()
     }
+    bytes_per_character = {name: text.num_bytes / text.num_chars for name, text in held_out.items()}
     if len(losses) == 2:
         num_chars = [text.num_chars for text in held_out.values()]
-        losses["both"] = float(np.average(list(losses.values()), weights=num_chars))
+        for found in (losses, bytes_per_character):
+            found["both"] = float(np.average(list(found.values()), weights=num_chars))
     for name, loss in losses.items():
         logging.info("%s: %s", name, loss_units.describe(loss))
-    return _Best(checkpoint.place.name, losses)
+    return _Best(checkpoint.place.name, losses, bytes_per_character)
