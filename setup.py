@@ -35,6 +35,7 @@ setup(
     package_data={
         recipes: ["*.cfg"],
         "shakespeare_gen": ["py.typed", "__init__.pyi"],
+        "shakespeare_gen.pretrained": ["**/*"],
         "shakespeare_gen.report": ["page.html", "page.css", "page.js"],
     },
     entry_points={"console_scripts": ["shakespeare-gen = shakespeare_gen.__main__:main"]},
@@ -52,6 +53,7 @@ setup(
         "charset-normalizer>=3.4",
         "filelock>=3.16",
         "safetensors>=0.5.3",
+        "ml_dtypes>=0.5",
         "threadpoolctl>=3.5",
         "tqdm>=4.67",
         "matplotlib>=3.10",

@@ -34,8 +34,8 @@ _MEASURED = re.compile(r"^# Measured\b.*\n(?:# .*\n)*", re.MULTILINE)
 _WIDTH = 100
 
 
-def keep(run_dir: pathlib.Path, is_shared: bool) -> None:
-    """Copies the card of a finished run, with the commit of the code and without local paths."""
+def public_card(run_dir: pathlib.Path) -> dict[str, Any]:
+    """The card of a finished run, with the commit of the code and without local paths."""
     card = json.loads((run_dir / "run.json").read_text("utf-8"))
     if card["status"] != "finished":
         raise SystemExit(f"{run_dir}: expected a finished run, found {card['status']}")
@@ -44,7 +44,12 @@ def keep(run_dir: pathlib.Path, is_shared: bool) -> None:
     options = {**card["options"], "run_dir": f"runs/{run_dir.name}"}
     options.pop("data_dir", None)
     changed = {"options": options, "command": spelling.command_line("train", options)}
-    kept = {"commit": commit, "machine_was_shared": is_shared, **card, **changed}
+    return {"commit": commit, **card, **changed}
+
+
+def keep(run_dir: pathlib.Path, is_shared: bool) -> None:
+    """Copies the card of a finished run to the repository."""
+    kept = {"machine_was_shared": is_shared, **public_card(run_dir)}
     CARDS.mkdir(exist_ok=True)
     (CARDS / f"{run_dir.name}.json").write_text(f"{json.dumps(kept, indent=1)}\n", "utf-8")
 

@@ -205,6 +205,7 @@ def train_model(
     clip_norm: float = 1.0,
     clip_value: float = 0.0,
     auto_size: bool = False,
+    initialize_from: str = "",
     epochs: int = 20,
     patience: int = 0,
     seed: int = 0,
@@ -304,6 +305,8 @@ def train_model(
       auto_size: choose units, embedding_size, dropout, carry_state, batch_size, window_chars,
         epochs, patience, warmup_steps and learning_rate by the length of the training text, unless
         they are given.
+      initialize_from: run folder or pretrained model whose weights training starts from; the
+        network and the tokens are those of that run, and new characters get new weights.
       epochs: number of epochs.
       patience: stop after this many epochs without improvement of the validation loss; 0: never.
       seed: random seed of weights, windows and dropout.

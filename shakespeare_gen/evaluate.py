@@ -24,7 +24,7 @@ from shakespeare_gen.options.groups import (
     SavedRunsOptions,
     UnknownOptions,
 )
-from shakespeare_gen.runs import Run, checkpoints, finding, loading
+from shakespeare_gen.runs import Run, checkpoints, finding, loading, train_lines
 from shakespeare_gen.system import extras, storage
 
 
@@ -91,6 +91,9 @@ def _evaluate(options: Options, text: str | None = None) -> dict[str, Any]:
     from shakespeare_gen.report import page
 
     found = subject.find(every[0], loading.load_model(every, read), options, text)
+    if text_path := options[EvaluationOptions].text_path:
+        for run in every:
+            train_lines.check_is_new(run, found.texts["text"].text, f"text_path={text_path}")
     folder = _make_folder(every, options[EvaluationOptions])
     assessed = assessment.assess(every, read, found, options)
     html = page.render(assessed, options[ReportOptions].heatmap_chars)

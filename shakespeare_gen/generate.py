@@ -93,7 +93,7 @@ def _load(options: Options, prompt: str, is_single: bool) -> tuple[Generator, So
     path = options[PromptOptions].prompt_path
     name = f"prompt_path={path}" if path else "prompt"
     generator.tokenizer.prepare(prompt, options[UnknownOptions].unknown, name)
-    runs = ",".join(str(run.path) for run, _ in found)
+    runs = ",".join(run.name for run, _ in found)
     return generator, Source(runs, ",".join(read.place.name for _, read in found))
 
 

@@ -27,6 +27,7 @@ ORDER = (
     "models",
     "generation",
     "writing",
+    "pretrained",
     "runs",
     "evaluation",
     "training",

@@ -5,7 +5,7 @@ its ids. Knows nothing about windows or models.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -86,6 +86,14 @@ def tokenize(
         smallest = train.ids.astype(np.min_scalar_type(tokenizer.size - 1))
         stored["train"] = TokenizedText(train.text, smallest)
     return stored
+
+
+def with_both(found: Mapping[str, float], texts: Mapping[str, TokenizedText]) -> dict[str, float]:
+    """Means per character of texts, and with two texts also `both`: that of the two together."""
+    if len(texts) != 2:
+        return dict(found)
+    num_chars = [texts[name].num_chars for name in found]
+    return {**found, "both": float(np.average(list(found.values()), weights=num_chars))}
 
 
 def unknown_policy(tokenizer: Tokenizer) -> str:

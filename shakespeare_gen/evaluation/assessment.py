@@ -87,7 +87,7 @@ def assess(
     sampling = Sampling(options.only(sampling_groups()))
     calibration = breakdown.calibration(reading)
     figures = {
-        "run": ", ".join(str(run.path) for run in runs),
+        "run": ", ".join(run.name for run in runs),
         "checkpoint": ", ".join(checkpoint.place.name for checkpoint in checkpoints),
         "text": evaluation.text_path or runs[0].spec.corpus.name,
         "texts": subject.describe(),

@@ -19,11 +19,12 @@ Shapes: S streams, T time, N tokens, K candidates. Losses are in nats per token.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
+from shakespeare_gen.data import token_store
 from shakespeare_gen.data.token_store import TokenizedText
 from shakespeare_gen.evaluation.scores import Tally
 from shakespeare_gen.models import LanguageModel, states
@@ -83,6 +84,14 @@ def nats_per_character(
     """Mean loss of `text` in nats per character."""
     nats = read(model, text.ids, start_id, plan).nats.sum(dtype=np.float64)
     return float(nats / text.num_chars)
+
+
+def by_split(
+    model: LanguageModel, texts: Mapping[str, TokenizedText], start_id: int
+) -> dict[str, float]:
+    """Mean loss of each text in nats per character, and of two texts together as `both`."""
+    found = {name: nats_per_character(model, text, start_id) for name, text in texts.items()}
+    return token_store.with_both(found, texts)
 
 
 def read(

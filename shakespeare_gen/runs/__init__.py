@@ -2,6 +2,7 @@
 
     config.json      options of the run, hash of its text, format version: see `spec`
     tokenizer.json   text to token ids
+    train_lines.safetensors   a sample of the lines of the training text: see `train_lines`
     checkpoints/     the most recent ones and the best one: see `checkpoints`
     metrics.jsonl    one row per epoch, and one every `log_every_steps`: see `history`
     samples.txt      text generated during training

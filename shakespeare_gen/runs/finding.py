@@ -20,15 +20,21 @@ RUNS = "runs"  # the folder of all runs, unless an option names another one
 MAX_NAMED = 20  # runs in a message
 
 
-def chosen(run_dir: Sequence[str]) -> Sequence[str]:
+def chosen(run_dir: Sequence[str], default: str = "") -> Sequence[str]:
     """`run_dir`, or if it is empty the newest finished run in `RUNS`, which is logged.
 
+    Args:
+      default: the run if none is finished, which is logged too; empty: none.
+
     Raises:
-      UserError: `run_dir` is empty and no run is finished.
+      UserError: `run_dir` and `default` are empty and no run is finished.
     """
     if any(run_dir):
         return run_dir
     newest = newest_finished(RUNS)
+    if newest is None and default:
+        logging.info("%s: expected a finished run, found none; using %s", RUNS, default)
+        return [default]
     if newest is None:
         train = spelling.command_line("train", {"flagfile": "quick", "run_dir": f"{RUNS}/quick"})
         raise UserError(

@@ -20,6 +20,7 @@ from typing import Any
 
 from absl import logging
 
+from shakespeare_gen import pretrained
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.runs import history, store
 from shakespeare_gen.system import storage
@@ -35,30 +36,38 @@ class RunFolder:
     """The paths of a run's parts, its lock, and its records.
 
     If `path` is a symbolic link to a folder, it is resolved once, here. Links inside a run folder
-    are rejected.
+    are rejected. `path` may be the name of a pretrained model, such as
+    `pretrained:tiny-shakespeare`, whose folder is only read.
 
     Raises:
-      UserError: `path` is not a valid path.
+      UserError: `path` is not a valid path, or there is no such model.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = _resolved(path)
+        self.name = os.fspath(path) if pretrained.is_name(path) else str(self.path)
         self.checkpoints = self.path / "checkpoints"
         self.config_path = self.path / "config.json"
         self.tokenizer_path = self.path / "tokenizer.json"
         self.vocabulary_path = self.path / "vocabulary.json"  # format 1
+        self.train_lines_path = self.path / "train_lines.safetensors"
         self.metrics_path = self.path / "metrics.jsonl"
         self.samples_path = self.path / "samples.txt"
         self.loss_curve_path = self.path / "loss.png"
         self.card_path = self.path / "run.json"
         self.readme_path = self.path / "README.md"
         self.tensorboard_dir = self.path / "tensorboard"
-        self.evaluation_dir = self.path / "evaluation"
+        self.evaluation_dir = self._writable_path() / "evaluation"
         self._lock_path = self.path / ".lock"
         self._trainer_path = self.path / ".trainer.json"
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the folder ships with the package."""
+        return pretrained.is_name(self.name)
 
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint, possibly a damaged one."""
@@ -75,6 +84,7 @@ class RunFolder:
         Raises:
           UserError: the folder contains anything else, or cannot be created.
         """
+        self._check_is_writable()
         if stranger := self._stranger():
             raise UserError(
                 f"run_dir={self.path}: expected a run, an empty folder or nothing, "
@@ -97,6 +107,7 @@ class RunFolder:
         """
         import filelock
 
+        self._check_is_writable()
         self._check_parts()
         lock = filelock.FileLock(self._lock_path)
         try:
@@ -187,6 +198,7 @@ class RunFolder:
             self.checkpoints,
             self.vocabulary_path,
             self.tokenizer_path,
+            self.train_lines_path,
             self.metrics_path,
             self.samples_path,
             self.loss_curve_path,
@@ -196,6 +208,18 @@ class RunFolder:
             self.evaluation_dir,
             self.config_path,
         ]
+
+    def _writable_path(self) -> pathlib.Path:
+        """The folder for what is written about the run."""
+        if not self.is_pretrained:
+            return self.path
+        return pathlib.Path("runs") / self.name.replace(":", "-")
+
+    def _check_is_writable(self) -> None:
+        if self.is_pretrained:
+            raise UserError(
+                f"run_dir: expected a folder to train in, received {self.name}, which is read only"
+            )
 
     def _check_parts(self) -> None:
         for part in (*self._parts(), self._lock_path, self._trainer_path):
@@ -229,6 +253,8 @@ class RunFolder:
 
 def _resolved(path: str | os.PathLike[str]) -> pathlib.Path:
     text = os.fspath(path)
+    if pretrained.is_name(text):
+        return pretrained.path(text)
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise UserError(f"run_dir: expected a path in UTF-8, received {text!r}")
     try:

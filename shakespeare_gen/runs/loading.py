@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from shakespeare_gen import models
+from shakespeare_gen import models, pretrained
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.generation import Generator
 from shakespeare_gen.models import LanguageModel, loss_units
@@ -57,8 +57,12 @@ def read_checkpoints(
     """
     return [
         (run, checkpoints.read(run, checkpoint))
-        for run in [open_run(path) for path in split_paths(finding.chosen(run_dir))]
+        for run in [open_run(path) for path in _paths(run_dir)]
     ]
+
+
+def _paths(run_dir: Sequence[str]) -> list[str]:
+    return split_paths(finding.chosen(run_dir, pretrained.DEFAULT))
 
 
 def generator_of(
@@ -141,7 +145,7 @@ def _only_in(run: Run, other: Run) -> str:
     )
     only = sorted(here - there)
     return (
-        f"{run.path} has {run.spec.tokenizer.size} {run.spec.tokenizer.NAME}, "
+        f"{run.name} has {run.spec.tokenizer.size} {run.spec.tokenizer.NAME}, "
         f"{len(only)} of them not in the other: {only[:20]!r}"
     )
 
@@ -149,4 +153,4 @@ def _only_in(run: Run, other: Run) -> str:
 def _log_checkpoint(run: Run, checkpoint: Checkpoint) -> None:
     loss = checkpoint.progress.best_validation_loss
     best = "" if loss is None else f"; best validation loss {loss_units.describe(loss)}"
-    logging.info("%s: %s%s", run.path, checkpoint.place.name, best)
+    logging.info("%s: %s%s", run.name, checkpoint.place.name, best)

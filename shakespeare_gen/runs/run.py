@@ -25,7 +25,12 @@ class Run:
 
     def __fspath__(self) -> str:
         """A run may be passed where a path to a run folder is expected."""
-        return str(self.path)
+        return self.name
+
+    @property
+    def name(self) -> str:
+        """The path, or the name of a pretrained model."""
+        return self.folder.name
 
     @property
     def path(self) -> pathlib.Path:

@@ -1,8 +1,8 @@
 """Named arrays as safetensors bytes, verified before use.
 
 The header of a file must list exactly the expected tensors, with their types, shapes and offsets;
-the data must fill the file and be finite. A range in a shape allows any length in it. Knows nothing
-about models.
+the data must fill the file and be finite. A range in a shape allows any length in it. A tensor that
+is expected as float32 may be stored as bfloat16. Knows nothing about models.
 
     data = encode({"logits/bias": bias})
     decode(data, {"logits/bias": ("float32", (65,))}, "weights.safetensors")
@@ -19,15 +19,25 @@ from shakespeare_gen.errors import UserError
 from shakespeare_gen.models.specs import Shape, max_shape
 from shakespeare_gen.system import storage
 
-_CODES = {"float32": "F32", "int32": "I32", "int64": "I64", "uint32": "U32"}
+_CODES = {"float32": "F32", "int32": "I32", "int64": "I64", "uint32": "U32", "uint64": "U64"}
+_BFLOAT16 = "BF16"
 _HEADER_BYTES_PER_TENSOR = 512
 
 Kinds = Mapping[str, tuple[str, Shape]]
 
 
-def encode(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The safetensors file of `arrays`, of type float32, int32, int64 or uint32."""
-    return safetensors.numpy.save({name: np.asarray(a, order="C") for name, a in arrays.items()})
+def encode(arrays: Mapping[str, np.ndarray], in_bfloat16: bool = False) -> bytes:
+    """The safetensors file of `arrays`, of type float32, int32, int64, uint32 or uint64.
+
+    Args:
+      in_bfloat16: store float32 rounded to bfloat16, the nearest one, which halves the size.
+    """
+    found = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    if in_bfloat16:
+        from ml_dtypes import bfloat16
+
+        found = {n: a.astype(bfloat16) if a.dtype == np.float32 else a for n, a in found.items()}
+    return safetensors.numpy.save(found)
 
 
 def max_bytes(kinds: Kinds) -> int:
@@ -58,13 +68,27 @@ def decode(data: bytes, kinds: Kinds, name: str) -> dict[str, np.ndarray]:
         raise UserError(f"{name}: expected a safetensors header, found {error}") from None
     _check_header(header, kinds, len(data) - 8 - header_size, name)
     try:
-        arrays = safetensors.numpy.load(data)
+        entries = safetensors.deserialize(data)
     except safetensors.SafetensorError as error:
         raise UserError(f"{name}: expected a safetensors file, found {error}") from None
+    arrays = {tensor: _array(entry) for tensor, entry in entries}
     for tensor, array in arrays.items():
         if not np.isfinite(array).all():
             raise UserError(f"{name}: expected finite numbers, found NaN or infinity in {tensor}")
     return arrays
+
+
+def _array(entry: dict[str, Any]) -> np.ndarray:
+    """A tensor as an array; bfloat16 as float32, which represents it exactly."""
+    code = entry["dtype"]
+    if code == _BFLOAT16:
+        from ml_dtypes import bfloat16
+
+        found = np.frombuffer(entry["data"], bfloat16).astype(np.float32)
+    else:
+        [dtype] = [name for name, known in _CODES.items() if known == code]
+        found = np.frombuffer(entry["data"], dtype)
+    return found.reshape(entry["shape"])
 
 
 def _check_header(header: dict, kinds: Kinds, data_size: int, name: str) -> None:
@@ -79,7 +103,11 @@ def _check_header(header: dict, kinds: Kinds, data_size: int, name: str) -> None
         entry = header[tensor] if isinstance(header[tensor], dict) else {}
         # A length that may vary is expected to be as it is, unless it is out of its range.
         expected_shape = _fitting(entry.get("shape"), shape) or shape
-        expected = {"dtype": _CODES[dtype], "shape": list(expected_shape)}
+        is_narrow = dtype == "float32" and entry.get("dtype") == _BFLOAT16
+        expected = {
+            "dtype": _BFLOAT16 if is_narrow else _CODES[dtype],
+            "shape": list(expected_shape),
+        }
         rest = {key: value for key, value in sorted(entry.items()) if key != "data_offsets"}
         # Compared as text, because in Python 31.0 == 31 and True == 1.
         if repr(rest) != repr(expected):
@@ -87,7 +115,8 @@ def _check_header(header: dict, kinds: Kinds, data_size: int, name: str) -> None
                 f"{name}: expected tensor {tensor} to be {expected}, "
                 f"found {str(header[tensor])[:200]}"
             )
-        places.append((entry.get("data_offsets"), _num_bytes(dtype, max_shape(expected_shape))))
+        size = _num_bytes(dtype, max_shape(expected_shape)) // (2 if is_narrow else 1)
+        places.append((entry.get("data_offsets"), size))
     if not _fill(places, data_size):
         raise UserError(f"{name}: expected tensors that fill the {data_size:,} bytes of data")
 

@@ -15,6 +15,7 @@ from absl import logging
 from shakespeare_gen import models, runs
 from shakespeare_gen.data import corpora
 from shakespeare_gen.data.corpora import CorpusIdentity
+from shakespeare_gen.data.line_sketch import LineSketch
 from shakespeare_gen.data.windows import Plan
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.options import Options
@@ -25,11 +26,12 @@ from shakespeare_gen.options.groups import (
     TrainingOptions,
     WindowOptions,
 )
-from shakespeare_gen.runs import RunFolder, RunSpec, resuming
+from shakespeare_gen.runs import RunFolder, RunSpec, resuming, train_lines
 from shakespeare_gen.system import extras
-from shakespeare_gen.training import sizing, sources
+from shakespeare_gen.training import sizing, sources, trained_start
 from shakespeare_gen.training.data import TrainingData, plan_of
 from shakespeare_gen.training.sources import TrainingSource
+from shakespeare_gen.training.trained_start import TrainedStart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +40,17 @@ class Prepared:
 
     Attributes:
       before: the saved spec of a resumed run; None: the run is new.
+      start: the run that a new one starts from; None: it starts from random weights.
+      lines: of a new run, the sketch of all texts that its weights were trained on.
     """
 
     folder: RunFolder
     options: Options
     corpus: CorpusIdentity
     data: TrainingData
-    before: RunSpec | None
+    before: RunSpec | None = None
+    start: TrainedStart | None = None
+    lines: LineSketch | None = None
 
 
 def prepared(
@@ -72,7 +78,10 @@ def _with_given_text(options: Options) -> Options:
 
 @contextlib.contextmanager
 def _new(folder: RunFolder, options: Options, text: str | None) -> Iterator[Prepared]:
-    source, options = sources.load(options, text)
+    start = trained_start.find(options)
+    if start:
+        options = start.options(options)
+    source, options = sources.load(options, text, start.tokenizer if start else None)
     tokenizer = source.tokenizer
     if tokenizer.size < 2:
         raise UserError(
@@ -81,13 +90,15 @@ def _new(folder: RunFolder, options: Options, text: str | None) -> Iterator[Prep
         )
     options = _sized(options, source)
     data = _checked(source, options)
+    lines = _lines(source, start)
     warning = sizing.too_few_updates(data.plan, options)
     if warning and not models.is_counted(options):
         logging.warning(warning)  # as the message itself, so that options are spelled as flags
     folder.make()
     with folder.locked():
         folder.empty(options[StartOptions].overwrite)
-        yield Prepared(folder, runs.saved_options(options), source.corpus, data, None)
+        saved = runs.saved_options(options)
+        yield Prepared(folder, saved, source.corpus, data, start=start, lines=lines)
 
 
 @contextlib.contextmanager
@@ -102,6 +113,21 @@ def _resumed(folder: RunFolder, given: Options, text: str | None) -> Iterator[Pr
         source = sources.load_again(spec, location, text)
         resuming.check_corpus(spec, source.corpus)
         yield Prepared(folder, options, source.corpus, _checked(source, options), spec)
+
+
+def _lines(source: TrainingSource, start: TrainedStart | None) -> LineSketch:
+    """The sketch of all texts that the weights were trained on.
+
+    Raises:
+      UserError: a held-out text is among those that `start` was trained on.
+    """
+    lines = LineSketch.of(source.train_pieces())
+    if start is None:
+        return lines
+    for split, held_out in source.held_out.items():
+        train_lines.check_is_new(start.run, held_out.text, f"the {split} text")
+    before = start.lines()
+    return lines.merged(before) if before else lines
 
 
 def _sized(options: Options, source: TrainingSource) -> Options:

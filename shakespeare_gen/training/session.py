@@ -7,10 +7,10 @@ import math
 from typing import NamedTuple
 
 import keras
-import numpy as np
 from absl import logging
 
 from shakespeare_gen import models, runs
+from shakespeare_gen.data import token_store
 from shakespeare_gen.evaluation import kneser_ney, likelihood
 from shakespeare_gen.models import loss_units
 from shakespeare_gen.options import Options
@@ -19,7 +19,7 @@ from shakespeare_gen.options.groups import (
     CorpusOptions,
     TrainingOptions,
 )
-from shakespeare_gen.runs import CorpusFacts, Run, RunSpec, checkpoints, resuming
+from shakespeare_gen.runs import CorpusFacts, Run, RunSpec, checkpoints, resuming, train_lines
 from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.system import devices
@@ -45,6 +45,8 @@ def train(prepared: Prepared, interruption: Interruption) -> Run:
     method = counting if models.is_counted(options) else fit
     before = Run(prepared.folder, prepared.before) if prepared.before else None
     training_model, checkpoint = method.start(options, data, before)
+    if prepared.start:
+        prepared.start.assign(training_model.language_model, data.tokenizer)
     model = training_model.language_model
     facts = {"parameters": f"{model.num_parameters:,}", "precision": precision, **model.facts()}
     logging.info("%s", ", ".join(f"{name} {value}" for name, value in facts.items()))
@@ -56,6 +58,8 @@ def train(prepared: Prepared, interruption: Interruption) -> Run:
         )
     runs.write_spec(prepared.folder, run_spec)
     run = Run(prepared.folder, run_spec)
+    if prepared.lines:
+        train_lines.write(prepared.folder, prepared.lines)
     with Card(run, model.facts(), model.num_parameters) as card:
         method.train(run, training_model, data, progress, card, interruption)
         best = _evaluate_best(run, data)
@@ -111,15 +115,9 @@ def _evaluate_best(run: Run, data: TrainingData) -> _Best:
     checkpoint = checkpoints.read(run, "best")
     model = checkpoints.load_model(run, checkpoint)
     held_out = {name: text for name, text in data.held_out.items() if text.num_tokens}
-    losses = {
-        name: likelihood.nats_per_character(model, text, data.tokenizer.start_id)
-        for name, text in held_out.items()
-    }
-    bytes_per_character = {name: text.num_bytes / text.num_chars for name, text in held_out.items()}
-    if len(losses) == 2:
-        num_chars = [text.num_chars for text in held_out.values()]
-        for found in (losses, bytes_per_character):
-            found["both"] = float(np.average(list(found.values()), weights=num_chars))
+    losses = likelihood.by_split(model, held_out, data.tokenizer.start_id)
+    sizes = {name: text.num_bytes / text.num_chars for name, text in held_out.items()}
+    bytes_per_character = token_store.with_both(sizes, held_out)
     for name, loss in losses.items():
         logging.info("%s: %s", name, loss_units.describe(loss))
     return _Best(checkpoint.place.name, losses, bytes_per_character)

@@ -5,6 +5,7 @@ some options with them. Knows nothing about run folders and batches.
 """
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from shakespeare_gen.errors import UserError
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import CorpusOptions
 from shakespeare_gen.runs import RunSpec
+
+CHUNK_TOKENS = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,12 +38,25 @@ class TrainingSource:
     held_out: dict[str, TokenizedText]
     window_array: np.ndarray | None = None
 
+    def train_pieces(self) -> Iterator[str]:
+        """The training text in pieces."""
+        if isinstance(self.train, TokenizedText):
+            yield self.train.text
+            return
+        decoder = self.tokenizer.decoder()
+        for begin in range(0, self.train.num_tokens, CHUNK_TOKENS):
+            ids = self.train.ids[begin : begin + CHUNK_TOKENS]
+            yield "".join(decoder.feed(ids.tolist()))
 
-def load(options: Options, text: str | None = None) -> tuple[TrainingSource, Options]:
+
+def load(
+    options: Options, text: str | None = None, known: Tokenizer | None = None
+) -> tuple[TrainingSource, Options]:
     """The text of a new run, and its options: those of arrays are determined by them.
 
     Args:
       text: the text itself, instead of the option `corpus`.
+      known: a tokenizer to extend, instead of a new one; arrays have their own.
 
     Raises:
       UserError: the corpus or the arrays cannot be read, or a given option differs from theirs.
@@ -48,7 +64,12 @@ def load(options: Options, text: str | None = None) -> tuple[TrainingSource, Opt
     place = _arrays(options[CorpusOptions], _given_tokens(options), text)
     if place is None:
         corpus = corpora.load(options[CorpusOptions], text)
-        return _tokenized(corpus, tokenizers.from_text(corpus.train, options)), options
+        tokenizer = (
+            tokenizers.extended(known, corpus.train, options)
+            if known
+            else tokenizers.from_text(corpus.train, options)
+        )
+        return _tokenized(corpus, tokenizer), options
     spec = folder.read_spec(place)
     options = reading.fixed_options(options, place, spec)
     return _of_arrays(place, spec, options[CorpusOptions].corpus), options

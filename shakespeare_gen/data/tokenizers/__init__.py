@@ -37,6 +37,7 @@ __all__ = [
     "Tokenizer",
     "WordOptions",
     "WordTokenizer",
+    "extended",
     "from_json",
     "from_text",
     "groups",
@@ -74,6 +75,15 @@ def from_text(text: str, options: Options) -> Tokenizer:
     """
     kind = TOKENIZERS[options[TokenOptions].tokens]
     return kind.from_text(text, options[kind.OPTIONS])
+
+
+def extended(tokenizer: Tokenizer, text: str, options: Options) -> Tokenizer:
+    """A tokenizer with the tokens of `tokenizer` that can also encode a training text.
+
+    Raises:
+      UserError: there is no such tokenizer.
+    """
+    return tokenizer.extended(text, options[tokenizer.OPTIONS])
 
 
 def to_json(tokenizer: Tokenizer) -> dict[str, Any]:

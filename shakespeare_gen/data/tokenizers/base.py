@@ -82,6 +82,20 @@ class Tokenizer(abc.ABC):
     def to_json(self) -> dict[str, Any]:
         """Everything that `from_json` needs, as JSON values."""
 
+    def extended(self, text: str, options: Any) -> "Tokenizer":
+        """A tokenizer with the tokens of this one that can also encode a training text.
+
+        Args:
+          options: those that `from_text` receives.
+
+        Raises:
+          UserError: there is no such tokenizer.
+        """
+        del options
+        if unknown := self.unknown_characters(text):
+            raise UserError(unknown_message(text, unknown))
+        return self
+
     @property
     @abc.abstractmethod
     def size(self) -> int:

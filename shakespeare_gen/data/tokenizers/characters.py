@@ -78,6 +78,10 @@ class CharacterTokenizer(Tokenizer):
             )
         return cls("".join(kept), options.unknown_id)
 
+    def extended(self, text: str, options: CharacterOptions) -> "CharacterTokenizer":
+        every = {*self.characters, *self.from_text(text, options).characters}
+        return CharacterTokenizer("".join(sorted(every)), self.has_unknown_id)
+
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
         types = {"characters": str, "has_unknown_id": bool}

@@ -97,6 +97,11 @@ class TrainingOptions(OptionGroup):
         "patience, warmup_steps and learning_rate by the length of the training text, unless they "
         "are given",
     )
+    initialize_from: str = option(
+        "",
+        "run folder or pretrained model whose weights training starts from; the network and the "
+        "tokens are those of that run, and new characters get new weights",
+    )
     epochs: int = option(20, "number of epochs", minimum=1)
     patience: int = option(
         0,
