@@ -4,8 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Each process of the tests loads TensorFlow (600 MB).
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
-DEFAULT_RUN := runs/quick
-RUN ?= $(DEFAULT_RUN)
+RUN ?=
 FLAGS ?= flags/quick.cfg
 PROMPT ?= ROMEO:
 LENGTH ?= 500
@@ -24,11 +23,8 @@ help:  ## list the targets
 
 install: $(VENV)/installed  ## create the virtual environment .venv and install the package in it
 
-# Only the default run is trained, and only while it has no checkpoint.
-generate: $(VENV)/installed  ## generate text; trains FLAGS first if the default RUN has no model (PROMPT LENGTH TEMPERATURE RUN)
-	@if [ "$$RUN" = $(DEFAULT_RUN) ] && ! ls $(DEFAULT_RUN)/checkpoints/step-*/manifest.json >/dev/null 2>&1; then \
-		$(BIN)/python -m shakespeare_gen.train --flagfile=$(FLAGS) --run_dir=$(DEFAULT_RUN); \
-	fi
+# Without RUN, the newest finished run in runs, or a pretrained model if there is none.
+generate: $(VENV)/installed  ## generate text (PROMPT LENGTH TEMPERATURE RUN)
 	@printf '%s' "$$PROMPT" | $(BIN)/python -m shakespeare_gen.generate --run_dir="$$RUN" \
 		--prompt_path=- --length=$(LENGTH) --temperature=$(TEMPERATURE)
 
