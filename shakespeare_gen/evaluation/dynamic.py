@@ -15,8 +15,10 @@ most 1. The weights are passed as values from segment to segment: the model itse
 Shapes: T segment_tokens, N tokens.
 """
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +28,23 @@ from shakespeare_gen.evaluation.likelihood import Reading
 from shakespeare_gen.models import LanguageModel
 
 FLOOR = 0.1
+
+
+class Segment(NamedTuple):
+    """The predictions of a model for a segment.
+
+    Attributes:
+      log_probabilities: of all tokens, float32 [T, V].
+    """
+
+    reading: Reading
+    log_probabilities: np.ndarray
+
+
+def joined(readings: list[Reading]) -> Reading:
+    """The reading of several parts of a text, one after the other."""
+    names = [field.name for field in dataclasses.fields(Reading)]
+    return Reading(*(np.concatenate([getattr(r, name) for r in readings]) for name in names))
 
 
 class Adapter:
@@ -50,20 +69,26 @@ class Adapter:
 
     def read(self, ids: np.ndarray, start_id: int, rule: str, rate: float, decay: float) -> Reading:
         """Predicts every token of `ids` [N], and adapts to each segment after scoring it."""
+        segments = self.segments(ids, start_id, rule, rate, decay)
+        return joined([segment.reading for segment in segments])
+
+    def segments(
+        self, ids: np.ndarray, start_id: int, rule: str, rate: float, decay: float
+    ) -> Iterator["Segment"]:
+        """The predictions of `read`, segment by segment."""
         rates, decays = self.step_sizes(rule, rate, decay)
         padded = np.concatenate([[start_id], ids]).astype(np.int32)
         step = self.make_step()
-        weights, state, found = self._trained, self._model.initial_state(1), []
+        weights, state = self._trained, self._model.initial_state(1)
         for begin in range(0, len(ids), self.segment_tokens):
             segment = tf.constant(padded[begin : begin + self.segment_tokens + 1][None])
             # The gradient is that of a mean: the last, shorter segment takes a smaller step.
             share = tf.constant((segment.shape[1] - 1) / self.segment_tokens, tf.float32)
-            *results, state, weights = step(
+            *results, log_probabilities, state, weights = step(
                 weights, self._trained, rates, decays, segment, state, share
             )
-            found.append([part[0].numpy() for part in results])
-        parts = (np.concatenate(values) for values in zip(*found, strict=True))
-        return Reading(np.asarray(ids, np.int32), *parts)
+            parts = [part[0].numpy() for part in (segment[:, 1:], *results)]
+            yield Segment(Reading(*parts), log_probabilities[0].numpy())
 
     def make_step(self) -> Callable:
         """The compiled step; models of the same shape share it."""
@@ -97,7 +122,8 @@ class Adapter:
 
 @functools.lru_cache(maxsize=likelihood.MAX_COMPILED)
 def _compiled(read_function: Callable) -> tuple[Callable, Callable]:
-    """`score`: weights, segment [1, T + 1], state -> predictions, state, gradients by name.
+    """`score`: weights, segment [1, T + 1], state -> predictions, log-probabilities [1, T, V],
+    state, gradients by name.
     `step`: the same, with the updated weights instead of the gradients."""
 
     def score(weights, segment, state=None):
@@ -108,7 +134,7 @@ def _compiled(read_function: Callable) -> tuple[Callable, Callable]:
             loss = tf.reduce_mean(found[0])
         gradients = tape.gradient(loss, weights)
         dense = {name: tf.convert_to_tensor(g) for name, g in gradients.items()}
-        return *found, state, dense
+        return *found, tf.nn.log_softmax(logits), state, dense
 
     def step(weights, trained, rates, decays, segment, state, share):
         *found, state, gradients = score(weights, segment, state)

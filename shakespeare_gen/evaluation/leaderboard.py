@@ -4,13 +4,16 @@ Only rows of the same protocol are comparable: `frozen` and `windows of N` learn
 text, `adapting` learns from the part that has been read.
 """
 
+import collections
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from absl import logging
 
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.evaluation import compressors, dynamic, likelihood, mixture, scores
+from shakespeare_gen.evaluation.dynamic import Segment
 from shakespeare_gen.evaluation.likelihood import Reading
 from shakespeare_gen.evaluation.scores import Tally, TextSize
 from shakespeare_gen.evaluation.subject import Subject
@@ -87,27 +90,37 @@ def adapting_rows(subject: Subject, options: AdaptationOptions) -> tuple[list[di
     assert subject.train is not None
     adapter = dynamic.Adapter(subject.model, subject.train.ids, options.adapt_segment_chars)
     constants = _constants(subject, adapter, options)
-    readings = {
-        name: adapter.read(text.ids, subject.tokenizer.start_id, options.adapt_rule, **constants)
-        for name, text in subject.texts.items()
-    }
-    _check_finite(subject, readings, constants["rate"])
-    tallies = {name: reading.tally() for name, reading in readings.items()}
+    tallies, mixed = {}, {}
+    for name, text in subject.texts.items():
+        start_id, readings = subject.tokenizer.start_id, list[Reading]()
+        segments = adapter.segments(text.ids, start_id, options.adapt_rule, **constants)
+        predictions = _recorded(segments, readings)
+        if options.mix:
+            mixed[name] = mixture.mixed_nats(
+                text.ids, predictions, subject.train.ids, subject.ngrams
+            )
+        else:
+            collections.deque(predictions, maxlen=0)
+        tallies[name] = dynamic.joined(readings).tally()
+    _check_finite(subject, tallies, constants["rate"])
     found = [_row(subject, THIS_MODEL, ADAPTING, tallies)]
     if options.mix:
-        mixed = {}
-        for name, reading in readings.items():
-            nats, known = subject.adapting_ngrams[name]
-            mixed[name] = mixture.mixed_nats(np.stack([reading.nats, nats]), known)
         found.append(_nats_row(subject, f"{THIS_MODEL} + n-grams", ADAPTING, mixed))
     segment = {"segment_chars": options.adapt_segment_chars}
     return found, {"rule": options.adapt_rule, **constants, **segment}
 
 
-def _check_finite(subject: Subject, readings: dict[str, Reading], rate: float) -> None:
+def _recorded(segments: Iterable[Segment], readings: list[Reading]) -> Iterator[np.ndarray]:
+    """The log-probabilities [T, V] of each segment, whose reading is appended to `readings`."""
+    for segment in segments:
+        readings.append(segment.reading)
+        yield segment.log_probabilities
+
+
+def _check_finite(subject: Subject, tallies: dict[str, Tally], rate: float) -> None:
     # A loss far above that of a uniform model: the weights have diverged.
     limit = 2 * math.log(subject.tokenizer.size) + 1
-    if not all(reading.nats.mean() < limit for reading in readings.values()):
+    if not all(tally.nats.mean() < limit for tally in tallies.values()):
         raise UserError(
             f"adapt_rate: expected a step size that keeps the loss finite, received {rate:g}; "
             f"try `adapt_rate={rate / 3:.2g}`, or `adapt_tune`"
@@ -150,14 +163,13 @@ def baseline_rows(subject: Subject) -> list[dict]:
         for name, text in texts.items()
     }
     frozen = {name: subject.ngrams.frozen(text.ids) for name, text in texts.items()}
-    adapting = {name: nats for name, (nats, _) in subject.adapting_ngrams.items()}
     by_order = {k: {name: nats[k] for name, nats in frozen.items()} for k in (0, best)}
     kneser_ney = f"Kneser-Ney {best + 1}-gram"
     return [
         _nats_row(subject, UNIFORM, FROZEN, uniform),
         _nats_row(subject, UNIGRAM, FROZEN, by_order[0]),
         _nats_row(subject, kneser_ney, FROZEN, by_order[best]),
-        _nats_row(subject, kneser_ney, ADAPTING, adapting),
+        _nats_row(subject, kneser_ney, ADAPTING, subject.adapting_ngrams),
         *(_compressor_row(subject, name) for name in compressors.COMPRESSORS),
     ]
 

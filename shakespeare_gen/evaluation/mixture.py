@@ -1,43 +1,114 @@
-"""A mixture of several models of the same text, with weights learned online.
+"""A mixture of a model with n-grams and matches of the same text, with weights learned online.
 
-p(x) = sum of w_m p_m(x). The weights are a softmax: they are positive and sum to one, and so do the
-mixed probabilities. After each token the weights take one step along the gradient of its
-log-probability. There is one set of weights per `context`, as in Mattern 2012 ("Mixing strategies
-in data compression") and PAQ. The prediction of a token depends only on the preceding tokens.
+    log p(x) = sum of w_m log p_m(x) - log Z
+
+a geometric mixture of whole distributions (Mattern 2012, "Mixing strategies in data compression"),
+which context-mixing compressors such as PAQ compute bit by bit. It is normalized over the
+vocabulary, and so sums to one. After each token the weights take one step along the gradient of its
+log-probability. They are the mean of one vector per context: the longest known n-gram, the length
+of the match, the token before. The prediction of a token depends only on the preceding tokens.
+
+Members beside the model: interpolated Kneser-Ney n-grams of the training text and of what was read,
+one for each context length; n-grams of what was read alone; `matches`.
+
+Shapes: N tokens, T tokens of a segment, M members, V vocabulary.
 """
 
-import math
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-LEARNING_RATE = 0.02
+from shakespeare_gen.evaluation.matches import NUM_BUCKETS, Matches
+from shakespeare_gen.evaluation.ngrams import AdaptingNGrams, Context, NGrams
+
+# The best values on the validation text of tiny_shakespeare, with `flags/quick.cfg`.
+LEARNING_RATE = 1e-3
+LOCAL_CONTEXT_TOKENS = 6
+MODEL_WEIGHT, NGRAM_WEIGHT = 0.6, 0.3  # the first weights; NGRAM_WEIGHT: of the longest n-grams
+_FLOOR = 1e-12
+
+
+class Mixer:
+    """The weights of a mixture and how they learn.
+
+    Args:
+      first_weights: [M].
+      num_contexts: the number of contexts of each kind.
+    """
+
+    def __init__(self, first_weights: np.ndarray, num_contexts: Sequence[int]) -> None:
+        self._weights = [np.tile(first_weights, (number, 1)) for number in num_contexts]
+
+    def log_probabilities(self, members: np.ndarray, contexts: Sequence[int]) -> np.ndarray:
+        """The mixture [V] of log-probabilities `members` [M, V]."""
+        own = [weights[i] for weights, i in zip(self._weights, contexts, strict=True)]
+        mixed = (np.mean(own, axis=0)) @ members
+        mixed -= mixed.max()
+        return mixed - np.log(np.exp(mixed).sum())
+
+    def learn(
+        self, members: np.ndarray, contexts: Sequence[int], mixed: np.ndarray, token: int
+    ) -> None:
+        """Changes the weights after `token`, of which `mixed` is the prediction."""
+        gradient = members[:, token] - members @ np.exp(mixed)
+        for weights, i in zip(self._weights, contexts, strict=True):
+            weights[i] += LEARNING_RATE * gradient
 
 
 def mixed_nats(
-    nats: np.ndarray, contexts: np.ndarray, learning_rate: float = LEARNING_RATE
+    ids: np.ndarray, segments: Iterable[np.ndarray], train_ids: np.ndarray, ngrams: NGrams
 ) -> np.ndarray:
-    """Loss of the mixture [N] of models with losses `nats` [M, N].
+    """Loss of the mixture on each token of `ids`: nats [N].
 
     Args:
-      contexts: int [N], the set of weights for each token; must not depend on the token itself.
+      segments: the log-probabilities [T, V] of the model, for all tokens in order.
+      ngrams: the counts of `train_ids`.
     """
-    logits: dict[int, list[float]] = {}
-    mixed = []
-    for losses, context in zip(
-        np.asarray(nats, np.float64).T.tolist(), contexts.tolist(), strict=True
-    ):
-        own = logits.setdefault(context, [0.0] * len(losses))
-        weights = softmax(own)
-        likelihoods = [math.exp(-loss) for loss in losses]
-        p = sum(w * likelihood for w, likelihood in zip(weights, likelihoods, strict=True))
-        mixed.append(-math.log(p))
-        for m, likelihood in enumerate(likelihoods):
-            own[m] += learning_rate * weights[m] * (likelihood / p - 1)
-    return np.array(mixed)
+    size = ngrams.vocabulary_size
+    known = AdaptingNGrams(ngrams, ids, len(ngrams.orders) - 1)
+    local = AdaptingNGrams(None, ids, LOCAL_CONTEXT_TOKENS)
+    num_members = 1 + len(known.discounts[1:]) + len(local.discounts[1:]) + 1
+    first_weights = np.zeros(num_members)
+    first_weights[[0, len(known.discounts) - 1]] = MODEL_WEIGHT, NGRAM_WEIGHT
+    mixer = Mixer(first_weights, (len(known.discounts) + 1, NUM_BUCKETS, size))
+    previous, nats = ngrams.start_id, []
+    rows = itertools.chain.from_iterable(segments)
+    every = zip(
+        np.asarray(ids).tolist(), rows, known, local, Matches(train_ids, ids, size), strict=True
+    )
+    for token, row, known_contexts, local_contexts, (match, bucket) in every:
+        members = np.stack(
+            [
+                row,
+                *_interpolated(known_contexts, known.discounts, size),
+                *_interpolated(local_contexts, local.discounts, size),
+                match,
+            ]
+        )
+        contexts = (_num_known(known_contexts), bucket, previous)
+        mixed = mixer.log_probabilities(members, contexts)
+        nats.append(-mixed[token])
+        mixer.learn(members, contexts, mixed, token)
+        previous = token
+    return np.array(nats)
 
 
-def softmax(logits: list[float]) -> list[float]:
-    """Positive weights that sum to one."""
-    top = max(logits)
-    powers = [math.exp(x - top) for x in logits]
-    return [power / sum(powers) for power in powers]
+def _interpolated(
+    contexts: Sequence[Context], discounts: Sequence[float], size: int
+) -> Iterator[np.ndarray]:
+    """The log-probabilities [V] of the next token at each context length from 1 on."""
+    p = np.full(size, 1 / size)
+    for length, (context, discount) in enumerate(zip(contexts, discounts, strict=True)):
+        if context.total:
+            tokens = np.fromiter(context.counts.keys(), np.int64, len(context.counts))
+            counts = np.fromiter(context.counts.values(), np.float64, len(context.counts))
+            p = p * (discount * len(tokens) / context.total)
+            p[tokens] += (counts - discount) / context.total
+        if length:
+            yield np.log(np.maximum(p, _FLOOR))
+
+
+def _num_known(contexts: Sequence[Context]) -> int:
+    """The number of contexts, beginning with the shortest, that something has followed."""
+    return sum(context.total > 0 for context in contexts)

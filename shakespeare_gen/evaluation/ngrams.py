@@ -6,6 +6,7 @@ counts only the training text; `adapting` also counts each token of the text aft
 N tokens, K orders.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
@@ -39,7 +40,7 @@ class NGrams:
     def frozen(self, ids: np.ndarray) -> np.ndarray:
         """Loss of each token of `ids` [N] at every order: nats [K + 1, N]."""
         lower, found = np.full(len(ids), 1 / self.vocabulary_size), []
-        for order, places in zip(self.orders, self._places(ids), strict=True):
+        for order, places in zip(self.orders, self.find(ids), strict=True):
             longest = ngram_counts.smoothed(order, is_longest=True)
             found.append(longest.interpolated(lower, *places))
             if order is not self.orders[-1]:
@@ -47,55 +48,90 @@ class NGrams:
                 lower = shorter.interpolated(lower, *places)
         return -np.log(found)
 
-    def _places(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def find(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """See `ngram_counts.find`."""
         return ngram_counts.find(self.orders, ids, self.start_id)
 
-    def adapting(self, ids: np.ndarray, context_tokens: int) -> tuple[np.ndarray, np.ndarray]:
-        """Loss of each token with contexts of up to `context_tokens`: nats [N].
+    def adapting(self, ids: np.ndarray, context_tokens: int) -> np.ndarray:
+        """Loss of each token of `ids` with contexts of up to `context_tokens`: nats [N]."""
+        likelihoods = []
+        read = AdaptingNGrams(self, ids, context_tokens)
+        for token, contexts in zip(np.asarray(ids).tolist(), read, strict=True):
+            p = 1 / self.vocabulary_size
+            for discount, context in zip(read.discounts, contexts, strict=True):
+                if context.total:
+                    surplus = max(context.counts.get(token, 0) - discount, 0.0)
+                    p = (surplus + discount * len(context.counts) * p) / context.total
+            likelihoods.append(p)
+        return -np.log(np.array(likelihoods))
 
-        Also returns the length of the longest known context of each: int [N], -1 for none."""
-        shorter, longest = self.orders[:context_tokens], self.orders[context_tokens]
-        orders = [*(_Counted(order, False) for order in shorter), _Counted(longest, True)]
-        keys = hashes(ids, self.start_id, context_tokens)
-        read = list(zip(orders, keys, self._places(ids), strict=False))
-        news = [_New() for _ in orders]
-        found = []
+
+@dataclasses.dataclass
+class Context:
+    """What followed a context so far: the count of each next token, and their sum."""
+
+    counts: dict[int, int]
+    total: int
+
+
+class AdaptingNGrams:
+    """Counts that grow while a text is read; iterates over its tokens.
+
+    Each iteration gives the contexts of a token, the shortest first, as they are before the token
+    is counted. A context that was never followed by anything has a total of 0.
+
+    Args:
+      known: the counts of the training text; None: only the text itself is counted.
+
+    Attributes:
+      discounts: by context length.
+    """
+
+    LOCAL_DISCOUNT = 0.5
+
+    def __init__(self, known: NGrams | None, ids: np.ndarray, context_tokens: int) -> None:
+        self._ids, self._start_id = ids, known.start_id if known else 0
+        self._context_tokens = context_tokens
+        self._tables: list[dict[int, Context]] = [{} for _ in range(context_tokens + 1)]
+        self._orders: list[_Counted] = []
+        self.discounts = [self.LOCAL_DISCOUNT] * (context_tokens + 1)
+        if known:
+            orders = known.orders[: context_tokens + 1]
+            self._orders = [_Counted(order, order is orders[-1]) for order in orders]
+            self.discounts = [order.discount for order in self._orders]
+            self._places = [places for places, _ in known.find(ids)]
+
+    def __iter__(self) -> Iterator[list[Context]]:
+        keys = [contexts for contexts, _ in hashes(self._ids, self._start_id, self._context_tokens)]
         # In blocks, because Python numbers take ten times the memory of an array.
-        for begin in range(0, len(ids), BLOCK_TOKENS):
+        for begin in range(0, len(self._ids), BLOCK_TOKENS):
             block = slice(begin, begin + BLOCK_TOKENS)
-            columns = [
-                order.columns([part[block] for part in (*keys, *places)])
-                for order, keys, places in read
-            ]
-            found += [self._adapted(orders, news, seen) for seen in zip(*columns, strict=True)]
-        likelihoods, known = np.array(found, float).reshape(-1, 2).T
-        return -np.log(likelihoods), known.astype(np.int64)
+            columns = zip(*(part[block].tolist() for part in keys), strict=True)
+            tokens = self._ids[block].tolist()
+            for i, (token, own_keys) in enumerate(zip(tokens, columns, strict=True), begin):
+                contexts = [self._context(k, key, i) for k, key in enumerate(own_keys)]
+                yield contexts
+                _count(contexts, token)
 
-    def _adapted(
-        self, orders: list["_Counted"], news: list["_New"], seen: tuple
-    ) -> tuple[float, int]:
-        """The likelihood of a token and the length of its longest known context; then counts it.
+    def _context(self, order: int, key: int, place: int) -> Context:
+        table = self._tables[order]
+        if key not in table:
+            counts = {}
+            if self._orders:
+                counts = self._orders[order].following(int(self._places[order][place]))
+            table[key] = Context(counts, sum(counts.values()))
+        return table[key]
 
-        Args:
-          seen: for each order the hashes of context and event, and the counts of training.
-        """
-        p, longest, counts = 1 / self.vocabulary_size, -1, []
-        for k, (context, event, count, total, distinct) in enumerate(seen):
-            count += news[k].events.get(event, 0)
-            counts.append((context, event, count))
-            total += news[k].totals.get(context, 0)
-            if total:
-                distinct += news[k].distinct.get(context, 0)
-                discount = orders[k].discount
-                p = (max(count - discount, 0.0) + discount * distinct * p) / total
-                longest = k
-        # Count the token. A shorter event counts the different tokens before it, so that it
-        # increases only if the longer event is new.
-        for new, (context, event, count) in zip(news[::-1], counts[::-1], strict=True):
-            new.add(context, event, is_first=not count)
-            if count:
-                break
-        return p, longest
+
+def _count(contexts: Sequence[Context], token: int) -> None:
+    """Counts a token. A shorter context counts the different tokens before it, so that it counts
+    only what is new to the longer one."""
+    for context in reversed(contexts):
+        before = context.counts.get(token, 0)
+        context.counts[token] = before + 1
+        context.total += 1
+        if before:
+            break
 
 
 class _Counted:
@@ -104,35 +140,17 @@ class _Counted:
     def __init__(self, order: Order, is_longest: bool) -> None:
         counts = order.occurrences if is_longest else order.preceding
         assert counts is not None
-        self._order, self._counts, self._totals = order, counts, order.totals(counts)
+        self._order, self._counts = order, counts
         self.discount = float(ngram_counts.discounts(counts)[1])
 
-    def columns(self, parts: Sequence[np.ndarray]) -> Iterator[tuple]:
-        """For each token the hashes of context and event, count, total and distinct next tokens.
-
-        Args:
-          parts: both hashes, and the numbers of context and n-gram, [N] each.
-        """
-        *keys, contexts, ngrams = parts
-        arrays = (self._counts, self._totals, self._order.distinct)
-        pairs = zip(arrays, (ngrams, contexts, contexts), strict=True)
-        counts = [np.where(places >= 0, array[places], 0) for array, places in pairs]
-        return zip(*(part.tolist() for part in (*keys, *counts)), strict=True)
-
-
-class _New:
-    """Counts of the text that is read after training."""
-
-    def __init__(self) -> None:
-        self.events: dict[int, int] = {}
-        self.totals: dict[int, int] = {}
-        self.distinct: dict[int, int] = {}
-
-    def add(self, context: int, event: int, is_first: bool) -> None:
-        self.events[event] = self.events.get(event, 0) + 1
-        self.totals[context] = self.totals.get(context, 0) + 1
-        if is_first:
-            self.distinct[context] = self.distinct.get(context, 0) + 1
+    def following(self, context: int) -> dict[int, int]:
+        """The count of each token after a context; none for the context -1."""
+        if context < 0:
+            return {}
+        begins = self._order.begins
+        found = slice(int(begins[context]), int(begins[context + 1]))
+        tokens = self._order.ngrams[found] % self._order.vocabulary_size
+        return dict(zip(tokens.tolist(), self._counts[found].tolist(), strict=True))
 
 
 def hashes(

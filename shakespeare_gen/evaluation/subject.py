@@ -76,7 +76,7 @@ class Subject:
         return int(self.ngrams.frozen(self.validation.ids).mean(1).argmin())
 
     @functools.cached_property
-    def adapting_ngrams(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def adapting_ngrams(self) -> dict[str, np.ndarray]:
         """The losses of adapting n-grams on each text; see `NGrams.adapting`."""
         best = self.best_context_tokens
         return {name: self.ngrams.adapting(text.ids, best) for name, text in self.texts.items()}
