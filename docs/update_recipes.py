@@ -32,6 +32,7 @@ COLUMNS = (
 )
 _MEASURED = re.compile(r"^# Measured\b.*\n(?:# .*\n)*", re.MULTILINE)
 _WIDTH = 100
+NUM_RESULTS = len(COLUMNS) - 4
 
 
 def public_card(run_dir: pathlib.Path) -> dict[str, Any]:
@@ -71,24 +72,28 @@ def title(recipe: str) -> str:
 
 
 def table() -> str:
-    """One row for each recipe that has a card."""
+    """One row for each recipe; without a card, the row has no results."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    for name, card in cards().items():
-        cells = _cells(name, card)
+    known = cards()
+    for path in sorted(FLAGS.glob("*.cfg")):
+        recipe = path.read_text("utf-8")
+        results = _results(known[path.stem]) if path.stem in known else [""] * NUM_RESULTS
+        cells = [f"[`{path.stem}`](../flags/{path.name})", *_description(recipe), *results]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _cells(name: str, card: dict[str, Any]) -> list[str]:
-    what = title((FLAGS / f"{name}.cfg").read_text("utf-8"))
-    options, losses = card["options"], card["losses"]
+def _description(recipe: str) -> list[str]:
+    """Title, corpus and tokens."""
+    flags = dict(re.findall(r"^--(\w+)=(.*)$", recipe, re.MULTILINE))
+    return [title(recipe), flags["corpus"], flags.get("tokens", "characters")]
+
+
+def _results(card: dict[str, Any]) -> list[str]:
+    losses = card["losses"]
     return [
-        f"[`{name}`](../flags/{name}.cfg)",
-        what,
-        card["corpus"]["name"],
-        options.get("tokens", "characters"),
         f"{card['num_parameters']:,}",
-        f"{card['epochs'][-1]['step']:,}" if card["epochs"] else "",
+        f"{card['epochs'][-1]['step']:,}{_cut(card, ' ({})')}",
         f"{minutes(card):.1f}",
         *(f"{loss_units.bits_per_character(losses[s]):.3f}" if s in losses else "" for s in LOSSES),
         _bits_per_byte(card),
@@ -112,7 +117,7 @@ def measured(card: dict[str, Any]) -> str:
     shared = ", which other programs used too" if card["machine_was_shared"] else ""
     text = (
         f"Measured: {minutes(card):.1f} minutes on {where} ({hardware['processor']}, "
-        f"{card['precision']}){shared}; {_cut(card)}seed {card['options'].get('seed', 0)}, "
+        f"{card['precision']}){shared}; {_cut(card, '{}; ')}seed {card['options'].get('seed', 0)}, "
         f"commit {card['commit']}; "
         f"{nats} nats per character; {last} is {loss_units.bits_per_character(losses[last]):.2f} "
         "bits per character."
@@ -134,13 +139,13 @@ def updated(page: str) -> str:
     return f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.partition(END)[2]}"
 
 
-def _cut(card: dict[str, Any]) -> str:
-    """How a run was shorter than its recipe."""
+def _cut(card: dict[str, Any], form: str) -> str:
+    """How a run was shorter than its recipe, in `form`; "" if it was not."""
     recipe = (FLAGS / f"{pathlib.Path(card['options']['run_dir']).name}.cfg").read_text("utf-8")
     found = re.search(r"^--epochs=(\d+)", recipe, re.MULTILINE)
     epochs = len(card["epochs"])
     is_cut = found and card["options"].get("epochs", 0) not in (0, int(found[1]))
-    return f"cut to {spelling.count(epochs, 'epoch')}; " if is_cut else ""
+    return form.format(f"cut to {spelling.count(epochs, 'epoch')}") if is_cut else ""
 
 
 def main(arguments: list[str]) -> None:

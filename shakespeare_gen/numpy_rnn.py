@@ -24,7 +24,7 @@ from shakespeare_gen.models import loss_units
 from shakespeare_gen.options import OptionGroup, Options, command_line, option
 from shakespeare_gen.options.groups import CorpusOptions
 from shakespeare_gen.options.groups.limits import MAX_CLIP, MAX_SEED
-from shakespeare_gen.system import terminal
+from shakespeare_gen.system import terminal, threads
 
 Arrays = dict[str, np.ndarray]
 State = tuple[np.ndarray, ...]  # each [B, U]; the first is h, the output of the cell
@@ -368,7 +368,13 @@ def main(options: Options) -> None:
     if options[CheckOptions].check_gradients:
         _show_gradient_errors()
         return
-    corpus, chosen = corpora.load(options[CorpusOptions]), options[NumpyRNNOptions]
+    corpus = corpora.load(options[CorpusOptions])
+    # The matrices are small: with several threads, most of the time is spent waiting for them.
+    with threads.single_threaded_products():
+        _train(corpus, options[NumpyRNNOptions])
+
+
+def _train(corpus: corpora.Corpus, chosen: NumpyRNNOptions) -> None:
     characters = sorted(set(corpus.train))
     id_of = {character: i for i, character in enumerate(characters)}
     ids = np.array([id_of[c] for c in corpus.train])

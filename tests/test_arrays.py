@@ -186,7 +186,7 @@ def test_unknown_tokens_and_several_texts_are_named(place, text_path, monkeypatc
         folder.find(str(place.folder), "pairs")
     other = tmp_path / "other.txt"
     other.write_text(text_path.read_text("utf-8") + "more\n" * 20, encoding="utf-8")
-    with pytest.raises(UserError, match="expected arrays of the same text, found those of small"):
+    with pytest.raises(UserError, match="found those of small; choose another folder"):
         write(other, place.folder)
     with pytest.raises(UserError, match="use `overwrite`"):
         write(text_path, place.folder)
@@ -346,3 +346,16 @@ print(found.windows.nbytes / 1e6, anonymous_mb() - before)
     size_mb, growth_mb = map(float, done.stdout.split())
     assert size_mb > 290
     assert growth_mb < 120, done.stdout
+
+
+def test_an_error_of_prepare_keeps_the_arrays_that_are_there(place, text_path):
+    """It once deleted their JSON file first, and training then read all three texts as one."""
+    with pytest.raises(UserError, match="window"):
+        write(text_path, place.folder, window_chars=10**6, overwrite=True)
+    assert folder.find(str(place.folder)) == place
+
+
+def test_arrays_without_their_json_file_are_refused(place):
+    place.spec_path.unlink()
+    with pytest.raises(UserError, match="expected arrays and their JSON file, found small_char_w"):
+        folder.find(str(place.folder))

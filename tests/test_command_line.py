@@ -106,7 +106,7 @@ def test_the_version_is_printed(arguments):
         ("--top_p=half", "--top_p: expected a number, received 'half'"),
         (
             "--flagfile=qick",
-            "--flagfile=qick: expected a file or a recipe; did you mean 'quick.cfg'?",
+            "--flagfile=qick: expected a file or a recipe; did you mean 'quick.cfg'?; recipes: ",
         ),
         ("--flagfile=zzz", "--flagfile=zzz: expected a file or a recipe; recipes: "),
     ],
@@ -234,7 +234,7 @@ def test_python_functions_have_the_same_default(run_folders):
     assert len(shakespeare_gen.load_generator().generate("a", length=3)[0].text) == 3
 
 
-@pytest.mark.parametrize("verb", ["generate", "evaluate", "compare"])
+@pytest.mark.parametrize("verb", ["evaluate", "compare"])
 def test_without_a_finished_run_a_command_says_how_to_train_one(verb, tmp_path):
     done = run(verb, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")

@@ -5,7 +5,7 @@ follows the start id. The text is cut into `num_streams` parts that are read in 
 except the first also reads the `context_tokens` tokens before it, without scoring them. To check
 that this context is long enough, the first chunk of each part is scored again with the final state
 of the preceding part. If the losses differ by more than `MAX_SEAM_NATS` per token, the text is read
-again with twice the context, ultimately as one part.
+again with four times the context, ultimately as one part.
 
 The check covers only one chunk after each seam: it would miss a model that remembers something for
 longer than the context and uses it only after that chunk. `num_streams=1` reads the text as one
@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from shakespeare_gen.data import token_store
 from shakespeare_gen.data.token_store import TokenizedText
@@ -36,6 +37,7 @@ MAX_SEAM_NATS = 1e-5
 # The maximum number of tokens in a batch of windows.
 MAX_BATCH_TOKENS = 1 << 16
 MAX_COMPILED = 8
+CONTEXT_GROWTH = 4
 
 
 def _nothing() -> None:
@@ -122,7 +124,12 @@ def read_with(
         nats = _seam_nats(read_chunk, inputs, targets, state, found[0], plan)
         if nats <= MAX_SEAM_NATS * len(ids):
             return [part[is_scored] for part in found]
-        plan = dataclasses.replace(plan, context_tokens=2 * plan.context_tokens)
+        plan = dataclasses.replace(plan, context_tokens=CONTEXT_GROWTH * plan.context_tokens)
+        logging.info(
+            "the model remembers more than it read before a part of the text: reading again, with "
+            "%s tokens before each part",
+            f"{plan.context_tokens:,}",
+        )
 
 
 def _seam_nats(read_chunk, inputs, targets, state, first_result, plan: ReadingPlan) -> float:

@@ -2,9 +2,9 @@
 
     arguments = expanded(["--flagfile=quick", "--epochs=3"])
 
-A recipe is a file of flags. `--flagfile` names a file or, from any folder, a shipped recipe. Files
-are read here, with bounds, instead of by absl, which reads endless files and waits for pipes. Knows
-no option.
+A recipe is a file of flags. `--flagfile` names a file or, from any folder, a shipped recipe, as
+`quick` or as in a clone of the repository, `flags/quick.cfg`. Files are read here, with bounds,
+instead of by absl, which reads endless files and waits for pipes. Knows no option.
 """
 
 import os
@@ -39,11 +39,12 @@ def find(value: str) -> pathlib.Path:
     path = pathlib.Path(os.path.expanduser(value))
     if os.path.lexists(path) and not path.is_dir():
         return path
-    name = value.removesuffix(SUFFIX)
+    name = value.removeprefix("flags/").removesuffix(SUFFIX)
     if name not in names():
         files = [f"{known}{SUFFIX}" for known in names()]
-        advice = spelling.did_you_mean(f"{name}{SUFFIX}", files) or f"recipes: {', '.join(names())}"
-        raise UsageError(f"`{_FLAG}={value}`: expected a file or a recipe; {advice}")
+        meant = spelling.did_you_mean(f"{name}{SUFFIX}", files)
+        advice = [*([meant] if meant else []), f"recipes: {', '.join(names())}"]
+        raise UsageError(f"`{_FLAG}={value}`: expected a file or a recipe; {'; '.join(advice)}")
     return _folder() / f"{name}{SUFFIX}"
 
 

@@ -23,8 +23,10 @@ TEXTS = {
 
 
 def sentences(figures: dict[str, Any]) -> list[str]:
-    """The verdict: one sentence on the loss, one on the generated text."""
-    return [_on_loss(figures["scores"]), _on_generated_text(figures)]
+    """The verdict: one sentence on the loss, and one on the generated text, unless it is too
+    short and was measured as whole documents."""
+    found = [_on_loss(figures["scores"]), _on_generated_text(figures)]
+    return [sentence for sentence in found if sentence]
 
 
 def name_of(text: str) -> str:
@@ -96,6 +98,8 @@ def _on_generated_text(figures: dict[str, Any]) -> str:
     if not loops:
         return "No text was generated, so it is unknown whether the model copies or loops."
     num_chars = loops["generated"]["characters"]
+    if num_chars < MIN_CHARS and figures["documents"]:
+        return ""
     if num_chars < MIN_CHARS:
         return (
             f"It wrote {num_chars:,} characters, too few to tell whether it copies its training "

@@ -131,6 +131,12 @@ def check_tokenizers(every: Sequence[Run]) -> None:
     """Checks that the runs can be combined: that their tokenizers are equal."""
     first, *others = every
     for run in others:
+        kinds = [each.spec.tokenizer.NAME for each in (first, run)]
+        if len(set(kinds)) > 1:
+            raise UserError(
+                f"run_dir: expected runs with the same tokens, received {first.name} with "
+                f"{kinds[0]} and {run.name} with {kinds[1]}"
+            )
         if run.spec.tokenizer != first.spec.tokenizer:
             raise UserError(
                 f"run_dir: expected runs with the same tokenizer, received different ones: "

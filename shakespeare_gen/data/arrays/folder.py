@@ -93,6 +93,7 @@ def find(corpus: str, tokens: str = "") -> Place | None:
     path = pathlib.Path(os.path.expanduser(corpus))
     places = _listed(path) or [place for place in _listed(path.parent) if place.spec_path == path]
     if not places:
+        _check_no_arrays(path)
         return None
     texts = sorted({place.name for place in places})
     if len(texts) > 1:
@@ -105,6 +106,17 @@ def find(corpus: str, tokens: str = "") -> Place | None:
             f"{corpus}, received {tokens}"
         )
     return by_tokens[tokens] if tokens else places[0]
+
+
+def _check_no_arrays(folder: pathlib.Path) -> None:
+    """Checks that a folder without complete arrays has no others: its texts are those of all
+    splits."""
+    arrays = sorted(folder.glob("*_windows.npy"))
+    if arrays:
+        raise UserError(
+            f"corpus={folder}: expected arrays and their JSON file, found {arrays[0].name} without "
+            "one; make them again with `prepare`"
+        )
 
 
 def _listed(folder: pathlib.Path) -> list[Place]:

@@ -39,7 +39,6 @@ def write(corpus: Corpus, options: Options) -> tuple[Place, ArraySpec]:
     chosen = options[ArrayOptions]
     tokenizer = tokenizers.from_text(corpus.train, options)
     place = Place(pathlib.Path(chosen.output_dir).expanduser(), name_of(corpus), tokenizer.NAME)
-    _make_room(place, corpus, chosen.overwrite)
     ids = token_store.tokenize(corpus, tokenizer)["train"].ids
     plan = windows.plan(
         len(ids),
@@ -49,6 +48,8 @@ def write(corpus: Corpus, options: Options) -> tuple[Place, ArraySpec]:
             random_offset=False,
         ),
     )
+    # From here on, arrays that are there are overwritten: all errors of the user are reported.
+    _make_room(place, corpus, chosen.overwrite)
     for split in SPLITS:
         _write_text(place.text_path(split), getattr(corpus, split))
     hashes = {
@@ -87,8 +88,8 @@ def _make_room(place: Place, corpus: Corpus, overwrite: bool) -> None:
     other = folder.find(str(place.folder))
     if other and (other.name, folder.read_spec(other).corpus_sha256) != (place.name, corpus.sha256):
         raise UserError(
-            f"output_dir={place.folder}: expected arrays of the same text, found those of "
-            f"{other.name} or other splits of it; choose another folder"
+            f"output_dir={place.folder}: expected a folder without arrays, or with those "
+            f"of the same text and splits, found those of {other.name}; choose another folder"
         )
 
 
