@@ -91,7 +91,7 @@ def find(corpus: str, tokens: str = "") -> Place | None:
       UserError: there are several texts in the folder, or none by this tokenizer.
     """
     path = pathlib.Path(os.path.expanduser(corpus))
-    places = _listed(path) or [place for place in _listed(path.parent) if place.spec_path == path]
+    places = listed(path) or [place for place in listed(path.parent) if place.spec_path == path]
     if not places:
         _check_no_arrays(path)
         return None
@@ -119,7 +119,7 @@ def _check_no_arrays(folder: pathlib.Path) -> None:
         )
 
 
-def _listed(folder: pathlib.Path) -> list[Place]:
+def listed(folder: pathlib.Path) -> list[Place]:
     """All arrays in a folder, those of characters first."""
     try:
         names = sorted(os.listdir(folder))

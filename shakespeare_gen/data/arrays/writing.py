@@ -81,12 +81,18 @@ def _make_room(place: Place, corpus: Corpus, overwrite: bool) -> None:
         place.folder.mkdir(parents=True, exist_ok=True)
         if place.spec_path.exists() and not overwrite:
             raise UserError(f"{place.spec_path}: expected no arrays, found some; use `overwrite`")
+        for other in folder.listed(place.folder):
+            if other != place:
+                _check_same_text(other, place, corpus)
         place.spec_path.unlink(missing_ok=True)
     except OSError as error:
         reason = storage.reason(error)
         raise UserError(f"output_dir={place.folder}: cannot be written: {reason}") from None
-    other = folder.find(str(place.folder))
-    if other and (other.name, folder.read_spec(other).corpus_sha256) != (place.name, corpus.sha256):
+
+
+def _check_same_text(other: Place, place: Place, corpus: Corpus) -> None:
+    known = (other.name, folder.read_spec(other).corpus_sha256)
+    if known != (place.name, corpus.sha256):
         raise UserError(
             f"output_dir={place.folder}: expected a folder without arrays, or with those "
             f"of the same text and splits, found those of {other.name}; choose another folder"
