@@ -98,7 +98,8 @@ def evaluate_run(
       adapt_decay: decay rate towards the trained weights; -1: the default of the rule.
       adapt_segment_chars: tokens (characters by default) between updates.
       adapt_tune: tune adapt_rate and adapt_decay on the first 20,000 tokens of the validation text.
-      mix: mix the adapting model with an adapting n-gram model, with weights learned online.
+      mix: mix the adapting model with n-grams and matches that adapt too, with weights that are
+        learned on the way.
       sample_chars: tokens (characters by default) to generate for the copying and loop checks; 0:
         none.
       heatmap_chars: tokens (characters by default) in the heatmap of the page.

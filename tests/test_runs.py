@@ -77,23 +77,18 @@ def test_a_run_folder_has_all_parts(abab_run):
 
 
 @pytest.mark.slow
-def test_the_best_checkpoint_is_kept_in_addition_to_the_last(text_path, tmp_path):
-    """With an excessive learning rate, late epochs are worse than the first ones."""
-    run = train(
-        text_path,
-        tmp_path / "run",
-        epochs=6,
-        learning_rate=0.3,
-        schedule="constant",
-        warmup_steps=0,
-        clip_norm=0.0,
-    )
+def test_the_best_checkpoint_is_kept_in_addition_to_the_last(text_path, tmp_path, monkeypatch):
+    """Which epoch is the best one would depend on the processor."""
+    losses = iter([3.0, 2.5, 2.8, 2.9, 2.7, 2.6, 2.5, 2.6])  # six epochs, then both splits
+    monkeypatch.setattr(likelihood, "nats_per_character", lambda *_: next(losses))
+    run = train(text_path, tmp_path / "run", epochs=6)
     rows = run.metrics()
     best = min(rows, key=lambda row: row["validation_loss"])
     assert best["step"] != rows[-1]["step"]
     found = [checkpoints.read(run, which).progress for which in ("best", "last")]
     assert [p.step for p in found] == [best["step"], rows[-1]["step"]]
-    assert len(store.names(run.folder.checkpoints)) == 2
+    # The two newest ones and the best one.
+    assert len(store.names(run.folder.checkpoints)) == 3
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ def _on_generated_text(figures: dict[str, Any]) -> str:
     if not loops:
         return "No text was generated, so it is unknown whether the model copies or loops."
     num_chars = loops["generated"]["characters"]
-    if num_chars < MIN_CHARS and figures["documents"]:
+    if num_chars < MIN_CHARS and figures.get("documents"):
         return ""
     if num_chars < MIN_CHARS:
         return (

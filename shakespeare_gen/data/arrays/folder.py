@@ -111,20 +111,25 @@ def find(corpus: str, tokens: str = "") -> Place | None:
 def _check_no_arrays(folder: pathlib.Path) -> None:
     """Checks that a folder without complete arrays has no others: its texts are those of all
     splits."""
-    arrays = sorted(folder.glob("*_windows.npy"))
+    arrays = [name for name in _names(folder) if name.endswith("_windows.npy")]
     if arrays:
         raise UserError(
-            f"corpus={folder}: expected arrays and their JSON file, found {arrays[0].name} without "
+            f"corpus={folder}: expected arrays and their JSON file, found {arrays[0]} without "
             "one; make them again with `prepare`"
         )
 
 
-def listed(folder: pathlib.Path) -> list[Place]:
-    """All arrays in a folder, those of characters first."""
+def _names(folder: pathlib.Path) -> list[str]:
+    """The sorted names in a folder; none if it cannot be read."""
     try:
-        names = sorted(os.listdir(folder))
+        return sorted(os.listdir(folder))
     except (OSError, ValueError):
         return []
+
+
+def listed(folder: pathlib.Path) -> list[Place]:
+    """All arrays in a folder, those of characters first."""
+    names = _names(folder)
     places = [
         Place(folder, name.removesuffix(f"_{noun(tokens)}s.json"), tokens)
         for tokens in TOKENIZERS

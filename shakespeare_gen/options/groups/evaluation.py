@@ -77,7 +77,9 @@ class AdaptationOptions(OptionGroup):
         "tune adapt_rate and adapt_decay on the first 20,000 tokens of the validation text",
     )
     mix: bool = option(
-        False, "mix the adapting model with an adapting n-gram model, with weights learned online"
+        False,
+        "mix the adapting model with n-grams and matches that adapt too, with weights that are "
+        "learned on the way",
     )
 
     def check_combinations(self) -> None:
