@@ -11,7 +11,7 @@ from shakespeare_gen.data import tokenizers
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.options import Options
 from shakespeare_gen.runs import open_run, train_lines
-from shakespeare_gen.training import trained_start
+from shakespeare_gen.training import sizing, trained_start
 from tests import fake_runs
 
 TEXT = "abcabdcab\n" * 40
@@ -106,3 +106,12 @@ def test_held_out_text_that_the_run_was_trained_on_is_rejected(small_text, tmp_p
             text=small_text, run_dir=tmp_path / "run", initialize_from=source.path
         )
     assert not (tmp_path / "run").exists()
+
+
+def test_automatic_sizes_spare_weights_that_are_trained():
+    options = Options.parse(train.groups(), {"auto_size": True, "initialize_from": "runs/any"})
+    resolved = sizing.resolve(options, num_tokens=18_000).by_name()
+    assert (resolved["learning_rate"], resolved["dropout"]) == (0.0005, 0.3)
+    given = options.replaced(learning_rate=0.01, initialize_from="")
+    resolved = sizing.resolve(given, num_tokens=18_000).by_name()
+    assert (resolved["learning_rate"], resolved["dropout"]) == (0.01, 0.75)
