@@ -25,10 +25,10 @@ def main(options: Options) -> None:
     place, spec = writing.write(corpus, options)
     array_path = place.array_path("windows")
     logging.info(
-        "Wrote %s windows of %d tokens, every %d tokens of %s, to %s (%s bytes)",
+        "Wrote %s windows of %d tokens, one every %s of %s, to %s (%s bytes)",
         f"{spec.num_windows:,}",
         spec.window_chars + 1,
-        spec.options["window_stride"] or spec.window_chars,
+        spelling.count(spec.options["window_stride"] or spec.window_chars, "token"),
         f"{spec.num_tokens:,}",
         array_path,
         f"{array_path.stat().st_size:,}",
