@@ -48,6 +48,8 @@ def bundle(run: Run, name: str, train_text: str) -> pathlib.Path:
     options = run.spec.options.replaced(data_dir="")
     runs.write_spec(folder, runs.RunSpec(options, run.spec.tokenizer, run.spec.corpus))
     train_lines.write(folder, LineSketch.of([train_text]))
+    for row in run.metrics():
+        folder.append_metrics(row)
     found = checkpoints.read(run, "best")
     files = {
         checkpoints.WEIGHTS: tensors.encode(found.weights, in_bfloat16=True),

@@ -1,5 +1,6 @@
 """Pretrained models: their names, and that their folders are only read."""
 
+import os
 import re
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import shakespeare_gen
 from shakespeare_gen import pretrained
 from shakespeare_gen.errors import UserError
+from shakespeare_gen.report import comparison
 from shakespeare_gen.runs import RunFolder, checkpoints, open_run, tensors
 from tests import fake_runs
 
@@ -61,6 +63,7 @@ def test_an_unknown_name_lists_the_models_there_are():
 def test_what_is_written_about_a_pretrained_model_is_outside_the_package():
     folder = RunFolder(pretrained.DEFAULT)
     assert folder.evaluation_dir.parts == ("runs", "pretrained-tiny-shakespeare", "evaluation")
+    assert comparison.common_folder([open_run(pretrained.DEFAULT)]) == os.path.abspath("runs")
 
 
 @pytest.mark.parametrize("name", pretrained.names())

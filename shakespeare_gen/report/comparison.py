@@ -192,8 +192,8 @@ def warnings(groups: Sequence[Group]) -> list[str]:
 
 
 def common_folder(runs: Sequence[Run]) -> str:
-    """The deepest folder that contains all runs; never the root."""
-    parents = [str(run.path.resolve().parent) for run in runs]
+    """The deepest folder that contains all runs, or their reports; never the root."""
+    parents = [str(run.folder.report_path.resolve().parent) for run in runs]
     common = os.path.commonpath(parents)
     return parents[0] if common == os.path.dirname(common) else common
 

@@ -57,7 +57,7 @@ class RunFolder:
         self.card_path = self.path / "run.json"
         self.readme_path = self.path / "README.md"
         self.tensorboard_dir = self.path / "tensorboard"
-        self.evaluation_dir = self._writable_path() / "evaluation"
+        self.evaluation_dir = self.report_path / "evaluation"
         self._lock_path = self.path / ".lock"
         self._trainer_path = self.path / ".trainer.json"
 
@@ -68,6 +68,13 @@ class RunFolder:
     def is_pretrained(self) -> bool:
         """Whether the folder ships with the package."""
         return pretrained.is_name(self.name)
+
+    @property
+    def report_path(self) -> pathlib.Path:
+        """The folder for what is written about the run after training."""
+        if not self.is_pretrained:
+            return self.path
+        return pathlib.Path("runs") / self.name.replace(":", "-")
 
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint, possibly a damaged one."""
@@ -208,12 +215,6 @@ class RunFolder:
             self.evaluation_dir,
             self.config_path,
         ]
-
-    def _writable_path(self) -> pathlib.Path:
-        """The folder for what is written about the run."""
-        if not self.is_pretrained:
-            return self.path
-        return pathlib.Path("runs") / self.name.replace(":", "-")
 
     def _check_is_writable(self) -> None:
         if self.is_pretrained:
