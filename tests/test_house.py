@@ -242,7 +242,7 @@ def test_every_make_target_in_the_pages_exists():
     makefile = (REPOSITORY / "Makefile").read_text("utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     for path in PAGES:
-        code = " ".join(re.findall(r"`[^`]*`|^    .*$", path.read_text("utf-8"), re.MULTILINE))
+        code = " ".join(re.findall(r"`[^`]*`|^    .*$", markdown(path), re.MULTILINE))
         named = set(" ".join(re.findall(r"\bmake ((?:[a-z-]+ ?)+)", code)).split())
         assert named <= targets, f"{path.name}: {named - targets}"
 
