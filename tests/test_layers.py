@@ -276,14 +276,15 @@ def test_ids_equal_one_hot_vectors_with_every_kernel(cell, dtype):
         )
         layer.build(x.shape)
         if weights is None:
-            weights = [np.asarray(random(*w.shape)) for w in layer.get_weights()]
+            # Small ones: with large weights a rounded state grows apart step by step.
+            weights = [0.5 * np.asarray(random(*w.shape)) for w in layer.get_weights()]
         layer.set_weights(weights)
         with tf.GradientTape() as tape:
             y = tf.cast(layer(x), tf.float32)
             loss = tf.reduce_mean((y - 1) ** 2)
         gradients = tape.gradient(loss, layer.trainable_variables)
         found[kernel, size] = [y, *map(tf.convert_to_tensor, gradients)]
-    tolerance = 1e-5 if dtype == "float32" else 0.08
+    tolerance = 1e-5 if dtype == "float32" else 0.03
     for key in (("keras", 4), ("fused", 4)):
         for part, expected in zip(found[key], found["keras", 0], strict=True):
             difference = np.linalg.norm(part - expected) / np.linalg.norm(expected)

@@ -14,9 +14,8 @@ from absl import logging
 
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.options import spelling
-from shakespeare_gen.runs.folder import RunFolder
+from shakespeare_gen.runs.folder import RUNS, RunFolder
 
-RUNS = "runs"  # the folder of all runs, unless an option names another one
 MAX_NAMED = 20  # runs in a message
 
 

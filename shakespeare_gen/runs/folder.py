@@ -25,6 +25,7 @@ from shakespeare_gen.errors import UserError
 from shakespeare_gen.runs import history, store
 from shakespeare_gen.system import storage
 
+RUNS = "runs"  # the folder of all runs, unless an option names another one
 MAX_TRAINER_BYTES = 1 << 12
 MAX_CARD_BYTES = 8 << 20
 MAX_SPEC_BYTES = (
@@ -74,7 +75,7 @@ class RunFolder:
         """The folder for what is written about the run after training."""
         if not self.is_pretrained:
             return self.path
-        return pathlib.Path("runs") / self.name.replace(":", "-")
+        return pathlib.Path(RUNS) / self.name.replace(":", "-")
 
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint, possibly a damaged one."""
