@@ -14,6 +14,7 @@ from shakespeare_gen.data import windows
 from shakespeare_gen.errors import Interrupted, NotFiniteError, UserError
 from shakespeare_gen.generation import Generator
 from shakespeare_gen.models import LanguageModel
+from shakespeare_gen.models.recurrent import RecurrentOptions
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import ComputeOptions, OptimizerOptions, TrainingOptions
 from shakespeare_gen.runs import Run, checkpoints
@@ -29,19 +30,26 @@ def start(
     options: Options, data: TrainingData, before: Run | None
 ) -> tuple[TrainingModel, checkpoints.Checkpoint | None]:
     """A model that is ready for `train`, and the checkpoint of a run that is resumed."""
-    spec, compute = models.spec_of(data.tokenizer.size, options), options[ComputeOptions]
-    model = models.build(spec, compute.precision, compute.kernel)
-    training_model = compiled(model, data.plan, options)
+    training_model = compiled(models.spec_of(data.tokenizer.size, options), data.plan, options)
     return training_model, restored(before, training_model, data.plan) if before else None
 
 
-def compiled(language_model: LanguageModel, plan: windows.Plan, options: Options) -> TrainingModel:
+def compiled(spec: models.Spec, plan: windows.Plan, options: Options) -> TrainingModel:
     """A compiled and built model, ready for `fit` and for a checkpoint."""
-    model = TrainingModel(language_model, plan.batch_size if plan.carry_state else None)
-    num_steps = options[TrainingOptions].epochs * plan.steps_per_epoch
-    optimizer = optimizers.make_optimizer(
-        options[OptimizerOptions], num_steps, plan.steps_per_epoch
+    compute, optimization = options[ComputeOptions], options[OptimizerOptions]
+
+    def build() -> LanguageModel:
+        return models.build(spec, compute.precision, compute.kernel)
+
+    model = TrainingModel(
+        build(),
+        plan.batch_size if plan.carry_state else None,
+        average=build() if optimization.average_decay else None,
+        average_decay=optimization.average_decay,
+        weight_dropout=options[RecurrentOptions].weight_dropout,
     )
+    num_steps = options[TrainingOptions].epochs * plan.steps_per_epoch
+    optimizer = optimizers.make_optimizer(optimization, num_steps, plan.steps_per_epoch)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, jit_compile=False)
     model.build((plan.batch_size, plan.window_chars))
