@@ -137,11 +137,13 @@ def from_arrays(spec: Spec, weights: Mapping[str, np.ndarray]) -> LanguageModel:
     return make(spec, weights)
 
 
-def loaded(spec: Spec, weights: Mapping[str, np.ndarray]) -> LanguageModel:
-    """A TensorFlow model with the given weights."""
+def loaded(
+    spec: Spec, weights: Mapping[str, np.ndarray], precision: str = "float32"
+) -> LanguageModel:
+    """A TensorFlow model with the given weights; see `build`."""
     if make := FAMILIES[spec.family].from_tensors:
         return make(spec, weights)
-    model = build(spec)
+    model = build(spec, precision)
     for name, variable in model.weights.items():
         variable.assign(weights[name])
     return model

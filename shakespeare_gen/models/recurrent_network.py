@@ -230,7 +230,10 @@ def _embedded(spec: RecurrentSpec, ids, dtype: str):
     embedded = embedding(ids)
     if spec.options.input_dropout:
         dropout = keras.layers.Dropout(
-            spec.options.input_dropout, noise_shape=(None, None, 1), dtype=dtype, name="input_dropout"
+            spec.options.input_dropout,
+            noise_shape=(None, None, 1),
+            dtype=dtype,
+            name="input_dropout",
         )
         embedded = dropout(embedded)
     return embedded

@@ -21,7 +21,15 @@ from shakespeare_gen.runs.spec import CorpusFacts, Resumption, RunSpec
 CHANGEABLE = (
     frozenset(f.name for group in (TrainingOptions, OptimizerOptions) for f in fields_of(group))
     | {"corpus", "data_dir", "fallback_corpus", "kernel"}
-) - {"seed", "optimizer", "momentum", "initial_accumulator", "auto_size", "initialize_from"}
+) - {
+    "seed",
+    "optimizer",
+    "momentum",
+    "initial_accumulator",
+    "auto_size",
+    "initialize_from",
+    "teachers",
+}
 
 
 def check_can_resume(folder: RunFolder) -> None:

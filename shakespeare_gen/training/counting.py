@@ -30,6 +30,7 @@ from shakespeare_gen.system.signals import Interruption
 from shakespeare_gen.training import tensorboard_logs
 from shakespeare_gen.training.callbacks import SAMPLE_TEMPERATURE
 from shakespeare_gen.training.data import TrainingData
+from shakespeare_gen.training.preparation import Prepared
 
 UNUSED_GROUPS = (WindowOptions, OptimizerOptions)
 UNUSED = {"auto_size", "epochs", "patience", "save_every_steps", "save_every_minutes"}
@@ -53,13 +54,12 @@ class CountedModel:
         return {}
 
 
-def start(
-    options: Options, data: TrainingData, before: Run | None
-) -> tuple[CountedModel, Checkpoint | None]:
+def start(prepared: Prepared, options: Options) -> tuple[CountedModel, Checkpoint | None]:
     """Counts the training text, or loads the last checkpoint of a run that is resumed."""
+    data = prepared.data
     spec = models.spec_of(data.tokenizer.size, options)
-    if before:
-        checkpoint = checkpoints.read(before, "last", verify_training=True)
+    if prepared.run_before:
+        checkpoint = checkpoints.read(prepared.run_before, "last", verify_training=True)
         return CountedModel(models.loaded(spec, checkpoint.weights)), checkpoint
     _log_unused(options)
     family = models.FAMILIES[spec.family]

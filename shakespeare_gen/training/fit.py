@@ -23,31 +23,39 @@ from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.system.signals import Interruption
 from shakespeare_gen.training import callbacks, optimizers, step_metrics, tensorboard_logs
 from shakespeare_gen.training.data import TrainingData
-from shakespeare_gen.training.model import TrainingModel
+from shakespeare_gen.training.model import Regularization, TrainingModel
+from shakespeare_gen.training.preparation import Prepared
+from shakespeare_gen.training.teachers import Teachers
 
 
 def start(
-    options: Options, data: TrainingData, before: Run | None
+    prepared: Prepared, options: Options
 ) -> tuple[TrainingModel, checkpoints.Checkpoint | None]:
     """A model that is ready for `train`, and the checkpoint of a run that is resumed."""
-    training_model = compiled(models.spec_of(data.tokenizer.size, options), data.plan, options)
-    return training_model, restored(before, training_model, data.plan) if before else None
+    plan, before = prepared.data.plan, prepared.run_before
+    spec = models.spec_of(prepared.data.tokenizer.size, options)
+    training_model = compiled(spec, plan, options, prepared.teachers)
+    return training_model, restored(before, training_model, plan) if before else None
 
 
-def compiled(spec: models.Spec, plan: windows.Plan, options: Options) -> TrainingModel:
+def compiled(
+    spec: models.Spec, plan: windows.Plan, options: Options, teachers: Teachers | None = None
+) -> TrainingModel:
     """A compiled and built model, ready for `fit` and for a checkpoint."""
     compute, optimization = options[ComputeOptions], options[OptimizerOptions]
 
     def build() -> LanguageModel:
         return models.build(spec, compute.precision, compute.kernel)
 
-    model = TrainingModel(
-        build(),
-        plan.batch_size if plan.carry_state else None,
+    regularization = Regularization(
         average=build() if optimization.average_decay else None,
         average_decay=optimization.average_decay,
         weight_dropout=options[RecurrentOptions].weight_dropout,
+        teacher=teachers.model(compute.precision) if teachers else None,
+        teacher_weight=options[TrainingOptions].teacher_weight,
     )
+    carry_batch_size = plan.batch_size if plan.carry_state else None
+    model = TrainingModel(build(), carry_batch_size, regularization)
     num_steps = options[TrainingOptions].epochs * plan.steps_per_epoch
     optimizer = optimizers.make_optimizer(optimization, num_steps, plan.steps_per_epoch)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -3,14 +3,37 @@
 Knows nothing about optimizers, files or text.
 """
 
+import dataclasses
+
 import keras
 import tensorflow as tf
 
 from shakespeare_gen.models import LanguageModel, states
 
-
 # Until this many steps are done, the moving average forgets the first weights faster.
 AVERAGE_WARMUP_STEPS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Regularization:
+    """What acts on the weights and the loss in training, besides the optimizer.
+
+    Attributes:
+      average: a second model of the same spec, whose weights become the moving average of those
+        in training; None: no average.
+      average_decay: the decay of that average per step.
+      weight_dropout: dropout rate of the recurrent kernels, with one mask per batch (DropConnect;
+        Merity et al. 2017, arXiv 1708.02182).
+      teacher: a model whose probabilities are targets too (Hinton et al. 2015, arXiv 1503.02531);
+        None: there is none.
+      teacher_weight: the share of those targets in the loss.
+    """
+
+    average: LanguageModel | None = None
+    average_decay: float = 0.0
+    weight_dropout: float = 0.0
+    teacher: LanguageModel | None = None
+    teacher_weight: float = 0.0
 
 
 class TrainingModel(keras.Model):
@@ -18,70 +41,54 @@ class TrainingModel(keras.Model):
 
     With `carry_batch_size`, the final state of a training batch is the initial state of the next
     one, until `reset_state`; otherwise every window starts from an empty state.
-
-    Args:
-      average: a second model of the same spec, whose weights become the moving average of those
-        in training; it is the one that is evaluated and saved. None: the trained weights are.
-      average_decay: the decay of that average per step.
-      weight_dropout: dropout rate of the recurrent kernels, with one mask per batch (DropConnect;
-        Merity et al. 2017, arXiv 1708.02182).
     """
 
     def __init__(
         self,
         language_model: LanguageModel,
         carry_batch_size: int | None = None,
-        *,
-        average: LanguageModel | None = None,
-        average_decay: float = 0.0,
-        weight_dropout: float = 0.0,
+        regularization: Regularization | None = None,
     ) -> None:
         super().__init__(name="training_model")
-        # In a tuple, so that Keras does not track them.
-        self._models = (language_model, average or language_model)
-        self._average_decay, self._weight_dropout = average_decay, weight_dropout
-        self._mask_seeds = keras.random.SeedGenerator() if weight_dropout else None
+        self._regularization = regularization = regularization or Regularization()
         self.network = language_model.layer
-        self.carried = []
-        if carry_batch_size:
-            self.carried = [
-                self.add_weight(
-                    shape=array.shape,
-                    dtype=array.dtype.name,
-                    initializer="zeros",
-                    trainable=False,
-                    name=f"carried_{i}",
-                )
-                for i, array in enumerate(
-                    states.flatten(language_model.initial_state(carry_batch_size))
-                )
-            ]
+        self._student = self._reader(language_model, carry_batch_size)
+        self._teacher = None
+        if regularization.teacher:
+            self._teacher = self._reader(regularization.teacher, carry_batch_size)
+        self._mask_seeds = keras.random.SeedGenerator() if regularization.weight_dropout else None
         self._loss_metric = keras.metrics.Mean(name="loss")
+
+    def _reader(self, model: LanguageModel, carry_batch_size: int | None) -> "_Reader":
+        arrays = states.flatten(model.initial_state(carry_batch_size)) if carry_batch_size else []
+        carried = [
+            self.add_weight(
+                shape=array.shape,
+                dtype=array.dtype.name,
+                initializer="zeros",
+                trainable=False,
+                name=f"carried_{i}",
+            )
+            for i, array in enumerate(arrays)
+        ]
+        return _Reader(model, carried)
 
     @property
     def trained_model(self) -> LanguageModel:
         """The model whose weights the optimizer updates."""
-        return self._models[0]
+        return self._student.model
 
     @property
     def language_model(self) -> LanguageModel:
         """The model that is evaluated and saved: the average, or the trained model itself."""
-        return self._models[1]
+        return self._regularization.average or self.trained_model
 
     @property
     def metrics(self) -> list:
         return [self._loss_metric]
 
     def call(self, ids, training=False):
-        model = self.trained_model
-        if not self.carried:
-            return model.read(ids, training=training)[0]
-        state = model.initial_state(tf.shape(ids)[0])
-        state = states.unflatten(state, [tf.convert_to_tensor(v) for v in self.carried])
-        logits, state = model.read(ids, state, training)
-        for variable, value in zip(self.carried, states.flatten(state), strict=True):
-            variable.assign(value)
-        return logits
+        return self._student(ids, training)
 
     def train_step(self, data):
         """One update, with dense gradients.
@@ -95,8 +102,10 @@ class TrainingModel(keras.Model):
         ids, targets = data
         dropped = self._drop_weights()
         with tf.GradientTape() as tape:
-            loss = self.compute_loss(x=ids, y=targets, y_pred=self(ids, training=True))
-        gradients = tape.gradient(loss, self.trainable_variables)
+            logits = self(ids, training=True)
+            loss = self.compute_loss(x=ids, y=targets, y_pred=logits)
+            objective = self._with_teacher(loss, ids, logits)
+        gradients = tape.gradient(objective, self.trainable_variables)
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         gradients = self._restore_weights(dropped, gradients)
         self.optimizer.apply(gradients, self.trainable_variables)
@@ -108,15 +117,22 @@ class TrainingModel(keras.Model):
             "gradient_norm": tf.linalg.global_norm(gradients),
         }
 
+    def _with_teacher(self, loss, ids, logits):
+        """`loss`, mixed with the cross-entropy between the teacher's probabilities and ours."""
+        if self._teacher is None:
+            return loss
+        probabilities = tf.nn.softmax(self._teacher(ids, training=False))
+        soft = tf.nn.softmax_cross_entropy_with_logits(probabilities, logits)
+        weight = self._regularization.teacher_weight
+        return (1 - weight) * loss + weight * tf.reduce_mean(soft)
+
     def _drop_weights(self) -> dict[int, tuple]:
         """Sets elements of the recurrent kernels to zero; returns what `_restore_weights` needs."""
-        dropped = {}
-        for i, variable in enumerate(self.trainable_variables if self._weight_dropout else ()):
+        dropped, rate = {}, self._regularization.weight_dropout
+        for i, variable in enumerate(self.trainable_variables if rate else ()):
             if variable.name == "recurrent_kernel":
                 value = tf.convert_to_tensor(variable)
-                mask = keras.random.dropout(
-                    tf.ones_like(value), self._weight_dropout, seed=self._mask_seeds
-                )
+                mask = keras.random.dropout(tf.ones_like(value), rate, seed=self._mask_seeds)
                 variable.assign(value * mask)
                 dropped[i] = value, mask
         return dropped
@@ -132,7 +148,9 @@ class TrainingModel(keras.Model):
         if self.language_model is self.trained_model:
             return
         steps = tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.float32)
-        decay = tf.minimum(self._average_decay, steps / (steps + AVERAGE_WARMUP_STEPS))
+        decay = tf.minimum(
+            self._regularization.average_decay, steps / (steps + AVERAGE_WARMUP_STEPS)
+        )
         trained, average = self.trained_model.weights, self.language_model.weights
         for name, variable in average.items():
             value = tf.convert_to_tensor(trained[name])
@@ -151,5 +169,24 @@ class TrainingModel(keras.Model):
 
     def reset_state(self) -> None:
         """Sets the carried state to zero."""
-        for variable in self.carried:
-            variable.assign(tf.zeros_like(variable))
+        for reader in (self._student, self._teacher):
+            for variable in reader.carried if reader else ():
+                variable.assign(tf.zeros_like(variable))
+
+
+class _Reader:
+    """Reads batches with a model whose state is carried from one to the next in `carried`; if
+    that is empty, each batch starts from an empty state."""
+
+    def __init__(self, model: LanguageModel, carried: list) -> None:
+        self.model, self.carried = model, carried
+
+    def __call__(self, ids, training: bool):
+        if not self.carried:
+            return self.model.read(ids, training=training)[0]
+        state = self.model.initial_state(tf.shape(ids)[0])
+        state = states.unflatten(state, [tf.convert_to_tensor(v) for v in self.carried])
+        logits, state = self.model.read(ids, state, training)
+        for variable, value in zip(self.carried, states.flatten(state), strict=True):
+            variable.assign(value)
+        return logits

@@ -26,11 +26,12 @@ from shakespeare_gen.options.groups import (
     TrainingOptions,
     WindowOptions,
 )
-from shakespeare_gen.runs import RunFolder, RunSpec, resuming, train_lines
+from shakespeare_gen.runs import Run, RunFolder, RunSpec, resuming, train_lines
 from shakespeare_gen.system import extras
-from shakespeare_gen.training import sizing, sources, trained_start
+from shakespeare_gen.training import sizing, sources, teachers, trained_start
 from shakespeare_gen.training.data import TrainingData, plan_of
 from shakespeare_gen.training.sources import TrainingSource
+from shakespeare_gen.training.teachers import Teachers
 from shakespeare_gen.training.trained_start import TrainedStart
 
 
@@ -41,6 +42,7 @@ class Prepared:
     Attributes:
       before: the saved spec of a resumed run; None: the run is new.
       start: the run that a new one starts from; None: it starts from random weights.
+      teachers: the runs that it learns from besides the text; None: there are none.
       lines: of a new run, the sketch of all texts that its weights were trained on.
     """
 
@@ -50,7 +52,13 @@ class Prepared:
     data: TrainingData
     before: RunSpec | None = None
     start: TrainedStart | None = None
+    teachers: Teachers | None = None
     lines: LineSketch | None = None
+
+    @property
+    def run_before(self) -> Run | None:
+        """The run that is resumed; None: the run is new."""
+        return Run(self.folder, self.before) if self.before else None
 
 
 def prepared(
@@ -90,7 +98,8 @@ def _new(folder: RunFolder, options: Options, text: str | None) -> Iterator[Prep
         )
     options = _sized(options, source)
     data = _checked(source, options)
-    lines = _lines(source, start)
+    found = _teachers(source, options)
+    lines = _lines(source, start, found)
     warning = sizing.too_few_updates(data.plan, options)
     if warning and not models.is_counted(options):
         logging.warning(warning)  # as the message itself, so that options are spelled as flags
@@ -98,7 +107,7 @@ def _new(folder: RunFolder, options: Options, text: str | None) -> Iterator[Prep
     with folder.locked():
         folder.empty(options[StartOptions].overwrite)
         saved = runs.saved_options(options)
-        yield Prepared(folder, saved, source.corpus, data, start=start, lines=lines)
+        yield Prepared(folder, saved, source.corpus, data, start=start, teachers=found, lines=lines)
 
 
 @contextlib.contextmanager
@@ -112,22 +121,34 @@ def _resumed(folder: RunFolder, given: Options, text: str | None) -> Iterator[Pr
         location = resuming.corpus_options(spec, moved_to, now.data_dir)
         source = sources.load_again(spec, location, text)
         resuming.check_corpus(spec, source.corpus)
-        yield Prepared(folder, options, source.corpus, _checked(source, options), spec)
+        data, found = _checked(source, options), _teachers(source, options)
+        yield Prepared(folder, options, source.corpus, data, spec, teachers=found)
 
 
-def _lines(source: TrainingSource, start: TrainedStart | None) -> LineSketch:
-    """The sketch of all texts that the weights were trained on.
+def _teachers(source: TrainingSource, options: Options) -> Teachers | None:
+    found = teachers.find(options)
+    if found:
+        found.check_tokenizer(source.tokenizer)
+    return found
+
+
+def _lines(
+    source: TrainingSource, start: TrainedStart | None, found: Teachers | None
+) -> LineSketch:
+    """The sketch of all texts that the weights were trained on, and those of the teachers.
 
     Raises:
-      UserError: a held-out text is among those that `start` was trained on.
+      UserError: a held-out text is among those that `start` or a teacher was trained on.
     """
     lines = LineSketch.of(source.train_pieces())
-    if start is None:
-        return lines
-    for split, held_out in source.held_out.items():
-        train_lines.check_is_new(start.run, held_out.text, f"the {split} text")
-    before = start.lines()
-    return lines.merged(before) if before else lines
+    runs_before = [start.run] if start else []
+    runs_before += found.runs if found else []
+    for run in runs_before:
+        for split, held_out in source.held_out.items():
+            train_lines.check_is_new(run, held_out.text, f"the {split} text")
+        before = train_lines.read(run.folder)
+        lines = lines.merged(before) if before else lines
+    return lines
 
 
 def _sized(options: Options, source: TrainingSource) -> Options:

@@ -43,8 +43,7 @@ def train(prepared: Prepared, interruption: Interruption) -> Run:
     precision = _precision(options)
     options = options.replaced(precision=precision)
     method = counting if models.is_counted(options) else fit
-    before = Run(prepared.folder, prepared.before) if prepared.before else None
-    training_model, checkpoint = method.start(options, data, before)
+    training_model, checkpoint = method.start(prepared, options)
     if prepared.start:
         prepared.start.assign(training_model.trained_model, data.tokenizer)
     model = training_model.language_model

@@ -14,18 +14,17 @@ import dataclasses
 import numpy as np
 
 from shakespeare_gen import models
-from shakespeare_gen.data.line_sketch import LineSketch
 from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.models import LanguageModel
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import TrainingOptions
-from shakespeare_gen.runs import Run, checkpoints, open_run, train_lines
+from shakespeare_gen.runs import Run, checkpoints, open_run
 from shakespeare_gen.runs.checkpoints import Checkpoint
 from shakespeare_gen.runs.spec import model_options
 
 # Options of a model that do not affect the form of its weights.
-FREE = frozenset({"dropout", "init_scale"})
+FREE = frozenset({"dropout", "init_scale", "input_dropout", "weight_dropout"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +78,6 @@ class TrainedStart:
             assigned = np.moveaxis(np.array(variable), axes[name], 0)
             assigned[found] = np.moveaxis(weights, axes[name], 0)[known]
             variable.assign(np.moveaxis(assigned, 0, axes[name]))
-
-    def lines(self) -> LineSketch | None:
-        """The sketch of the text that the weights were trained on."""
-        return train_lines.read(self.run.folder)
 
 
 def find(options: Options) -> TrainedStart | None:

@@ -109,6 +109,14 @@ class TrainingOptions(OptionGroup):
         "run folder or pretrained model whose weights training starts from; the network and the "
         "tokens are those of that run, and new characters get new weights",
     )
+    teachers: tuple[str, ...] = option(
+        (),
+        "run folders, separated by commas, whose mean probabilities are targets of training too "
+        "(knowledge distillation)",
+    )
+    teacher_weight: float = option(
+        0.5, "share of the teachers' probabilities in the targets", minimum=0, maximum=1
+    )
     epochs: int = option(20, "number of epochs", minimum=1)
     patience: int = option(
         0,
