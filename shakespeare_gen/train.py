@@ -12,7 +12,7 @@ from absl import logging
 
 from shakespeare_gen import models
 from shakespeare_gen.data import tokenizers
-from shakespeare_gen.errors import Interrupted
+from shakespeare_gen.errors import Interrupted, UsageError
 from shakespeare_gen.options import OptionGroup, Options, command_line, signatures, spelling
 from shakespeare_gen.options.groups import (
     ComputeOptions,
@@ -24,9 +24,9 @@ from shakespeare_gen.options.groups import (
     TrainingOptions,
     WindowOptions,
 )
-from shakespeare_gen.runs import Run, RunFolder
+from shakespeare_gen.runs import Run, RunFolder, open_run
 from shakespeare_gen.system import extras
-from shakespeare_gen.training import sweep
+from shakespeare_gen.training import sweep, sweep_processes
 
 
 def groups() -> tuple[type[OptionGroup], ...]:
@@ -101,15 +101,23 @@ def train_model(*, text: str | None = None, **options: Any) -> Run | list[Run]:
 
 
 def _train_each(options: Options, text: str | None = None) -> list[Run]:
-    found = []
-    for own in sweep.plan(options):
-        run = sweep.finished(own)
-        if run:
+    num_parallel = options[SweepOptions].num_parallel
+    if num_parallel > 1 and text is not None:
+        raise UsageError(f"num_parallel: expected 1 with `text`, received {num_parallel}")
+    planned = sweep.plan(options)
+    left = []
+    for own in planned:
+        if run := sweep.finished(own):
             logging.info("%s is finished: skipping it", run.path)
         else:
+            left.append(own)
+    if num_parallel > 1:
+        sweep_processes.train(left, num_parallel)
+    else:
+        for own in left:
             logging.info("seed %d: %s", own[TrainingOptions].seed, own[RunOptions].run_dir)
-        found.append(run or _train(own, text))
-    return found
+            _train(own, text)
+    return [open_run(own[RunOptions].run_dir) for own in planned]
 
 
 def _train(options: Options, text: str | None = None) -> Run:

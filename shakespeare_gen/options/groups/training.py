@@ -169,6 +169,12 @@ class SweepOptions(OptionGroup):
         minimum=0,
         maximum=MAX_SEED,
     )
+    num_parallel: int = option(
+        1,
+        "number of these runs that are trained at the same time, each on its share of the cores",
+        minimum=1,
+        maximum=1024,
+    )
 
     def check_combinations(self) -> None:
         if len(set(self.seeds)) < len(self.seeds):
