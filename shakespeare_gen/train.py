@@ -61,7 +61,10 @@ def main(options: Options) -> None:
         if not any(folder.has_checkpoint() for folder in folders):
             raise
         flags = f"--resume {shlex.quote(f'--run_dir={run_dir}')}"
-        flags += f" --seeds={','.join(map(str, seeds))}" * bool(seeds)
+        if seeds:
+            num_parallel = options[SweepOptions].num_parallel
+            flags += f" --seeds={','.join(map(str, seeds))}"
+            flags += f" --num_parallel={num_parallel}" * (num_parallel > 1)
         message = f"{stop}; resume with: python -m shakespeare_gen.train {flags}"
         raise Interrupted(stop.signal_number, message) from None
     if seeds:

@@ -63,4 +63,4 @@ def find(options: Options) -> Teachers | None:
       UserError: one of them is not there.
     """
     names = options[TrainingOptions].teachers
-    return Teachers(tuple(loading.read_checkpoints(names))) if names else None
+    return Teachers(tuple(loading.read_checkpoints(names))) if any(names) else None
