@@ -27,6 +27,7 @@ from shakespeare_gen.evaluation import (
     ngrams,
     scores,
     style,
+    words,
 )
 from shakespeare_gen.evaluation.likelihood import ReadingPlan
 from shakespeare_gen.evaluation.scores import TextSize
@@ -441,7 +442,7 @@ def test_adapting_n_grams_never_see_a_character_before_scoring_it():
 def test_growing_counts_are_those_of_the_text_before():
     text = skewed(300, 2)
     counted = ngrams.NGrams(text[:-1], V, 0, max_context_tokens=4)
-    contexts = itertools.islice(ngrams.AdaptingNGrams(None, text, 4), len(text) - 1, None)
+    contexts = itertools.islice(ngrams.adapting(None, text, 4), len(text) - 1, None)
     found = next(contexts)  # before the last token is counted
     for context, order, (places, _) in zip(found, counted.orders, counted.find(text), strict=True):
         counts = order.occurrences if order is counted.orders[-1] else order.preceding
@@ -451,13 +452,51 @@ def test_growing_counts_are_those_of_the_text_before():
         assert context.total == sum(expected.values())
 
 
+# The first half of the tokens are letters; two of them are one letter in both cases.
+LETTERS = np.array([97, 97, *range(98, 98 + V)][: V // 2] + [0] * (V - V // 2))
+
+
+def words_before(history):
+    """The word so far before each token, and the two words before that one, plainly."""
+    found, so_far, before = [], (), [(), ()]
+    for token in history:
+        found.append((so_far, *reversed(before)))
+        letter = int(LETTERS[token])
+        if letter:
+            so_far += (letter,)
+        elif so_far:
+            before, so_far = [before[1], so_far], ()
+    return found
+
+
+@given(history=st.lists(st.integers(0, V - 1), min_size=2, max_size=80), share=st.floats(0, 1))
+def test_contexts_of_words_are_those_of_a_plain_search(history, share):
+    first = int(share * len(history))
+    expected = words_before(history)
+    previous = [-1, *history[:-1]]
+    ids = np.array(history)
+    alone = words.adapting(ids[:0], ids, LETTERS)
+    seen = [{}, {}, {}, {}]
+    for i, contexts in enumerate(alone):
+        for k, context in enumerate(contexts):
+            key = (previous[i], *expected[i][:k])
+            assert seen[k].setdefault(key, context) is context
+    for contexts in seen:
+        assert len({id(context) for context in contexts.values()}) == len(contexts)
+    # Counts of a training text are those that reading it leaves.
+    after = words.adapting(ids[:first], ids[first:], LETTERS)
+    grown = itertools.islice(words.adapting(ids[:0], ids, LETTERS), first, None)
+    for found, contexts in zip(after, grown, strict=True):
+        assert found == contexts
+
+
 def mixed_nats(text, model_seed=0):
     """The loss of a mixture whose model predicts at random, in segments of 7 tokens."""
     train = skewed(400, 1)
     logits = np.random.default_rng(model_seed).normal(size=(len(text), V))
     rows = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     segments = (rows[begin : begin + 7] for begin in range(0, len(text), 7))
-    return mixture.mixed_nats(text, segments, train, ngrams.NGrams(train, V, 5, 4))
+    return mixture.mixed_nats(text, segments, train, ngrams.NGrams(train, V, 5, 4), LETTERS)
 
 
 def test_the_probabilities_of_a_mixture_sum_to_one():

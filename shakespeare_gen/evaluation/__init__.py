@@ -3,7 +3,8 @@
 - `likelihood`: the loss of a frozen model, over every token;
 - `dynamic`: the loss of a model that adapts to the text it reads;
 - `ngrams`, `compressors`: baselines; `kneser_ney`: the n-gram baseline in bounded time;
-- `mixture`: a model mixed with n-grams;
+- `mixture`: a model mixed with n-grams, `matches` and contexts of `words`;
+- `adapting_counts`: counts that grow with the text; `hashing`: hashes of contexts;
 - `scores`: a loss with its units, accuracy and standard error;
 - `copying`: spans copied from the training text;
 - `style`: repetition and drift; `loops`: phrases repeated in a row;

@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 
 from shakespeare_gen.errors import UserError
-from shakespeare_gen.evaluation import compressors, dynamic, likelihood, mixture, scores
+from shakespeare_gen.evaluation import compressors, dynamic, likelihood, mixture, scores, words
 from shakespeare_gen.evaluation.dynamic import Segment
 from shakespeare_gen.evaluation.likelihood import Reading
 from shakespeare_gen.evaluation.scores import Tally, TextSize
@@ -97,7 +97,11 @@ def adapting_rows(subject: Subject, options: AdaptationOptions) -> tuple[list[di
         predictions = _recorded(segments, readings)
         if options.mix:
             mixed[name] = mixture.mixed_nats(
-                text.ids, predictions, subject.train.ids, subject.ngrams
+                text.ids,
+                predictions,
+                subject.train.ids,
+                subject.ngrams,
+                words.letters(subject.tokenizer),
             )
         else:
             collections.deque(predictions, maxlen=0)

@@ -6,10 +6,11 @@ a geometric mixture of whole distributions (Mattern 2012, "Mixing strategies in 
 which context-mixing compressors such as PAQ compute bit by bit. It is normalized over the
 vocabulary, and so sums to one. After each token the weights take one step along the gradient of its
 log-probability. They are the mean of one vector per context: the longest known n-gram, the length
-of the match, the token before. The prediction of a token depends only on the preceding tokens.
+of the match, each of the two tokens before, the model's most likely token. The prediction of a
+token depends only on the preceding tokens.
 
 Members beside the model: interpolated Kneser-Ney n-grams of the training text and of what was read,
-one for each context length; n-grams of what was read alone; `matches`.
+one for each context length; n-grams of what was read alone; contexts of `words`; `matches`.
 
 Shapes: N tokens, T tokens of a segment, M members, V vocabulary.
 """
@@ -19,8 +20,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from shakespeare_gen.evaluation import words
+from shakespeare_gen.evaluation.adapting_counts import AdaptingCounts, Context
 from shakespeare_gen.evaluation.matches import NUM_BUCKETS, Matches
-from shakespeare_gen.evaluation.ngrams import AdaptingNGrams, Context, NGrams
+from shakespeare_gen.evaluation.ngrams import NGrams, adapting
 
 # The best of 0.0005, 0.001, 0.002 and more, on the validation text of tiny_shakespeare with
 # `flags/quick.cfg`.
@@ -59,55 +62,63 @@ class Mixer:
 
 
 def mixed_nats(
-    ids: np.ndarray, segments: Iterable[np.ndarray], train_ids: np.ndarray, ngrams: NGrams
+    ids: np.ndarray,
+    segments: Iterable[np.ndarray],
+    train_ids: np.ndarray,
+    ngrams: NGrams,
+    letter_of: np.ndarray,
 ) -> np.ndarray:
     """Loss of the mixture on each token of `ids`: nats [N].
 
     Args:
       segments: the log-probabilities [T, V] of the model, for all tokens in order.
       ngrams: the counts of `train_ids`.
+      letter_of: see `words.letters`.
     """
     size = ngrams.vocabulary_size
-    known = AdaptingNGrams(ngrams, ids, len(ngrams.orders) - 1)
-    local = AdaptingNGrams(None, ids, LOCAL_CONTEXT_TOKENS)
-    num_members = 1 + len(known.discounts[1:]) + len(local.discounts[1:]) + 1
-    first_weights = np.zeros(num_members)
-    first_weights[[0, len(known.discounts) - 1]] = MODEL_WEIGHT, NGRAM_WEIGHT
-    mixer = Mixer(first_weights, (len(known.discounts) + 1, NUM_BUCKETS, size))
-    previous, nats = ngrams.start_id, []
-    rows = itertools.chain.from_iterable(segments)
-    every = zip(
-        np.asarray(ids).tolist(), rows, known, local, Matches(train_ids, ids, size), strict=True
+    known = adapting(ngrams, ids, len(ngrams.orders) - 1)
+    counted = (
+        known,
+        adapting(None, ids, LOCAL_CONTEXT_TOKENS),
+        words.adapting(train_ids, ids, letter_of),
     )
-    for token, row, known_contexts, local_contexts, (match, bucket) in every:
-        members = np.stack(
-            [
-                row,
-                *_interpolated(known_contexts, known.discounts, size),
-                *_interpolated(local_contexts, local.discounts, size),
-                match,
-            ]
-        )
-        contexts = (_num_known(known_contexts), bucket, previous)
+    mixer = _mixer(counted, size)
+    tokens = np.asarray(ids).tolist()
+    previous, nats = [ngrams.start_id, ngrams.start_id], []
+    rows = itertools.chain.from_iterable(segments)
+    every = zip(tokens, rows, *counted, Matches(train_ids, ids, size), strict=True)
+    for token, row, *contexts_of, (match, bucket) in every:
+        own = zip(contexts_of, counted, strict=True)
+        distributions = [_interpolated(found, counts.discounts, size) for found, counts in own]
+        members = np.stack([row, *itertools.chain.from_iterable(distributions), match])
+        contexts = (_num_known(contexts_of[0]), bucket, *previous, int(row.argmax()))
         mixed = mixer.log_probabilities(members, contexts)
         nats.append(-mixed[token])
         mixer.learn(members, contexts, mixed, token)
-        previous = token
+        previous = [token, previous[0]]
     return np.array(nats)
+
+
+def _mixer(counted: Sequence[AdaptingCounts], size: int) -> Mixer:
+    """A mixer whose first weights are those of the model and of the longest n-grams."""
+    num_levels = [len(counts.discounts) for counts in counted]
+    first_weights = np.zeros(1 + sum(n - 1 for n in num_levels) + 1)
+    first_weights[[0, num_levels[0] - 1]] = MODEL_WEIGHT, NGRAM_WEIGHT
+    return Mixer(first_weights, (num_levels[0] + 1, NUM_BUCKETS, size, size, size))
 
 
 def _interpolated(
     contexts: Sequence[Context], discounts: Sequence[float], size: int
 ) -> Iterator[np.ndarray]:
-    """The log-probabilities [V] of the next token at each context length from 1 on."""
+    """The log-probabilities [V] of the next token at each level, except the first."""
     p = np.full(size, 1 / size)
-    for length, (context, discount) in enumerate(zip(contexts, discounts, strict=True)):
+    for number, (context, discount) in enumerate(zip(contexts, discounts, strict=True)):
         if context.total:
             tokens = np.fromiter(context.counts.keys(), np.int64, len(context.counts))
             counts = np.fromiter(context.counts.values(), np.float64, len(context.counts))
             p = p * (discount * len(tokens) / context.total)
             p[tokens] += (counts - discount) / context.total
-        if length:
+        if number:
             yield np.log(np.maximum(p, _FLOOR))
 
 

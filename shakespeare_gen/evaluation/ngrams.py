@@ -6,17 +6,17 @@ counts only the training text; `adapting` also counts each token of the text aft
 N tokens, K orders.
 """
 
-import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
+from shakespeare_gen.evaluation import hashing
+from shakespeare_gen.evaluation.adapting_counts import AdaptingCounts, Level
 from shakespeare_gen.models import ngram_counts
 from shakespeare_gen.models.ngram_counts import Order
 
 MAX_CONTEXT_TOKENS = 8
-BLOCK_TOKENS = 100_000
 
 
 def scaled_context(num_tokens: int, tokens_per_character: float) -> int:
@@ -55,7 +55,7 @@ class NGrams:
     def adapting(self, ids: np.ndarray, context_tokens: int) -> np.ndarray:
         """Loss of each token of `ids` with contexts of up to `context_tokens`: nats [N]."""
         likelihoods = []
-        read = AdaptingNGrams(self, ids, context_tokens)
+        read = adapting(self, ids, context_tokens)
         for token, contexts in zip(np.asarray(ids).tolist(), read, strict=True):
             p = 1 / self.vocabulary_size
             for discount, context in zip(read.discounts, contexts, strict=True):
@@ -66,72 +66,20 @@ class NGrams:
         return -np.log(np.array(likelihoods))
 
 
-@dataclasses.dataclass
-class Context:
-    """What followed a context so far: the count of each next token, and their sum."""
-
-    counts: dict[int, int]
-    total: int
-
-
-class AdaptingNGrams:
-    """Counts that grow while a text is read; iterates over its tokens.
-
-    Each iteration gives the contexts of a token, the shortest first, as they are before the token
-    is counted. A context that was never followed by anything has a total of 0.
+def adapting(known: NGrams | None, ids: np.ndarray, context_tokens: int) -> AdaptingCounts:
+    """The counts of the contexts of 0 to `context_tokens` tokens before each token of `ids`.
 
     Args:
       known: the counts of the training text; None: only the text itself is counted.
-
-    Attributes:
-      discounts: by context length.
     """
-
-    LOCAL_DISCOUNT = 0.5
-
-    def __init__(self, known: NGrams | None, ids: np.ndarray, context_tokens: int) -> None:
-        self._ids, self._start_id = ids, known.start_id if known else 0
-        self._context_tokens = context_tokens
-        self._tables: list[dict[int, Context]] = [{} for _ in range(context_tokens + 1)]
-        self._orders: list[_Counted] = []
-        self.discounts = [self.LOCAL_DISCOUNT] * (context_tokens + 1)
-        if known:
-            orders = known.orders[: context_tokens + 1]
-            self._orders = [_Counted(order, order is orders[-1]) for order in orders]
-            self.discounts = [order.discount for order in self._orders]
-            self._places = [places for places, _ in known.find(ids)]
-
-    def __iter__(self) -> Iterator[list[Context]]:
-        keys = [contexts for contexts, _ in hashes(self._ids, self._start_id, self._context_tokens)]
-        # In blocks, because Python numbers take ten times the memory of an array.
-        for begin in range(0, len(self._ids), BLOCK_TOKENS):
-            block = slice(begin, begin + BLOCK_TOKENS)
-            columns = zip(*(part[block].tolist() for part in keys), strict=True)
-            tokens = self._ids[block].tolist()
-            for i, (token, own_keys) in enumerate(zip(tokens, columns, strict=True), begin):
-                contexts = [self._context(k, key, i) for k, key in enumerate(own_keys)]
-                yield contexts
-                _count(contexts, token)
-
-    def _context(self, order: int, key: int, place: int) -> Context:
-        table = self._tables[order]
-        if key not in table:
-            counts = {}
-            if self._orders:
-                counts = self._orders[order].following(int(self._places[order][place]))
-            table[key] = Context(counts, sum(counts.values()))
-        return table[key]
-
-
-def _count(contexts: Sequence[Context], token: int) -> None:
-    """Counts a token. A shorter context counts the different tokens before it, so that it counts
-    only what is new to the longer one."""
-    for context in reversed(contexts):
-        before = context.counts.get(token, 0)
-        context.counts[token] = before + 1
-        context.total += 1
-        if before:
-            break
+    start_id = known.start_id if known else 0
+    keys = [contexts for contexts, _ in hashes(ids, start_id, context_tokens)]
+    if known is None:
+        return AdaptingCounts(ids, [Level(own) for own in keys])
+    orders = known.orders[: context_tokens + 1]
+    counted = [_Counted(order, order is orders[-1]) for order in orders]
+    places = [found for found, _ in known.find(ids)]
+    return AdaptingCounts(ids, [Level(*part) for part in zip(keys, counted, places, strict=False)])
 
 
 class _Counted:
@@ -165,13 +113,5 @@ def hashes(
     for length in range(max_context_tokens + 1):
         if length:
             first = max_context_tokens - length
-            contexts = _mixed(contexts + padded[first : first + len(ids)])
-        yield contexts, _mixed(contexts ^ (ids << np.uint64(32)))
-
-
-def _mixed(x: np.ndarray) -> np.ndarray:
-    """A bijection of 64 bits with good avalanche (splitmix64; Steele et al. 2014)."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+            contexts = hashing.mixed(contexts + padded[first : first + len(ids)])
+        yield contexts, hashing.mixed(contexts ^ (ids << np.uint64(32)))

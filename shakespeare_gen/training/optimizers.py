@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import keras
 
@@ -43,7 +44,7 @@ def make_optimizer(
     momentum, epsilon = {"momentum": options.momentum}, {"epsilon": options.epsilon}
     adam = {"beta_2": options.beta_2, **epsilon}
     # Muon is for matrices between hidden layers; the others are updated by AdamW.
-    muon = {
+    muon: dict[str, Any] = {
         "adam_beta_2": options.beta_2,
         "adam_weight_decay": options.weight_decay,
         "exclude_layers": ["logits"],
