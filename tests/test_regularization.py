@@ -94,21 +94,6 @@ def test_weight_dropout_is_off_outside_training():
     np.testing.assert_array_equal(model.read(ids)[0], expected)
 
 
-def test_input_dropout_removes_whole_characters():
-    """With h and c at zero and no dropped input, the first logits of each row differ by id."""
-    model = model_of(input_dropout=0.5)
-    ids = np.full((400, 1), 3, np.int32)
-    logits = np.asarray(model.read(ids, training=True)[0])[:, 0]
-    kept, removed = np.unique(logits.round(5), axis=0)[:2]
-    is_removed = (np.abs(logits - removed) < 1e-4).all(-1)
-    is_kept = (np.abs(logits - kept) < 1e-4).all(-1)
-    assert (is_removed | is_kept).all()
-    # 5 standard deviations.
-    assert abs(is_removed.mean() - 0.5) < 0.125
-    plain = np.asarray(model.read(ids)[0])
-    assert (plain == plain[:1]).all()
-
-
 @pytest.mark.parametrize("num_teachers", [1, 2])
 def test_a_model_that_agrees_with_its_teachers_stays(num_teachers):
     model, teacher = model_of(1), model_of(1)

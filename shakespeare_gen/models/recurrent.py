@@ -37,9 +37,6 @@ class RecurrentOptions(NetworkOptions):
         minimum=0,
         maximum=MAX_UNITS,
     )
-    input_dropout: float = option(
-        0.0, "share of characters whose embedding is set to zero in training", minimum=0, below=1
-    )
     weight_dropout: float = option(
         0.0,
         "dropout rate of the recurrent kernels, with one mask per batch",

@@ -227,13 +227,4 @@ def _embedded(spec: RecurrentSpec, ids, dtype: str):
     embedding = keras.layers.Embedding(
         spec.vocabulary_size, embedding_size, dtype=dtype, name="embedding"
     )
-    embedded = embedding(ids)
-    if spec.options.input_dropout:
-        dropout = keras.layers.Dropout(
-            spec.options.input_dropout,
-            noise_shape=(None, None, 1),
-            dtype=dtype,
-            name="input_dropout",
-        )
-        embedded = dropout(embedded)
-    return embedded
+    return embedding(ids)

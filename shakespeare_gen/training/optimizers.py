@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from typing import Any
 
 import keras
 
@@ -43,18 +42,10 @@ def make_optimizer(
     """A Keras optimizer whose schedule ends at `num_steps`."""
     momentum, epsilon = {"momentum": options.momentum}, {"epsilon": options.epsilon}
     adam = {"beta_2": options.beta_2, **epsilon}
-    # Muon is for matrices between hidden layers; the others are updated by AdamW.
-    muon: dict[str, Any] = {
-        "adam_beta_2": options.beta_2,
-        "adam_weight_decay": options.weight_decay,
-        "exclude_layers": ["logits"],
-        **epsilon,
-    }
     adagrad = {"initial_accumulator_value": options.initial_accumulator, **epsilon}
     kinds = {
         "adam": (keras.optimizers.Adam, adam),
         "adamw": (keras.optimizers.AdamW, adam),
-        "muon": (keras.optimizers.Muon, muon),
         "rmsprop": (keras.optimizers.RMSprop, {"rho": options.rho, **momentum, **epsilon}),
         "adagrad": (keras.optimizers.Adagrad, adagrad),
         "sgd": (keras.optimizers.SGD, momentum),

@@ -24,7 +24,7 @@ from shakespeare_gen.runs.checkpoints import Checkpoint
 from shakespeare_gen.runs.spec import model_options
 
 # Options of a model that do not affect the form of its weights.
-FREE = frozenset({"dropout", "init_scale", "input_dropout", "weight_dropout"})
+FREE = frozenset({"dropout", "init_scale", "weight_dropout"})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,7 @@ class OptimizerOptions(OptionGroup):
     TITLE = "Optimizer"
 
     optimizer: str = option(
-        "adamw", "optimizer", choices=("adam", "adamw", "muon", "rmsprop", "adagrad", "sgd")
+        "adamw", "optimizer", choices=("adam", "adamw", "rmsprop", "adagrad", "sgd")
     )
     learning_rate: float = option(
         0.002, "learning rate after the warm-up", above=0, maximum=MAX_FLOAT32
