@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Each process of the tests loads TensorFlow (600 MB).
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
 RUN ?=
-FLAGS ?= flags/quick.cfg
+FLAGS ?= flags/laptop.cfg
 PROMPT ?= ROMEO:
 LENGTH ?= 500
 TEMPERATURE ?= 0.8

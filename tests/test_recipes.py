@@ -21,6 +21,8 @@ CUT = {
     "sample_every_steps": 2,
     "log_every_steps": 1,
     "seeds": (),
+    "num_parallel": 1,
+    "teachers": (),
 }
 
 
