@@ -178,6 +178,7 @@ def train_model(
     cell: str = "lstm",
     units: int = 256,
     embedding_size: int = 64,
+    weight_dropout: float = 0.0,
     residual: bool = False,
     width: int = 128,
     num_heads: int = 4,
@@ -202,11 +203,14 @@ def train_model(
     rho: float = 0.9,
     momentum: float = 0.0,
     epsilon: float = 1e-07,
+    average_decay: float = 0.0,
     initial_accumulator: float = 0.1,
     clip_norm: float = 1.0,
     clip_value: float = 0.0,
     auto_size: bool = False,
     initialize_from: str = "",
+    teachers: str | collections.abc.Sequence[str] = (),
+    teacher_weight: float = 0.5,
     epochs: int = 20,
     patience: int = 0,
     seed: int = 0,
@@ -220,6 +224,7 @@ def train_model(
     tensorboard: bool = False,
     run_dir: str | os.PathLike[str] = "runs/default",
     seeds: tuple[int, ...] = (),
+    num_parallel: int = 1,
     resume: bool = False,
     overwrite: bool = False,
     text: str | None = None,
@@ -271,6 +276,7 @@ def train_model(
       cell: recurrent cell (`lstm`, `gru`, `simple_rnn`, `min_gru`, `min_lstm`, `handcrafted`).
       units: units per recurrent layer.
       embedding_size: width of the embedding; 0: none, the first layer reads one-hot vectors.
+      weight_dropout: dropout rate of the recurrent kernels, with one mask per batch.
       residual: add the input of each recurrent layer except the first to its output.
       width: width of the residual stream.
       num_heads: attention heads per layer.
@@ -300,6 +306,8 @@ def train_model(
       momentum: momentum of sgd and rmsprop.
       epsilon: number that keeps adam, adamw, rmsprop and adagrad from dividing by 0; the last two
         add it under the square root.
+      average_decay: decay per step of a moving average of the weights, which is evaluated and saved
+        in place of the weights themselves; 0: off.
       initial_accumulator: sum of squared gradients that adagrad starts with.
       clip_norm: maximum global gradient norm; 0: off.
       clip_value: maximum absolute value of a gradient element; 0: off.
@@ -308,6 +316,9 @@ def train_model(
         they are given.
       initialize_from: run folder or pretrained model whose weights training starts from; the
         network and the tokens are those of that run, and new characters get new weights.
+      teachers: run folders, separated by commas, whose mean probabilities are targets of training
+        too (knowledge distillation).
+      teacher_weight: share of the teachers' probabilities in the targets.
       epochs: number of epochs.
       patience: stop after this many epochs without improvement of the validation loss; 0: never.
       seed: random seed of weights, windows and dropout.
@@ -324,6 +335,8 @@ def train_model(
       run_dir: run folder.
       seeds: seeds of several runs, separated by commas: one run each, in a folder with the name
         run_dir-seed-N; empty: a single run.
+      num_parallel: number of these runs that are trained at the same time, each on its share of the
+        cores.
       resume: resume the run in run_dir with its saved options.
       overwrite: delete the run in run_dir and start a new one.
 

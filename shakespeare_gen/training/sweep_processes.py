@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from absl import logging
 
@@ -30,30 +30,43 @@ def train(planned: Sequence[Options], num_parallel: int) -> None:
       UserError: a run failed; the others are trained nevertheless.
       Interrupted: Ctrl-C or SIGTERM; every process has saved a checkpoint.
     """
-    shares = _shares(num_parallel)
-    waiting, failed = list(planned), []
-    running: dict[int, _Process] = {}
     with Interruption(SAVING) as interruption, interruption.deferred():
-        while waiting or running:
-            for share in range(num_parallel):
-                if share not in running and waiting:
-                    running[share] = _Process(waiting.pop(0), shares[share])
-            time.sleep(_POLL_SECONDS)
-            try:
-                interruption.check()
-            except Interrupted as stop:
-                _stop(list(running.values()), stop.signal_number)
-                raise
-            for share, process in list(running.items()):
-                code = process.exit_code()
-                if code is not None:
-                    del running[share]
-                    failed += [f"seed {process.seed} (exit code {code})"] if code else []
+        codes = dict(_exit_codes(planned, _shares(num_parallel), interruption))
+    failed = [f"seed {seed} (exit code {code})" for seed, code in codes.items() if code]
     if failed:
         raise UserError(
             f"expected {spelling.count(len(planned), 'run')} to be trained, "
             f"{len(failed)} failed: {', '.join(failed)}; the log says why"
         )
+
+
+def _exit_codes(
+    planned: Sequence[Options], shares: Sequence[Sequence[int]], interruption: Interruption
+) -> Iterator[tuple[int, int]]:
+    """The seed and the exit code of each run, as it ends; one run at a time on each share."""
+    waiting = list(planned)
+    running: dict[int, _Process] = {}
+    while waiting or running:
+        for i, share in enumerate(shares):
+            if i not in running and waiting:
+                running[i] = _Process(waiting.pop(0), share)
+        time.sleep(_POLL_SECONDS)
+        _stop_if_interrupted(interruption, list(running.values()))
+        for i, process in list(running.items()):
+            if (code := process.exit_code()) is not None:
+                del running[i]
+                yield process.seed, code
+
+
+def _stop_if_interrupted(interruption: Interruption, processes: Sequence["_Process"]) -> None:
+    try:
+        interruption.check()
+    except Interrupted as stop:
+        for process in processes:
+            process.signal(stop.signal_number)
+        for process in processes:
+            process.wait()
+        raise
 
 
 class _Process:
@@ -114,10 +127,3 @@ def _shares(num_parallel: int) -> list[list[int]]:
     if len(cores) < num_parallel:
         return [cores for _ in range(num_parallel)]
     return [cores[i::num_parallel] for i in range(num_parallel)]
-
-
-def _stop(processes: Sequence[_Process], signal_number: int) -> None:
-    for process in processes:
-        process.signal(signal_number)
-    for process in processes:
-        process.wait()
