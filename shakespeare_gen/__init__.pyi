@@ -203,7 +203,6 @@ def train_model(
     rho: float = 0.9,
     momentum: float = 0.0,
     epsilon: float = 1e-07,
-    average_decay: float = 0.0,
     initial_accumulator: float = 0.1,
     clip_norm: float = 1.0,
     clip_value: float = 0.0,
@@ -306,8 +305,6 @@ def train_model(
       momentum: momentum of sgd and rmsprop.
       epsilon: number that keeps adam, adamw, rmsprop and adagrad from dividing by 0; the last two
         add it under the square root.
-      average_decay: decay per step of a moving average of the weights, which is evaluated and saved
-        in place of the weights themselves; 0: off.
       initial_accumulator: sum of squared gradients that adagrad starts with.
       clip_norm: maximum global gradient norm; 0: off.
       clip_value: maximum absolute value of a gradient element; 0: off.

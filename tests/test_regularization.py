@@ -1,4 +1,4 @@
-"""What acts on weights and targets in training: averages, dropout of weights, teachers."""
+"""What acts on weights and targets in training: dropout of weights, teachers."""
 
 import keras
 import numpy as np
@@ -6,10 +6,10 @@ import pytest
 
 import shakespeare_gen
 from shakespeare_gen import models
-from shakespeare_gen.errors import UserError
+from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.models.ensemble import Ensemble
 from shakespeare_gen.models.recurrent import RecurrentOptions, RecurrentSpec
-from shakespeare_gen.runs import checkpoints, open_run, train_lines
+from shakespeare_gen.runs import open_run, train_lines
 from shakespeare_gen.training.model import Regularization, TrainingModel
 from tests import fake_runs
 
@@ -38,39 +38,6 @@ def arrays_of(model):
     return {name: np.array(weight) for name, weight in model.weights.items()}
 
 
-def test_the_average_of_the_weights_follows_its_definition():
-    """w̄ ← d w̄ + (1 - d) w, where d grows from 1/11 to `average_decay`."""
-    model, average = model_of(1), model_of(2)
-    training_model = compiled(model, average=average, average_decay=0.3)
-    expected = arrays_of(average)
-    for step, decay in enumerate([1 / 11, 2 / 12, 3 / 13, 4 / 14, 0.3, 0.3]):
-        training_model.train_step(batch(step))
-        now = arrays_of(model)
-        expected = {name: decay * expected[name] + (1 - decay) * now[name] for name in now}
-    assert training_model.language_model is average
-    for name, weight in arrays_of(average).items():
-        np.testing.assert_allclose(weight, expected[name], atol=1e-6)
-        assert not np.allclose(weight, now[name], atol=1e-6)
-
-
-def test_the_average_is_what_a_run_validates_and_saves(small_text, tmp_path):
-    run = shakespeare_gen.train_model(
-        text=small_text[:3000],
-        run_dir=tmp_path / "run",
-        units=8,
-        batch_size=8,
-        window_chars=16,
-        epochs=2,
-        average_decay=0.9,
-    )
-    checkpoint = checkpoints.read(run, "last")
-    names = set(checkpoint.weights)
-    assert names == set(run.spec.model_spec.weight_shapes())
-    card = run.folder.card()
-    last = [row["validation_loss"] for row in run.metrics()]
-    assert card["losses"]["validation"] == pytest.approx(min(last), abs=1e-5)
-
-
 def test_weight_dropout_updates_the_kept_weights_only():
     """Without decay, an SGD step leaves the dropped elements of the recurrent kernel as they
     were, and scales no weight."""
@@ -82,6 +49,12 @@ def test_weight_dropout_updates_the_kept_weights_only():
     # 576 elements: 5 standard deviations are 0.1. A false alarm in 2 million runs.
     assert abs(is_kept.mean() - 0.5) < 0.1
     assert (after["lstm_1/kernel"] != before["lstm_1/kernel"]).mean() > 0.9
+
+
+def test_weight_dropout_needs_a_recurrent_kernel():
+    with pytest.raises(UsageError, match="weight_dropout: expected 0 with `cell=min_gru`"):
+        RecurrentOptions(cell="min_gru", weight_dropout=0.1)
+    assert RecurrentOptions(cell="gru", weight_dropout=0.1).weight_dropout == 0.1
 
 
 def test_weight_dropout_is_off_outside_training():

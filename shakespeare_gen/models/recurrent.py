@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from shakespeare_gen.errors import UsageError
 from shakespeare_gen.models.cells import CELLS, Cell, product
 from shakespeare_gen.models.language_model import LanguageModel, StepwiseModel
 from shakespeare_gen.models.network_options import NetworkOptions
@@ -46,6 +47,14 @@ class RecurrentOptions(NetworkOptions):
     residual: bool = option(
         False, "add the input of each recurrent layer except the first to its output"
     )
+
+    def check_combinations(self) -> None:
+        has_recurrent_kernel = "recurrent_kernel" in CELLS[self.cell].weight_shapes(1, 1)
+        if self.weight_dropout and not has_recurrent_kernel:
+            raise UsageError(
+                f"weight_dropout: expected 0 with `cell={self.cell}`, which has no recurrent "
+                f"kernel, received {self.weight_dropout:g}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

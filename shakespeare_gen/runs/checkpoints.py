@@ -170,14 +170,13 @@ class _Search:
 
 
 def _size_limits(run: Run, weights_size: int) -> dict[str, int]:
-    """The maximum size of each file. An optimizer keeps at most two numbers per weight, and with a
-    moving average the weights in training are there as well."""
+    """The maximum size of each file; an optimizer keeps at most two numbers per weight."""
     batch_size = run.spec.options[WindowOptions].batch_size
     state_shapes = run.spec.model_spec.state_shapes(batch_size)
     carried_size = sum(4 * math.prod(shape) for shape in state_shapes)
     return {
         WEIGHTS: weights_size,
-        TRAINING: 4 * weights_size + carried_size,
+        TRAINING: 3 * weights_size + carried_size,
         STATE: MAX_STATE_BYTES,
     }
 

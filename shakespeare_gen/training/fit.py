@@ -13,7 +13,6 @@ from shakespeare_gen import models
 from shakespeare_gen.data import windows
 from shakespeare_gen.errors import Interrupted, NotFiniteError, UserError
 from shakespeare_gen.generation import Generator
-from shakespeare_gen.models import LanguageModel
 from shakespeare_gen.models.recurrent import RecurrentOptions
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import ComputeOptions, OptimizerOptions, TrainingOptions
@@ -43,19 +42,14 @@ def compiled(
 ) -> TrainingModel:
     """A compiled and built model, ready for `fit` and for a checkpoint."""
     compute, optimization = options[ComputeOptions], options[OptimizerOptions]
-
-    def build() -> LanguageModel:
-        return models.build(spec, compute.precision, compute.kernel)
-
+    language_model = models.build(spec, compute.precision, compute.kernel)
     regularization = Regularization(
-        average=build() if optimization.average_decay else None,
-        average_decay=optimization.average_decay,
         weight_dropout=options[RecurrentOptions].weight_dropout,
         teacher=teachers.model(compute.precision) if teachers else None,
         teacher_weight=options[TrainingOptions].teacher_weight,
     )
     carry_batch_size = plan.batch_size if plan.carry_state else None
-    model = TrainingModel(build(), carry_batch_size, regularization)
+    model = TrainingModel(language_model, carry_batch_size, regularization)
     num_steps = options[TrainingOptions].epochs * plan.steps_per_epoch
     optimizer = optimizers.make_optimizer(optimization, num_steps, plan.steps_per_epoch)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

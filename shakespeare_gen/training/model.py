@@ -10,18 +10,12 @@ import tensorflow as tf
 
 from shakespeare_gen.models import LanguageModel, states
 
-# Until this many steps are done, the moving average forgets the first weights faster.
-AVERAGE_WARMUP_STEPS = 10
-
 
 @dataclasses.dataclass(frozen=True)
 class Regularization:
     """What acts on the weights and the loss in training, besides the optimizer.
 
     Attributes:
-      average: a second model of the same spec, whose weights become the moving average of those
-        in training; None: no average.
-      average_decay: the decay of that average per step.
       weight_dropout: dropout rate of the recurrent kernels, with one mask per batch (DropConnect;
         Merity et al. 2017, arXiv 1708.02182).
       teacher: a model whose probabilities are targets too (Hinton et al. 2015, arXiv 1503.02531);
@@ -29,8 +23,6 @@ class Regularization:
       teacher_weight: the share of those targets in the loss.
     """
 
-    average: LanguageModel | None = None
-    average_decay: float = 0.0
     weight_dropout: float = 0.0
     teacher: LanguageModel | None = None
     teacher_weight: float = 0.0
@@ -74,14 +66,9 @@ class TrainingModel(keras.Model):
         return _Reader(model, carried)
 
     @property
-    def trained_model(self) -> LanguageModel:
-        """The model whose weights the optimizer updates."""
-        return self._student.model
-
-    @property
     def language_model(self) -> LanguageModel:
-        """The model that is evaluated and saved: the average, or the trained model itself."""
-        return self._regularization.average or self.trained_model
+        """The model in training."""
+        return self._student.model
 
     @property
     def metrics(self) -> list:
@@ -109,7 +96,6 @@ class TrainingModel(keras.Model):
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         gradients = self._restore_weights(dropped, gradients)
         self.optimizer.apply(gradients, self.trainable_variables)
-        self._update_average()
         self._loss_metric.update_state(loss, sample_weight=tf.shape(ids)[0])
         return {
             "loss": self._loss_metric.result(),
@@ -144,21 +130,9 @@ class TrainingModel(keras.Model):
             gradients[i] *= mask
         return gradients
 
-    def _update_average(self) -> None:
-        if self.language_model is self.trained_model:
-            return
-        steps = tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.float32)
-        decay = tf.minimum(
-            self._regularization.average_decay, steps / (steps + AVERAGE_WARMUP_STEPS)
-        )
-        trained, average = self.trained_model.weights, self.language_model.weights
-        for name, variable in average.items():
-            value = tf.convert_to_tensor(trained[name])
-            variable.assign(value + decay * (tf.convert_to_tensor(variable) - value))
-
     def training_state(self) -> dict:
-        """State other than the saved weights that is needed to resume training, by name: optimizer
-        variables, dropout seeds, carried state, and with an average the weights in training."""
+        """State other than the weights that is needed to resume training, by name: optimizer
+        variables, dropout seeds, carried states."""
         known = [*self.language_model.weights.values(), *self.metrics_variables]
         known_ids = {id(variable) for variable in known}
         others = [v for v in self.variables if id(v) not in known_ids]

@@ -45,7 +45,7 @@ def train(prepared: Prepared, interruption: Interruption) -> Run:
     method = counting if models.is_counted(options) else fit
     training_model, checkpoint = method.start(prepared, options)
     if prepared.start:
-        prepared.start.assign(training_model.trained_model, data.tokenizer)
+        prepared.start.assign(training_model.language_model, data.tokenizer)
     model = training_model.language_model
     facts = {"parameters": f"{model.num_parameters:,}", "precision": precision, **model.facts()}
     logging.info("%s", ", ".join(f"{name} {value}" for name, value in facts.items()))

@@ -64,13 +64,6 @@ class OptimizerOptions(OptionGroup):
         above=0,
         maximum=1,
     )
-    average_decay: float = option(
-        0.0,
-        "decay per step of a moving average of the weights, which is evaluated and saved in place "
-        "of the weights themselves; 0: off",
-        minimum=0,
-        below=1,
-    )
     initial_accumulator: float = option(
         0.1, "sum of squared gradients that adagrad starts with", minimum=0, maximum=MAX_FLOAT32
     )
