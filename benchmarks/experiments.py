@@ -105,6 +105,15 @@ SERIES: tuple[Series, ...] = (
             ),
         ),
     ),
+    Series(
+        "24 epochs, dropout of recurrent weights",
+        "--flagfile=flags/tiny_shakespeare.cfg --batch_size=32 --learning_rate=0.003 "
+        "--weight_dropout=0.3 --epochs=24",
+        (
+            Trial("w30_d30_24", "", "more epochs"),
+            Trial("w30_d15_24", "--dropout=0.15", "less dropout of outputs", is_taken=True),
+        ),
+    ),
 )
 
 
