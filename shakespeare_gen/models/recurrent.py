@@ -88,6 +88,10 @@ class RecurrentSpec(Spec):
     options: RecurrentOptions
 
     @property
+    def weight_dropout(self) -> float:
+        return self.options.weight_dropout
+
+    @property
     def input_size(self) -> int:
         """The width of the embedding or of one-hot vectors."""
         return self.options.embedding_size or self.vocabulary_size

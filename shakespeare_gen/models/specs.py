@@ -52,6 +52,11 @@ class Spec(abc.ABC):
         return None
 
     @property
+    def weight_dropout(self) -> float:
+        """Dropout rate of the recurrent kernels in training."""
+        return 0.0
+
+    @property
     def num_parameters(self) -> int:
         """Number of weights; the maximum if it depends on the training text."""
         return sum(math.prod(max_shape(shape)) for shape in self.weight_shapes().values())

@@ -13,7 +13,6 @@ from shakespeare_gen import models
 from shakespeare_gen.data import windows
 from shakespeare_gen.errors import Interrupted, NotFiniteError, UserError
 from shakespeare_gen.generation import Generator
-from shakespeare_gen.models.recurrent import RecurrentOptions
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import ComputeOptions, OptimizerOptions, TrainingOptions
 from shakespeare_gen.runs import Run, checkpoints
@@ -44,7 +43,7 @@ def compiled(
     compute, optimization = options[ComputeOptions], options[OptimizerOptions]
     language_model = models.build(spec, compute.precision, compute.kernel)
     regularization = Regularization(
-        weight_dropout=options[RecurrentOptions].weight_dropout,
+        weight_dropout=spec.weight_dropout,
         teacher=teachers.model(compute.precision) if teachers else None,
         teacher_weight=options[TrainingOptions].teacher_weight,
     )
