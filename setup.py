@@ -15,6 +15,8 @@ tensorboard = ["tensorboard>=2.20"]
 notebook = ["nbclient>=0.10", "ipykernel>=6.29"]
 testing = ["pytest>=8.3", "pytest-xdist>=3.6.1", "hypothesis>=6.122"]
 evaluate = ["jinja2>=3.1", "pydivsufsort>=0.0.20", "pyppmd>=1.3.1", "rich>=14"]
+serve = ["starlette>=0.46", "uvicorn>=0.34", "prometheus-client>=0.21"]
+clients = ["httpx>=0.28", "openai>=1.60", "schemathesis>=4.0"]
 
 setup(
     name="shakespeare_gen",
@@ -36,6 +38,7 @@ setup(
         recipes: ["*.cfg"],
         "shakespeare_gen": ["py.typed", "__init__.pyi"],
         "shakespeare_gen.pretrained": ["**/*"],
+        "shakespeare_gen.serving": ["page/**/*"],
         "shakespeare_gen.report": ["page.html", "page.css", "page.js"],
     },
     entry_points={"console_scripts": ["shakespeare-gen = shakespeare_gen.__main__:main"]},
@@ -62,7 +65,8 @@ setup(
         "plays": plays,
         "corpora": corpora,
         "evaluate": evaluate,
-        "test": [*testing, *notebook, *plays, *corpora, *tensorboard, *evaluate],
+        "serve": serve,
+        "test": [*testing, *notebook, *plays, *corpora, *tensorboard, *evaluate, *serve, *clients],
         "bench": ["torch==2.13.0"],
         "dev": ["ruff>=0.17,<0.18", "mypy>=2.4,<2.5", "pre-commit>=4.7"],
         "tensorboard": tensorboard,

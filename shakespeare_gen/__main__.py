@@ -28,6 +28,7 @@ class Verb(NamedTuple):
 VERBS = {
     "train": Verb("train a model on a text", "shakespeare_gen.train"),
     "generate": Verb("generate text with a trained model", "shakespeare_gen.generate"),
+    "serve": Verb("serve a model: a page to write with, and an API", "shakespeare_gen.serve"),
     "evaluate": Verb("score a model on held-out text", "shakespeare_gen.evaluate"),
     "compare": Verb("compare several runs", "shakespeare_gen.compare"),
     "prepare": Verb("tokenize a text once, as arrays to train on", "shakespeare_gen.prepare"),

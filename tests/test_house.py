@@ -32,6 +32,7 @@ ORDER = (
     "evaluation",
     "training",
     "report",
+    "serving",
 )
 COMMANDS = tuple(VERBS)
 FLAG_FILES = sorted((REPOSITORY / "flags").glob("*.cfg"))

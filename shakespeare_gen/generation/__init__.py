@@ -4,7 +4,7 @@
 - `request`: what is asked for one text, as typed options, and its result;
 - `reading`: a prompt to a `State`, which can be continued many times;
 - `texts`: the texts of requests, in batches; `stopping`: where a text ends;
-- `decoding`: the loop over tokens; `programs`: what is compiled of it;
+- `decoding`: the loop over tokens; `batch`: the rows that it draws; `programs`: what is compiled;
 - `sampling`: from logits to an id, one object per transform; `beam_search`: the most likely texts.
 
     generator = Generator(model, tokenizer)

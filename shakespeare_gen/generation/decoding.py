@@ -1,26 +1,24 @@
 """Decoding: the token loop and beam search for a model and its sampling transforms.
 
-The random numbers of a row depend only on its key and the position, not on the chunks or on the
-other rows. Works on ids; knows nothing about text, prompts or
-stop conditions. A model whose arrays are those of NumPy is computed
-in NumPy, without TensorFlow; `programs` holds what is compiled for the others.
+Works on ids; knows nothing about text, prompts or stop conditions. A model whose arrays are those
+of NumPy is computed in NumPy, without TensorFlow; `programs` holds what is compiled for the others.
 
-Batches are padded to `ROW_SIZES` rows, and windows to `WINDOW_SIZES` ids. For each of these shapes
-there are two programs, one with all transforms and one with the basic ones alone. Every sampling
-option is an argument of a program, with one value per row.
+Batches are padded to `ROW_SIZES` rows, and windows to `batch.WINDOW_SIZES` ids. For each of these
+shapes there are two programs, one with all transforms and one with the basic ones alone. Every
+sampling option is an argument of a program, with one value per row.
 
-Shapes: B rows, V vocabulary, W window, T tokens of a chunk.
+Shapes: B rows, P rows with padding, V vocabulary, W window, T tokens of a chunk.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from shakespeare_gen.generation import beam_search, sampling
-from shakespeare_gen.generation.sampling import Sampling, Transform, arrays
-from shakespeare_gen.generation.sampling.drawing import BatchOptions, Chain
+from shakespeare_gen.generation.batch import Batch, Carried, Inputs, Row, prepared, size_at_least
+from shakespeare_gen.generation.sampling import Sampling, arrays
+from shakespeare_gen.generation.sampling.drawing import Chain
 from shakespeare_gen.models import LanguageModel, states
 from shakespeare_gen.system import threads
 
@@ -30,7 +28,6 @@ MAX_CHUNK_LOGITS = 2**22  # that are kept at a time, outside the compiled loop
 # once.
 FIRST_CHUNK_TOKENS = 16
 ROW_SIZES = (1, 4, 16, 64, 256)
-WINDOW_SIZES = (64, 512, sampling.MAX_REPEAT_WINDOW)
 
 Item = TypeVar("Item")
 
@@ -38,109 +35,121 @@ Item = TypeVar("Item")
 def batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     """Splits rows into batches that fill more than half of one of `ROW_SIZES`."""
     while items:
-        padded = _size_at_least(min(len(items), ROW_SIZES[-1]), ROW_SIZES)
+        padded = size_at_least(min(len(items), ROW_SIZES[-1]), ROW_SIZES)
         whole = max(size for size in ROW_SIZES if size <= len(items))
         size = padded if 2 * len(items) > padded else whole
         yield items[:size]
         items = items[size:]
 
 
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """A batch of texts to continue.
+class Decoder:
+    """Draws ids with a model; `forbidden_ids` are never drawn.
 
-    Attributes:
-      samplings: how each row is sampled.
-      state: the state of the model, B rows.
-      logits: float32 [B, V], of the first token.
-      recent: int32 [B, any], the ids before it; -1 before the first one.
+    Args:
+      row_sizes: the numbers of rows that programs are compiled for.
     """
 
-    samplings: Sequence[Sampling]
-    state: Any
-    logits: Any
-    recent: np.ndarray
-
-    def padded(self, num_rows: int) -> "Rows":
-        """Pads the batch to `num_rows` rows with copies of the last one."""
-        index = np.minimum(np.arange(num_rows), len(self.samplings) - 1).astype(np.int32)
-        return Rows(
-            [self.samplings[i] for i in index],
-            states.take(self.state, index),
-            states.take(self.logits, index),
-            self.recent[index],
-        )
-
-    def last(self, num_ids: int) -> np.ndarray:
-        """The last ids, int32 [B, num_ids]."""
-        padded = np.pad(self.recent, [(0, 0), (num_ids, 0)], constant_values=-1)
-        return padded[:, padded.shape[1] - num_ids :]
-
-
-class _Carried(NamedTuple):
-    """The state of the loop: logits, model state, transform memory, the last ids [B, W]."""
-
-    logits: Any
-    state: Any
-    memory: Any
-    recent: np.ndarray
-
-
-class Decoder:
-    """Draws ids with a model; `forbidden_ids` are never drawn."""
-
-    def __init__(self, model: LanguageModel, forbidden_ids: Sequence[int]) -> None:
-        self._model = model
+    def __init__(
+        self,
+        model: LanguageModel,
+        forbidden_ids: Sequence[int],
+        row_sizes: Sequence[int] = ROW_SIZES,
+    ) -> None:
+        self._model, self._row_sizes = model, row_sizes
+        self._weights: Any = None
         self._forbidden = np.zeros(model.vocabulary_size, np.float32)
         self._forbidden[list(forbidden_ids)] = -np.inf
 
+    def bias(self, additions: Sequence[tuple[int, float]] = ()) -> np.ndarray:
+        """What is added to the logits of a row, float32 [V]: -inf for forbidden ids.
+
+        Args:
+          additions: (id, value).
+        """
+        bias = self._forbidden.copy()
+        for token_id, value in additions:
+            bias[token_id] += value
+        return bias
+
+    def new_batch(self) -> Batch:
+        """An empty batch, for `draw`."""
+        return Batch(() if self._model.uses_numpy else self._row_sizes)
+
+    def adopt(self, batch: Batch) -> None:
+        """Prepares a batch of another decoder, with an equal model, for the `draw` of this one.
+
+        It takes effect with the next `Batch.change`.
+        """
+        batch.row_sizes = () if self._model.uses_numpy else self._row_sizes
+
     def chunks(
-        self, rows: Rows, keys: Sequence[tuple[int, int]], num_left: Callable[[], int]
+        self, rows: Sequence[Row], num_left: Callable[[], int]
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Ids and their log-probabilities, [B, at most CHUNK_TOKENS], chunk by chunk.
 
-        The log-probabilities are those of the model, before any transform.
+        The log-probabilities are those of the model, before any transform and bias.
 
         Args:
-          keys: (seed, number of the sample) of each row.
           num_left: called before each chunk; returns the number of tokens still needed; 0 ends
             the loop.
         """
-        num_rows = len(keys)
-        is_numpy = self._model.uses_numpy
-        padded = rows if is_numpy else rows.padded(_size_at_least(num_rows, ROW_SIZES))
-        kinds = _kinds(padded.samplings)
-        options, memory, recent = _prepared(padded, kinds)
-        carried = _Carried(padded.logits, padded.state, memory, recent)
-        weights = self._model.step_weights()
-        random = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
+        batch, weights = self.new_batch(), self._model.step_weights()
+        batch.change((), rows)
         size, is_compiled = FIRST_CHUNK_TOKENS, False
         while num_tokens := min(num_left(), size):
-            uniform = np.zeros((num_tokens, len(padded.samplings)), np.float32)
-            uniform[:, :num_rows] = np.stack([r.random(num_tokens, np.float32) for r in random], 1)
-            draw = self._draw_compiled if is_compiled else self._draw
-            ids, nats, carried = draw(kinds, weights, options, carried, uniform)
-            size, is_compiled = self._chunk_tokens(padded), not is_numpy
-            yield ids[:, :num_rows].T, nats[:, :num_rows].T
+            yield self._drawn(batch, weights, num_tokens, is_compiled)
+            size, is_compiled = self.max_chunk_tokens(batch), not self._model.uses_numpy
 
-    def _chunk_tokens(self, rows: Rows) -> int:
+    def draw(self, batch: Batch, num_tokens: int) -> tuple[np.ndarray, np.ndarray]:
+        """The next ids and log-probabilities, [B, T], of a batch that may change between draws.
+
+        Unlike `chunks`, keeps the weights that the model has at the first call.
+
+        Args:
+          num_tokens: at most `max_chunk_tokens`.
+        """
+        if self._weights is None:
+            self._weights = self._model.step_weights()
+        return self._drawn(batch, self._weights, num_tokens, not self._model.uses_numpy)
+
+    def max_chunk_tokens(self, batch: Batch) -> int:
+        """The number of tokens to draw at a time at most."""
         if not self._model.uses_numpy:
             return CHUNK_TOKENS
-        return min(max(MAX_CHUNK_LOGITS // rows.logits.size, 1), CHUNK_TOKENS)
+        return min(max(MAX_CHUNK_LOGITS // batch.carried.logits.size, 1), CHUNK_TOKENS)
+
+    def compile_ahead(self) -> None:
+        """Compiles the programs of `draw` for every number of rows and the default window."""
+        state, logits = self._model.initial_state(1), np.zeros((1, len(self._forbidden)), "f")
+        for size in () if self._model.uses_numpy else self._row_sizes:
+            for options in ({}, {"top_k": 1}):
+                chosen, recent = Sampling.of(**options), np.zeros((1, 0), np.int32)
+                batch = self.new_batch()
+                batch.change((), [Row(chosen, (0, 0), state, logits, recent, self.bias())] * size)
+                self.draw(batch, 1)
+
+    def _drawn(
+        self, batch: Batch, weights: Any, num_tokens: int, is_compiled: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        draw = self._draw_compiled if is_compiled else self._draw
+        uniform = batch.uniform(num_tokens)
+        ids, nats, batch.carried = draw(weights, batch.inputs, batch.carried, uniform)
+        return ids[:, : len(batch)].T, nats[:, : len(batch)].T
 
     @threads.single_threaded_products()
     def _draw(
-        self, kinds, weights, options: BatchOptions, carried: _Carried, uniform: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, _Carried]:
-        """Ids and log-probabilities [T, B], and the new state of the loop; everything except the
-        model is computed in NumPy."""
-        chain, step = Chain(kinds, np, _branch), self._model.step_function
+        self, weights: Any, inputs: Inputs, carried: Carried, uniform: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Carried]:
+        """Ids and log-probabilities [T, P], and what is carried on; everything except the model is
+        computed in NumPy."""
+        chain, step = Chain(inputs.kinds, np, _branch), self._model.step_function
+        options = inputs.options
         logits, state, memory, recent = carried
         every_id, every_logits = [], []
         for places in uniform:
             logits = np.asarray(logits)
             ids, received = chain.draw(
-                logits, self._forbidden, places, options, memory, _constant(recent)
+                logits, inputs.bias, places, options, memory, _constant(recent)
             )
             every_id.append(ids)
             every_logits.append(logits)
@@ -150,42 +159,49 @@ class Decoder:
             logits, state = step(weights, ids, state)
         drawn = np.stack(every_id)
         nats = arrays.log_probability(np, np.stack(every_logits), drawn)
-        return drawn, nats, _Carried(logits, state, memory, recent)
+        return drawn, nats, Carried(logits, state, memory, recent)
 
-    def _draw_compiled(self, kinds, weights, options, carried, uniform):
+    def _draw_compiled(
+        self, weights: Any, inputs: Inputs, carried: Carried, uniform: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Carried]:
         """The compiled counterpart of `_draw`."""
         from shakespeare_gen.generation import programs
 
-        *carried, recent = carried
         num_tokens, num_rows = uniform.shape
-        width = recent.shape[1]
-        shape = programs.LoopShape(kinds, tuple(options.values), CHUNK_TOKENS, num_rows, width)
+        names, width = tuple(inputs.options.values), carried.recent.shape[1]
+        shape = programs.LoopShape(inputs.kinds, names, CHUNK_TOKENS, num_rows, width)
         program = programs.loop(self._model.step_function, shape)
         padded = np.pad(uniform, [(0, CHUNK_TOKENS - num_tokens), (0, 0)])
         ids, nats, after = program(
-            weights, self._forbidden, options, tuple(carried), recent, padded, np.int32(num_tokens)
+            weights,
+            inputs.bias,
+            inputs.options,
+            tuple(carried[:3]),
+            carried.recent,
+            padded,
+            np.int32(num_tokens),
         )
         ids, nats = ids.numpy()[:num_tokens], nats.numpy()[:num_tokens]
-        recent = np.concatenate([recent, ids.T], 1)[:, num_tokens:]
-        return ids, nats, _Carried(*after, recent)
+        recent = np.concatenate([carried.recent, ids.T], 1)[:, num_tokens:]
+        logits, state, memory = after
+        return ids, nats, Carried(logits, state, memory, recent)
 
     def search(
         self,
-        rows: Rows,
+        row: Row,
         num_beams: int,
         length: int,
         describe: Callable[[tuple[int, ...]], tuple[str, str | None]],
         length_penalty: float,
     ) -> list[beam_search.Beam]:
-        """See `beam_search.search`. `rows` has one row; only transforms with `looks_back`
-        apply."""
+        """See `beam_search.search`. Only transforms with `looks_back` apply."""
         chain = Chain(tuple(k for k in sampling.TRANSFORMS if k.looks_back), np, _branch)
-        options, memory, recent = _prepared(rows, chain.kinds)
-        step = self._beam_step(rows, num_beams)
+        options, memory, recent = prepared([row.sampling], [row.recent], chain.kinds, len(row.bias))
+        step = self._beam_step(num_beams)
 
         def scores(logits, memory, recent):
             logits = np.asarray(logits)
-            changed, _ = chain.apply(logits + self._forbidden, options, memory, _constant(recent))
+            changed, _ = chain.apply(logits + row.bias, options, memory, _constant(recent))
             own = arrays.log_softmax(np, logits) + self._forbidden
             return own, arrays.log_softmax(np, changed)
 
@@ -199,18 +215,18 @@ class Decoder:
             memory = chain.update(memory, ids, options, received, _constant(recent))
             return scores(logits, memory, recent), (model_state, memory, recent)
 
-        first = scores(rows.logits, memory, recent)
-        state = (rows.state, memory, recent)
+        first = scores(row.logits, memory, recent)
+        state = (row.state, memory, recent)
         return beam_search.search(read, first, state, num_beams, length, describe, length_penalty)
 
-    def _beam_step(self, rows: Rows, num_beams: int) -> Callable:
+    def _beam_step(self, num_beams: int) -> Callable:
         """ids [N], state, parents [N] -> logits [N, V], state."""
         weights, step = self._model.step_weights(), self._model.step_function
         if self._model.uses_numpy:
             return lambda ids, state, parents: step(weights, ids, states.take(state, parents))
         from shakespeare_gen.generation import programs
 
-        num_rows = _size_at_least(num_beams, ROW_SIZES)
+        num_rows = size_at_least(num_beams, ROW_SIZES)
         program = programs.beam_step(step, num_rows)
 
         def padded_step(ids, state, parents):
@@ -227,35 +243,3 @@ def _constant(value: np.ndarray) -> Callable[[], np.ndarray]:
 
 def _branch(condition, if_true: Callable, if_false: Callable):
     return if_true() if condition else if_false()
-
-
-def _size_at_least(size: int, sizes: Sequence[int]) -> int:
-    return next(s for s in sizes if s >= size)
-
-
-def _kinds(samplings: Sequence[Sampling]) -> tuple[type[Transform], ...]:
-    """The transforms to compile: all, or only the basic ones if no row uses another."""
-    basic = tuple(kind for kind in sampling.TRANSFORMS if kind.is_always_compiled)
-    others = [kind for kind in sampling.TRANSFORMS if kind not in basic]
-    is_basic = not any(s.uses(kind) for s in samplings for kind in others)
-    return basic if is_basic else tuple(sampling.TRANSFORMS)
-
-
-def _prepared(
-    rows: Rows, kinds: Sequence[type[Transform]]
-) -> tuple[BatchOptions, dict[str, Any], np.ndarray]:
-    """The options of `kinds`, their memory, and the previous ids that they use [B, W]."""
-    width = 0
-    if any(kind.looks_back for kind in kinds):
-        largest = max(s.repeat_window for s in rows.samplings)
-        # One more than the window: the transforms ask which id has left it.
-        width = _size_at_least(largest, WINDOW_SIZES) + 1
-    recent = rows.last(width)
-    values = sampling.stacked(rows.samplings)
-    used = {
-        kind.__name__: np.array(any(s.uses(kind) for s in rows.samplings))
-        for kind in kinds
-        if not kind.is_always_compiled
-    }
-    memory = {kind.__name__: kind.start(values, recent, rows.logits.shape[1]) for kind in kinds}
-    return BatchOptions(values, used), memory, recent

@@ -25,7 +25,7 @@ from shakespeare_gen.generation.sampling import Transform, arrays
 from shakespeare_gen.generation.sampling.drawing import BatchOptions, Chain
 from shakespeare_gen.models import states
 
-MAX_PROGRAMS = 32
+MAX_PROGRAMS = 64
 
 _lock = threading.Lock()
 _caches: list = []

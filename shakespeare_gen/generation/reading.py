@@ -6,7 +6,7 @@ Shapes: T tokens of a chunk, N tokens of a text, V vocabulary, W window.
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,6 +72,31 @@ class Unfinished:
         return dataclasses.replace(self, before=self.before.in_numpy())
 
 
+class TokenScores(NamedTuple):
+    """What a model says about the tokens of a text, each after those before it.
+
+    Attributes:
+      nats: float32 [N], the log-probability of each token.
+      top_ids: int32 [N, K], the most likely ids at its place, the most likely one first.
+      top_nats: float32 [N, K], their log-probabilities.
+    """
+
+    nats: np.ndarray
+    top_ids: np.ndarray
+    top_nats: np.ndarray
+
+    @classmethod
+    def of(cls, log_p: np.ndarray, ids: np.ndarray, k: int) -> "TokenScores":
+        """From log-probabilities [N, V] and the ids [N] of the text."""
+        top = np.argsort(-log_p, axis=1, kind="stable")[:, :k].astype(np.int32)
+        return cls(log_p[np.arange(len(ids)), ids], top, np.take_along_axis(log_p, top, 1))
+
+    @classmethod
+    def empty(cls, k: int) -> "TokenScores":
+        """The scores of no token."""
+        return cls(np.zeros(0, "f"), np.zeros((0, k), np.int32), np.zeros((0, k), "f"))
+
+
 @dataclasses.dataclass(frozen=True)
 class Reader:
     """Reads texts in chunks of constant memory; keeps the weights that the model has at first."""
@@ -109,30 +134,44 @@ class Reader:
 
     def _read(self, text: str, start: State | None, check: Callable[[], None]) -> State:
         state = start
-        for ids, logits, model_state in self._chunks(text, "error", start):
-            recent = state.recent if state else np.zeros((1, 0), np.int32)
-            recent = np.concatenate([recent, ids[None]], 1)[:, -MAX_REPEAT_WINDOW:]
-            state = State(model_state, logits[:, -1], recent)
+        for ids, logits, model_state in self._chunks(self.tokenizer.encode(text), start):
+            state = State(model_state, logits[:, -1], _recent(state, ids))
             check()
         assert state is not None  # without a start at least the start token is read
         return state
 
     def score(self, text: str, unknown: str, start: State) -> np.ndarray:
         """See `Generator.score`."""
-        logits, found = np.asarray(start.logits), [np.zeros(0, np.float32)]
-        for ids, after, _ in self._chunks(text, unknown, start):
-            every = np.concatenate([logits, np.asarray(after)[0]])
-            log_p = arrays.log_softmax(np, every[:-1])
-            found.append(log_p[np.arange(len(ids)), ids])
+        ids = self.tokenizer.encode(self.tokenizer.prepare(text, unknown))
+        return self.token_scores(ids, start)[0].nats
+
+    def token_scores(
+        self, ids: np.ndarray, start: State | None, k: int = 0
+    ) -> tuple["TokenScores", State]:
+        """The log-probability of each of `ids` [N], and the `k` most likely ids at its place.
+
+        Also returns the state after them.
+
+        Args:
+          start: what was read before; None: nothing, so that nothing predicts the first id, whose
+            log-probabilities are NaN.
+        """
+        logits = np.asarray(start.logits) if start else np.full((1, self.tokenizer.size), np.nan)
+        found, state = [TokenScores.empty(k)], start
+        for chunk, after, model_state in self._chunks(ids, start):
+            every = np.concatenate([logits.astype(np.float32), np.asarray(after)[0]])
+            if len(ids):
+                found.append(TokenScores.of(arrays.log_softmax(np, every[:-1]), chunk, k))
             logits = every[-1:]
-        return np.concatenate(found)
+            state = State(model_state, logits, _recent(state, chunk))
+        assert state is not None  # without a start at least the start token is read
+        return TokenScores(*map(np.concatenate, zip(*found, strict=True))), state
 
     def _chunks(
-        self, text: str, unknown: str, start: State | None
+        self, ids: np.ndarray, start: State | None
     ) -> Iterator[tuple[np.ndarray, Any, Any]]:
         """Ids [T], the logits [1, T, V] after each of them, and the state of the model."""
         devices.check_not_forked()
-        ids = self.tokenizer.encode(self.tokenizer.prepare(text, unknown))
         if not len(ids) and start is None:
             ids = np.array([self.tokenizer.start_id], np.int32)
         read = self._read_function(len(ids))
@@ -156,6 +195,12 @@ class Reader:
 
         program, weights = programs.reading(self.model.read_function), self.model.weight_arrays()
         return lambda ids, state: program(weights, ids, state)
+
+
+def _recent(before: State | None, ids: np.ndarray) -> np.ndarray:
+    """The last ids after `ids` [T] were read: int32 [1, at most MAX_REPEAT_WINDOW]."""
+    recent = before.recent if before else np.zeros((1, 0), np.int32)
+    return np.concatenate([recent, ids[None]], 1)[:, -MAX_REPEAT_WINDOW:]
 
 
 def check_types(text: Any, start: Any) -> None:

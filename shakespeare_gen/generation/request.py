@@ -23,6 +23,7 @@ class Request:
       unknown: what to do with characters of the prompt outside the vocabulary; see
         `Tokenizer.prepare`.
       start: the `State` that the prompt continues; None: nothing was read before it.
+      logit_bias: (id, value): added to the logit of a token before every transform.
 
     Raises:
       UsageError: an option is out of bounds.
@@ -33,6 +34,7 @@ class Request:
     sampling: Sampling
     unknown: str = "error"
     start: Any = None
+    logit_bias: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         UnknownOptions(unknown=self.unknown)

@@ -93,11 +93,13 @@ class Part:
     Attributes:
       pieces: the text of each token; the last one of a text may be cut.
       nats: float32 [N], their log-probabilities.
+      ids: int32 [N].
       finish_reason: why the text ends here; None: it continues.
     """
 
     pieces: list[str]
     nats: np.ndarray
+    ids: np.ndarray
     finish_reason: str | None = None
 
     @property
@@ -127,7 +129,7 @@ class Stopper:
         self._num_left = length if length >= 0 else None
         self._num_known = num_known
         self._pieces: list[str] = []
-        self._nats = np.zeros(0, np.float32)
+        self._nats, self._ids = np.zeros(0, np.float32), np.zeros(0, np.int32)
         self._has_text, self._speech = False, unfinished_speech(prompt)
         if length == 0:
             self.finish_reason = "length"
@@ -152,6 +154,7 @@ class Stopper:
             pieces[0], self._num_known = pieces[0][self._num_known :], 0
         self._pieces += pieces
         self._nats = np.concatenate([self._nats, nats[:num_taken]])
+        self._ids = np.concatenate([self._ids, ids[:num_taken]])
         if reason == "end" and self._pieces:  # a character that will not be completed
             self._pieces[-1] += self._decoder.flush()
         held = "".join(self._pieces)
@@ -162,6 +165,10 @@ class Stopper:
             return self._finish(reason, len(held))
         partial = max((_partial(held, ending.string) for ending in self._endings), default=0)
         return self._take(self._num_before(partial))
+
+    def end(self, reason: str) -> Part:
+        """Ends the text here; tokens that are held back are dropped."""
+        return self._finish(reason, 0)
 
     def _limit(self, ids: np.ndarray) -> tuple[int, str | None]:
         """How many of `ids` are taken, and why the text ends after them or None."""
@@ -178,14 +185,15 @@ class Stopper:
         self.finish_reason = reason
         self._pieces = cut(self._pieces, num_chars)
         part = self._take(len(self._pieces))
-        self._nats = self._nats[:0]
+        self._nats, self._ids = self._nats[:0], self._ids[:0]
         return part
 
     def _take(self, num_tokens: int) -> Part:
         pieces, self._pieces = self._pieces[:num_tokens], self._pieces[num_tokens:]
         nats, self._nats = self._nats[:num_tokens], self._nats[num_tokens:]
+        ids, self._ids = self._ids[:num_tokens], self._ids[num_tokens:]
         self._has_text = self._has_text or any(piece.strip("\n") for piece in pieces)
-        return Part(pieces, nats, self.finish_reason)
+        return Part(pieces, nats, ids, self.finish_reason)
 
     def _num_before(self, num_chars: int) -> int:
         """How many tokens come before the last `num_chars` characters, all of them complete."""

@@ -10,13 +10,13 @@ import numpy as np
 
 from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.generation import decoding, stopping
+from shakespeare_gen.generation.batch import Row
 from shakespeare_gen.generation.beam_search import Beam
 from shakespeare_gen.generation.decoding import Decoder
 from shakespeare_gen.generation.reading import State
 from shakespeare_gen.generation.request import Request, Result
 from shakespeare_gen.generation.sampling import Temperature
 from shakespeare_gen.generation.stopping import Part, Stopper
-from shakespeare_gen.models import states
 from shakespeare_gen.system import devices
 
 FIRST_CHOICE = 2**62  # added to the number of a sample, for a random number besides its tokens
@@ -66,29 +66,33 @@ def _start(request: Request, number: int, state: State) -> tuple[State, int]:
     return (word.before, len(word.text)) if word.probability > limit else (state, 0)
 
 
+def row(text: Text, decoder: Decoder) -> Row:
+    """What a batch continues `text` from."""
+    return _row(text.request, text.number, text.state, decoder)
+
+
+def _row(request: Request, number: int, state: State, decoder: Decoder) -> Row:
+    return Row(
+        request.sampling,
+        (request.generation.seed, number),
+        state.model_state,
+        state.logits,
+        state.recent,
+        decoder.bias(request.logit_bias),
+    )
+
+
 def parts(texts: Sequence[Text], decoder: Decoder) -> Iterator[list[Part]]:
     """Yields the next tokens of every text until all have ended; the texts form one batch."""
     devices.check_not_forked()
-    width = max(text.state.recent.shape[1] for text in texts)
-    recent = [
-        np.pad(r, [(0, 0), (width - r.shape[1], 0)], constant_values=-1)
-        for r in (text.state.recent for text in texts)
-    ]
-    rows = decoding.Rows(
-        [text.request.sampling for text in texts],
-        states.concatenate([text.state.model_state for text in texts]),
-        states.concatenate([text.state.logits for text in texts]),
-        np.concatenate(recent),
-    )
-    keys = [(text.request.generation.seed, text.number) for text in texts]
 
     def num_left() -> int:
         return max(text.stopper.num_left for text in texts)
 
-    for ids, nats in decoder.chunks(rows, keys, num_left):
+    for ids, nats in decoder.chunks([row(text, decoder) for text in texts], num_left):
         yield [
-            text.stopper.feed(*row)
-            for text, row in zip(texts, zip(ids, nats, strict=True), strict=True)
+            text.stopper.feed(*drawn)
+            for text, drawn in zip(texts, zip(ids, nats, strict=True), strict=True)
         ]
 
 
@@ -97,8 +101,8 @@ def sample(texts: Sequence[Text], decoder: Decoder) -> list[Result]:
     results = []
     for batch in decoding.batches(texts):
         columns: list[list[Part]] = [[] for _ in batch]
-        for row in parts(batch, decoder):
-            for column, part in zip(columns, row, strict=True):
+        for next_parts in parts(batch, decoder):
+            for column, part in zip(columns, next_parts, strict=True):
                 column.append(part)
         results += [
             Result.of_parts(column, text.stopper.finish_reason or "length")
@@ -120,10 +124,10 @@ def search(request: Request, state: State, decoder: Decoder, tokenizer: Tokenize
             return text[:end], "stop"
         return text, "end" if is_end else None
 
-    rows = decoding.Rows([request.sampling], state.model_state, state.logits, state.recent)
     options = request.generation
+    first = _row(request, 0, state, decoder)
     found = decoder.search(
-        rows, options.num_beams, options.length, describe, options.length_penalty
+        first, options.num_beams, options.length, describe, options.length_penalty
     )
     return [_beam_result(beam, tokenizer, num_known) for beam in found[: options.num_samples]]
 

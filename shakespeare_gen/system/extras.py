@@ -6,6 +6,7 @@ from shakespeare_gen.errors import UsageError
 
 PACKAGES = {
     "evaluate": ("jinja2", "pydivsufsort", "pyppmd", "rich"),
+    "serve": ("prometheus_client", "starlette", "uvicorn"),
     "tensorboard": ("tensorboard",),
 }
 

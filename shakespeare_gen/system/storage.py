@@ -22,6 +22,7 @@ from shakespeare_gen.errors import UserError
 # More lists and objects than any file of this package contains: deep or wide JSON is rejected
 # before it is parsed into memory.
 MAX_CONTAINERS = 10_000
+MAX_DIGITS = 1000  # of an integer in JSON; the time to convert one grows with their square
 
 # Without O_NONBLOCK, opening a pipe would wait for its writer.
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -87,36 +88,59 @@ def parse_json(data: bytes) -> dict[str, Any]:
     """Parses one JSON object.
 
     Raises:
-      ValueError: not JSON, not an object, a duplicate key, NaN, or too many containers.
+      ValueError: not JSON, not an object, a duplicate key, NaN, or too many containers; names the
+        key if there is one.
     """
     if data.count(b"[") + data.count(b"{") > MAX_CONTAINERS:
         raise ValueError(f"more than {MAX_CONTAINERS:,} lists and objects")
 
     def unique(pairs):
         value = dict(pairs)
+        for key, item in pairs:
+            if found := _rejected(item):
+                raise ValueError(f"{key!r}: {found}")
         if len(value) < len(pairs):
-            raise ValueError("a duplicate key")
+            keys = [key for key, _ in pairs]
+            raise ValueError(f"a duplicate key {next(k for k in keys if keys.count(k) > 1)!r}")
         return value
 
-    def reject(constant):
-        raise ValueError(f"{constant}, which is not valid JSON")
+    def constant(name):
+        return _Rejected(f"{name}, which is not valid JSON")
 
     def finite(digits):
         number = float(digits)
-        return number if math.isfinite(number) else reject(digits[:20])
+        return number if math.isfinite(number) else too_large(digits)
+
+    def integer(digits):
+        return int(digits) if len(digits) <= MAX_DIGITS else too_large(digits)
+
+    def too_large(digits):
+        return _Rejected(f"{digits[:20]}, which is too large")
 
     try:
         value = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=unique,
-            parse_constant=reject,
+            parse_constant=constant,
             parse_float=finite,
+            parse_int=integer,
         )
     except RecursionError:
         raise ValueError("values nested too deeply") from None
     if not isinstance(value, dict):
-        raise ValueError(f"a value of type {type(value).__name__}")
+        raise ValueError(_rejected(value) or f"a value of type {type(value).__name__}")
     return value
+
+
+class _Rejected(str):
+    """What stands for a number that is rejected: the number, and why."""
+
+
+def _rejected(value: Any) -> _Rejected | None:
+    """The first rejected number in a value, or in nested lists of it."""
+    if isinstance(value, list):
+        return next((found for item in value if (found := _rejected(item))), None)
+    return value if isinstance(value, _Rejected) else None
 
 
 def check_keys(value: Any, keys: Collection[str], path: pathlib.Path) -> None:

@@ -30,7 +30,9 @@ class Transform(OptionGroup):
     TITLE = "Sampling"
 
     looks_back: ClassVar[bool] = False
-    """Whether it depends on the tokens before; beam search uses these transforms alone."""
+    """Whether it depends on the tokens before; beam search uses these transforms alone.
+
+    At every position its memory follows from the last ids, so that `start` can make it anew."""
 
     is_always_compiled: ClassVar[bool] = False
     """Whether it is part of the program for requests that use no other transform."""

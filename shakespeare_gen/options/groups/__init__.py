@@ -23,6 +23,7 @@ from shakespeare_gen.options.groups.generation import (
     SavedRunsOptions,
     UnknownOptions,
 )
+from shakespeare_gen.options.groups.serving import ServedModelsOptions, ServeOptions
 from shakespeare_gen.options.groups.text import (
     ArrayOptions,
     CorpusLocationOptions,
@@ -55,6 +56,8 @@ __all__ = [
     "ReportOptions",
     "RunOptions",
     "SavedRunsOptions",
+    "ServeOptions",
+    "ServedModelsOptions",
     "StartOptions",
     "SweepOptions",
     "TrainingOptions",

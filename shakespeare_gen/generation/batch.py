@@ -1,0 +1,187 @@
+"""Rows that are drawn together; rows join and leave between draws.
+
+The random numbers of a row depend only on its key and the position, not on the chunks or on the
+other rows. Works on ids; knows nothing about text, prompts or stop conditions, and does not decide
+how many tokens to draw.
+
+Shapes: B rows, P rows with padding, V vocabulary, W window, T tokens of a draw.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from shakespeare_gen.generation import sampling
+from shakespeare_gen.generation.sampling import Sampling, Transform
+from shakespeare_gen.generation.sampling.drawing import BatchOptions
+from shakespeare_gen.models import states
+
+WINDOW_SIZES = (64, 512, sampling.MAX_REPEAT_WINDOW)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A text to continue.
+
+    Attributes:
+      sampling: how its tokens are chosen.
+      key: (seed, number of the sample), the key of its random numbers.
+      state: the state of the model, one row.
+      logits: float32 [1, V], of the first token.
+      recent: int32 [1, any], the ids before it; -1 before the first one.
+      bias: float32 [V], added to the logits of every token; -inf for ids that are never drawn.
+    """
+
+    sampling: Sampling
+    key: tuple[int, int]
+    state: Any
+    logits: Any
+    recent: np.ndarray
+    bias: np.ndarray
+
+
+class Carried(NamedTuple):
+    """What a draw changes: logits, model state, memory of the transforms, the last ids [P, W]."""
+
+    logits: Any
+    state: Any
+    memory: Any
+    recent: np.ndarray
+
+
+class Inputs(NamedTuple):
+    """What the draws of a batch share.
+
+    Attributes:
+      kinds: the transforms that are computed or compiled.
+      bias: float32 [P, V].
+    """
+
+    kinds: tuple[type[Transform], ...]
+    options: BatchOptions
+    bias: np.ndarray
+
+
+class Batch:
+    """A batch of rows, padded with copies of the last one.
+
+    Args:
+      row_sizes: the numbers of rows that a batch is padded to; empty: it is not padded.
+
+    Attributes:
+      row_sizes: may be changed; the next `change` pads to it.
+      inputs, carried: the arguments of the next draw; undefined while the batch is empty.
+    """
+
+    inputs: Inputs
+    carried: Carried
+
+    def __init__(self, row_sizes: Sequence[int] = ()) -> None:
+        self.row_sizes = row_sizes
+        self._rows: list[Row] = []
+        self._random: list[np.random.Generator] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def change(self, kept: Sequence[int], new: Sequence[Row]) -> None:
+        """Keeps the rows at the places `kept`, in this order, and appends `new`."""
+        num_before = len(self._rows) and len(self.carried.recent)
+        self._rows = [*(self._rows[i] for i in kept), *new]
+        random = [np.random.Generator(np.random.Philox(key=row.key)) for row in new]
+        self._random = [*(self._random[i] for i in kept), *random]
+        if self._rows:
+            self._arrange(num_before, kept, new)
+
+    def _arrange(self, num_before: int, kept: Sequence[int], new: Sequence[Row]) -> None:
+        """Sets `inputs` and `carried`; `num_before` rows were carried, with padding."""
+        parts = [(row.logits, row.state) for row in new]
+        recent = [row.recent for row in new]
+        if num_before:
+            parts.insert(0, (self.carried.logits, self.carried.state))
+            recent = [*(self.carried.recent[i : i + 1] for i in kept), *recent]
+        places = [*kept, *range(num_before, num_before + len(new))]
+        size = size_at_least(len(places), self.row_sizes) if self.row_sizes else len(places)
+        padded = [self._rows[min(i, len(self._rows) - 1)] for i in range(size)]
+        index = np.array(places + places[-1:] * (size - len(places)), np.int32)
+        logits, state = states.take(states.concatenate(parts), index)
+        samplings = [row.sampling for row in padded]
+        kinds = _kinds(samplings)
+        recent += recent[-1:] * (size - len(recent))
+        options, memory, last = prepared(samplings, recent, kinds, logits.shape[1])
+        if num_before:
+            memory |= _continued(kinds, self.carried.memory, memory, kept)
+        self.inputs = Inputs(kinds, options, np.stack([row.bias for row in padded]))
+        self.carried = Carried(logits, state, memory, last)
+
+    def uniform(self, num_tokens: int) -> np.ndarray:
+        """The next random numbers of every row, float32 [T, P]; 0 in the padding."""
+        found = np.zeros((num_tokens, len(self.carried.recent)), np.float32)
+        columns = [random.random(num_tokens, np.float32) for random in self._random]
+        found[:, : len(columns)] = np.stack(columns, 1)
+        return found
+
+
+def size_at_least(size: int, sizes: Sequence[int]) -> int:
+    """The first of the ascending `sizes` that is large enough."""
+    return next(s for s in sizes if s >= size)
+
+
+def _last(ids: np.ndarray, num_ids: int) -> np.ndarray:
+    """The last ids, int32 [1, num_ids]."""
+    padded = np.pad(ids, [(0, 0), (num_ids, 0)], constant_values=-1)
+    return padded[:, padded.shape[1] - num_ids :]
+
+
+def _kinds(samplings: Sequence[Sampling]) -> tuple[type[Transform], ...]:
+    """The transforms to compile: all, or only the basic ones if no row uses another."""
+    basic = tuple(kind for kind in sampling.TRANSFORMS if kind.is_always_compiled)
+    others = [kind for kind in sampling.TRANSFORMS if kind not in basic]
+    is_basic = not any(s.uses(kind) for s in samplings for kind in others)
+    return basic if is_basic else tuple(sampling.TRANSFORMS)
+
+
+def prepared(
+    samplings: Sequence[Sampling],
+    recent: Sequence[np.ndarray],
+    kinds: Sequence[type[Transform]],
+    vocabulary_size: int,
+) -> tuple[BatchOptions, dict[str, Any], np.ndarray]:
+    """The options of `kinds`, their memory at first, and the previous ids that they use [P, W].
+
+    Args:
+      recent: the previous ids of each row, int32 [1, any].
+    """
+    width = 0
+    if any(kind.looks_back for kind in kinds):
+        largest = max(s.repeat_window for s in samplings)
+        # One more than the window: the transforms ask which id has left it.
+        width = size_at_least(largest, WINDOW_SIZES) + 1
+    last = np.concatenate([_last(ids, width) for ids in recent])
+    values = sampling.stacked(samplings)
+    used = {
+        kind.__name__: np.array(any(s.uses(kind) for s in samplings))
+        for kind in kinds
+        if not kind.is_always_compiled
+    }
+    memory = {kind.__name__: kind.start(values, last, vocabulary_size) for kind in kinds}
+    return BatchOptions(values, used), memory, last
+
+
+def _continued(
+    kinds: Sequence[type[Transform]], before: Any, started: Any, kept: Sequence[int]
+) -> dict[str, Any]:
+    """The memory that rows which stay in a batch carry on.
+
+    A transform that looks back starts anew from the last ids, whose number may have changed.
+    """
+    found = {}
+    for name in (kind.__name__ for kind in kinds if not kind.looks_back):
+        if name in before:
+            rest = states.map_arrays(lambda array: array[len(kept) :], started[name])
+            found[name] = states.concatenate(
+                [states.take(before[name], np.array(kept, np.int32)), rest]
+            )
+    return found

@@ -1,0 +1,62 @@
+"""Serves a trained model: a page to write with at /, and an API like OpenAI's completions.
+
+python -m shakespeare_gen.serve --run_dir=runs/quick --port=8000
+python -m shakespeare_gen.serve --run_dir=runs/quick,pretrained:tiny-shakespeare
+"""
+
+from absl import logging
+
+from shakespeare_gen import pretrained
+from shakespeare_gen.errors import UsageError
+from shakespeare_gen.options import OptionGroup, Options, command_line
+from shakespeare_gen.options.groups import (
+    EngineOptions,
+    LoadOptions,
+    SavedRunsOptions,
+    ServedModelsOptions,
+    ServeOptions,
+)
+from shakespeare_gen.runs import finding, split_paths
+from shakespeare_gen.system import extras
+
+
+def groups() -> tuple[type[OptionGroup], ...]:
+    """The option groups of the command."""
+    return (SavedRunsOptions, LoadOptions, EngineOptions, ServedModelsOptions, ServeOptions)
+
+
+def main(options: Options) -> None:
+    """The command: serves until it is interrupted."""
+    extras.require("serve", "serve")
+    from shakespeare_gen.serving import server
+    from shakespeare_gen.serving.application import application
+    from shakespeare_gen.serving.guards import Guard, read_key
+    from shakespeare_gen.serving.service import Service
+
+    how, models = options[ServeOptions], options[ServedModelsOptions]
+    key = read_key(how.api_key_path) if how.api_key_path else ""
+    service = Service(
+        split_paths(finding.chosen(options[SavedRunsOptions].run_dir, pretrained.DEFAULT)),
+        (_checkpoint(options), options[EngineOptions].engine),
+        models.max_models,
+        int(models.prompt_cache_megabytes * 2**20),
+        models.max_request_seconds,
+    )
+    listener = server.listen(how.host, how.port)
+    guard = Guard(how.allowed_hosts, how.allowed_origins, key)
+    app = application(service, guard, how.allowed_origins, how.log_prompts)
+    logging.info("%s on %s", ", ".join(service.catalog.runs), server.address(listener))
+    server.Server(app, service, models.follow).run([listener])
+
+
+def _checkpoint(options: Options) -> str:
+    """Which checkpoint is loaded: with `follow`, the last one."""
+    if not options[ServedModelsOptions].follow:
+        return options[LoadOptions].checkpoint
+    if "checkpoint" in options.given and options[LoadOptions].checkpoint != "last":
+        raise UsageError("checkpoint: expected last with `follow`, received best")
+    return "last"
+
+
+if __name__ == "__main__":
+    command_line.run(main, *groups())

@@ -1,0 +1,124 @@
+"""One text of a completion: its pieces with log-probabilities and alternatives.
+
+Knows nothing about HTTP. Shapes: N tokens.
+"""
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from shakespeare_gen.data.tokenizers import Tokenizer
+from shakespeare_gen.generation.reading import Reader, State, TokenScores
+from shakespeare_gen.generation.stopping import Part
+
+# JSON has no infinity; no float32 logit differs by more from another.
+LOWEST_NATS = -9999.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """A part of the text of a choice.
+
+    Attributes:
+      nats: of each token, None where nothing predicts it.
+      scores: with the most likely tokens; None if they are not asked for.
+    """
+
+    tokens: Sequence[str]
+    nats: Sequence[float | None]
+    scores: TokenScores | None = None
+    finish_reason: str | None = None
+
+
+class Choice:
+    """The text of one choice, as it is generated.
+
+    Args:
+      run: runs a function in a thread.
+      state: what was read before the text.
+      prompt: the text before it.
+      values: the parameters of the request.
+    """
+
+    def __init__(
+        self,
+        run: Callable[..., Awaitable[Any]],
+        reader: Reader,
+        state: State,
+        prompt: str,
+        values: dict[str, Any],
+    ) -> None:
+        self._run, self._reader, self._state, self._prompt = run, reader, state, prompt
+        self._k, self._echo = values["logprobs"], values["echo"]
+        self._offset = 0 if self._echo else len(prompt)
+        self.num_tokens = 0
+
+    async def echoed(self) -> Piece:
+        """The prompt; empty unless it is asked for."""
+        if not self._echo or not self._prompt:
+            return Piece([], [])
+        if self._k is None:
+            return Piece([self._prompt], [None])
+        tokenizer = self._reader.tokenizer
+        ids = tokenizer.encode(self._prompt)
+        scores, _ = await self._run(self._reader.token_scores, ids, None, self._k)
+        return Piece(tokenizer.pieces(ids), [None, *scores.nats[1:].tolist()], scores)
+
+    async def of(self, part: Part) -> Piece:
+        """The next tokens of the text; must be called for every part, in order."""
+        self.num_tokens += len(part.pieces)
+        reason = "stop" if part.finish_reason == "end" else part.finish_reason
+        scores = None
+        if self._k and len(part.ids):
+            scores, self._state = await self._run(
+                self._reader.token_scores, part.ids, self._state, self._k
+            )
+        return Piece(part.pieces, part.nats.tolist(), scores, reason)
+
+    def joined(self, pieces: Sequence[Piece], index: int) -> dict[str, Any]:
+        """The choice as JSON values, in a response or in a chunk of a stream."""
+        text = "".join(token for piece in pieces for token in piece.tokens)
+        return {
+            "index": index,
+            "text": text,
+            "logprobs": None if self._k is None else self._log_probabilities(pieces),
+            "finish_reason": pieces[-1].finish_reason,
+        }
+
+    def _log_probabilities(self, pieces: Sequence[Piece]) -> dict[str, Any]:
+        tokens = [token for piece in pieces for token in piece.tokens]
+        offsets = []
+        for token in tokens:
+            offsets.append(self._offset)
+            self._offset += len(token)
+        top = [entry for piece in pieces for entry in self._alternatives(piece)]
+        return {
+            "tokens": tokens,
+            "token_logprobs": [finite(nats) for piece in pieces for nats in piece.nats],
+            "top_logprobs": top if self._k else None,
+            "text_offset": offsets,
+        }
+
+    def _alternatives(self, piece: Piece) -> list[dict[str, float] | None]:
+        scores, tokenizer = piece.scores, self._reader.tokenizer
+        if scores is None:
+            return []
+        return [
+            None if nats is None else most_likely(tokenizer, ids, top)
+            for nats, ids, top in zip(piece.nats, scores.top_ids, scores.top_nats, strict=True)
+        ]
+
+
+def most_likely(tokenizer: Tokenizer, ids: np.ndarray, nats: np.ndarray) -> dict[str, float]:
+    """Log-probabilities [K] by the labels of tokens; of equal labels, that of the likeliest."""
+    found: dict[str, float] = {}
+    for token_id, value in zip(ids.tolist(), nats.tolist(), strict=True):
+        found.setdefault(tokenizer.label(token_id), max(value, LOWEST_NATS))
+    return found
+
+
+def finite(nats: float | None) -> float | None:
+    """A log-probability as JSON has it."""
+    return None if nats is None else max(nats, LOWEST_NATS)

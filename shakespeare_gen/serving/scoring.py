@@ -1,0 +1,77 @@
+"""The endpoints that read a text without writing one: scores, next tokens, tokens.
+
+Knows nothing about HTTP.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from shakespeare_gen.errors import UserError
+from shakespeare_gen.serving import writing
+from shakespeare_gen.serving.catalog import Served
+from shakespeare_gen.serving.choices import LOWEST_NATS
+from shakespeare_gen.serving.failures import invalid, of_user_error
+from shakespeare_gen.serving.service import Service
+
+
+async def score(service: Service, served: Served, values: dict[str, Any]) -> dict[str, Any]:
+    """The log-probability of every token of a text; the first one follows the start token."""
+    text = _prepared(served, values, "text")
+    [start] = await writing.read(service, served, [""], is_kept=True)
+    ids = served.tokenizer.encode(text)
+    scores, _ = await service.run(served.reader.token_scores, ids, start)
+    nats = [max(value, LOWEST_NATS) for value in scores.nats.tolist()]
+    pieces = served.tokenizer.pieces(ids)
+    tokens = [{"text": t, "log_probability": n} for t, n in zip(pieces, nats, strict=True)]
+    return {
+        "model": served.name,
+        "tokens": tokens,
+        "num_characters": len(text),
+        "nats_per_character": -sum(nats) / len(text) if text else None,
+    }
+
+
+async def next_tokens(service: Service, served: Served, values: dict[str, Any]) -> dict[str, Any]:
+    """The most likely next tokens, the most likely one first."""
+    prompt = _prepared(served, values, "prompt")
+    [state] = await writing.read(service, served, [prompt], is_kept=True)
+    probabilities = np.exp(state.log_probabilities)
+    first = np.argsort(-probabilities, kind="stable")[: values["k"]].tolist()
+    label = served.tokenizer.label
+    found = [{"text": label(i), "probability": float(probabilities[i])} for i in first]
+    return {"model": served.name, "next": found}
+
+
+async def tokenize(service: Service, served: Served, values: dict[str, Any]) -> dict[str, Any]:
+    """The ids of a text."""
+    del service
+    text = _prepared(served, values, "content")
+    return {"model": served.name, "tokens": served.tokenizer.encode(text).tolist()}
+
+
+async def detokenize(service: Service, served: Served, values: dict[str, Any]) -> dict[str, Any]:
+    """The text of ids."""
+    del service
+    tokenizer, ids = served.tokenizer, values["tokens"]
+    if ids and max(ids) >= tokenizer.size:
+        raise invalid(f"tokens: expected ids below {tokenizer.size}, received {max(ids)}", "tokens")
+    return {"model": served.name, "content": tokenizer.decode(ids)}
+
+
+READING = {
+    "score": score,
+    "next_tokens": next_tokens,
+    "tokenize": tokenize,
+    "detokenize": detokenize,
+}
+"""By the name of their endpoint."""
+
+
+def _prepared(served: Served, values: dict[str, Any], name: str) -> str:
+    prepare: Callable[..., str] = served.tokenizer.prepare
+    try:
+        return prepare(values[name], values["unknown"], name)
+    except UserError as error:
+        raise of_user_error(error) from None
