@@ -70,8 +70,10 @@ def card(model: str, run: Run) -> dict[str, Any]:
 
 def report_path(run: Run) -> pathlib.Path | None:
     """The page that `evaluate` wrote; None if there is none."""
-    path = run.folder.evaluation_dir / REPORT
-    return path if path.is_file() and not path.is_symlink() else None
+    folder = run.folder.evaluation_dir
+    path = folder / REPORT
+    is_link = folder.is_symlink() or path.is_symlink()
+    return path if path.is_file() and not is_link else None
 
 
 def _num_parameters(card: dict[str, Any], shapes: list) -> int:

@@ -60,6 +60,9 @@ class Catalog:
       runs: by the ids of the API.
       load: a generator of several runs.
       observe: see `Engine`.
+
+    Attributes:
+      loaded: the models in memory by their names, the one that was used last at the end.
     """
 
     def __init__(
@@ -71,13 +74,13 @@ class Catalog:
     ) -> None:
         self.runs = runs
         self._load, self._max_models, self._observe = load, max_models, observe
-        self._loaded: OrderedDict[str, Served] = OrderedDict()
+        self.loaded: OrderedDict[str, Served] = OrderedDict()
         self._lock = asyncio.Lock()
 
     @property
     def admissions(self) -> list[Admission]:
         """Of all loaded models."""
-        return [served.admission for served in self._loaded.values()]
+        return [served.admission for served in self.loaded.values()]
 
     async def get(self, name: str | None) -> Served:
         """A model, which is loaded if necessary; None: the first one.
@@ -87,13 +90,13 @@ class Catalog:
         """
         name = next(iter(self.runs)) if name is None else name
         runs = self.runs_of(name)
-        if name not in self._loaded:
+        if name not in self.loaded:
             async with self._lock:
-                if name not in self._loaded:
+                if name not in self.loaded:
                     self._make_room()
-                    self._loaded[name] = await asyncio.to_thread(self._served, name, runs)
-        self._loaded.move_to_end(name)
-        return self._loaded[name]
+                    self.loaded[name] = await asyncio.to_thread(self._served, name, runs)
+        self.loaded.move_to_end(name)
+        return self.loaded[name]
 
     def runs_of(self, name: str) -> list[Run]:
         """The runs that a name stands for.
@@ -114,11 +117,11 @@ class Catalog:
         return found
 
     def _make_room(self) -> None:
-        while len(self._loaded) >= self._max_models:
-            idle = [n for n, served in self._loaded.items() if not served.admission.num_inside]
+        while len(self.loaded) >= self._max_models:
+            idle = [n for n, served in self.loaded.items() if not served.admission.num_inside]
             if not idle:
                 raise busy()
-            self._loaded.pop(idle[0]).engine.close()
+            self.loaded.pop(idle[0]).engine.close()
 
     def _served(self, name: str, runs: Sequence[Run]) -> Served:
         newest = [_newest(run) for run in runs]
@@ -141,7 +144,7 @@ class Catalog:
         """Replaces models by their newer checkpoints, for the requests that come later; endless."""
         while True:
             await asyncio.sleep(FOLLOW_SECONDS)
-            for name in list(self._loaded):
+            for name in list(self.loaded):
                 try:
                     await self._refresh(name)
                 except Exception as error:  # a checkpoint that is damaged, or deleted meanwhile
@@ -149,18 +152,18 @@ class Catalog:
 
     async def _refresh(self, name: str) -> None:
         runs = self.runs_of(name)
-        if self._loaded[name].newest == await asyncio.to_thread(lambda: [*map(_newest, runs)]):
+        if self.loaded[name].newest == await asyncio.to_thread(lambda: [*map(_newest, runs)]):
             return
         served = await asyncio.to_thread(self._served, name, runs)
-        if (before := self._loaded.get(name)) is None:
+        if (before := self.loaded.get(name)) is None:
             served.engine.close()
             return
-        self._loaded[name] = served
+        self.loaded[name] = served
         before.engine.close()
 
     def close(self) -> None:
         """Ends all engines when their texts have ended."""
-        for served in self._loaded.values():
+        for served in self.loaded.values():
             served.engine.close()
 
 

@@ -80,15 +80,17 @@ def _response(endpoint: Endpoint) -> dict[str, Any]:
     else:
         content = _json(dict(endpoint.response))
     if endpoint.events is not None:
+        chunk_or_error = {"anyOf": [endpoint.events, {"$ref": "#/components/schemas/Error"}]}
+        data = {"type": "string", "contentSchema": chunk_or_error}
+        data["contentMediaType"] = "application/json"
         content["text/event-stream"] = {
             "schema": {
-                "type": "string",
-                "description": "With `stream`: lines `data: ` with a JSON object each, separated "
-                "by blank lines, and `data: [DONE]` at the end. An object is a chunk, or an error "
-                "that ends the stream.",
-                "contentMediaType": "text/event-stream",
+                "type": "object",
+                "description": "With `stream`: a server-sent event. Its data is a chunk, or an "
+                "error that ends the stream; that of the last event is [DONE].",
+                "properties": {"data": data},
+                "required": ["data"],
             },
-            "x-event-schema": endpoint.events,
         }
     return {"description": "The result.", "content": content}
 

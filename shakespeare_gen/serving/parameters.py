@@ -201,5 +201,5 @@ def _value(parameter: Parameter, body: Mapping[str, Any]) -> Any:
 
 def _unknown(name: str, known: list[str]) -> RequestError:
     advice = spelling.as_names(spelling.advice(name, known))
-    shown = name if name.isascii() and name.isprintable() else checking.shown(name)
-    return RequestError(400, f"unknown field {shown[:80]!r}; {advice}", shown[:80], "unknown_field")
+    shown = ascii(name)[1:-1][:80]
+    return RequestError(400, f"unknown field '{shown}'; {advice}", shown, "unknown_field")

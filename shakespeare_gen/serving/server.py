@@ -22,6 +22,7 @@ from shakespeare_gen.serving.connections import BoundedProtocol
 from shakespeare_gen.serving.service import Service
 from shakespeare_gen.system import storage
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 DRAIN_SECONDS = 8.0
 CLOSE_SECONDS = 1  # to send the ends of responses
 MAX_CONNECTIONS = 256  # below the usual limit of open files
@@ -93,7 +94,7 @@ class Server(uvicorn.Server):
         """See `run`."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_one_line)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in SIGNALS:
             with contextlib.suppress(RuntimeError, ValueError):  # not in the main thread
                 loop.add_signal_handler(number, self.drain)
         tasks = [asyncio.create_task(self._load())]
@@ -102,6 +103,7 @@ class Server(uvicorn.Server):
         await super().serve(sockets)
         for task in tasks:
             task.cancel()
+        _ignore_signals()
 
     async def _load(self) -> None:
         """Loads the first model."""
@@ -134,6 +136,13 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leaves the signals to `serve`."""
         yield
+
+
+def _ignore_signals() -> None:
+    """The process is about to end: a signal must not change its exit code."""
+    with contextlib.suppress(ValueError):  # not in the main thread
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _log_one_line(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

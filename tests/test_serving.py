@@ -1,0 +1,282 @@
+"""The API over real HTTP: its texts are those of `Generator.generate`, in the shape of OpenAI's."""
+
+import concurrent.futures
+import itertools
+import math
+
+import numpy as np
+import openai
+import pytest
+
+from shakespeare_gen import pretrained
+from shakespeare_gen.runs.loading import load_generator
+from tests.running_server import TEXT, running, write_run
+
+EVERY_FILTER = {
+    "top_k": 12,
+    "top_p": 0.95,
+    "min_p": 0.01,
+    "typical_p": 0.95,
+    "repetition_penalty": 1.1,
+    "frequency_penalty": 0.1,
+    "presence_penalty": 0.1,
+    "no_repeat_ngram": 5,
+}
+OPTIONS = [
+    {},
+    {"temperature": 0.7},
+    {"temperature": 0},
+    EVERY_FILTER,
+    {"mirostat_tau": 3.0},
+    {"until_line": True},
+    {"stop": ["e", "qu"]},
+]
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("runs") / "small").path
+
+
+@pytest.fixture(scope="module")
+def server(run_dir):
+    with running(run_dir) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def generator(run_dir):
+    return load_generator(run_dir, engine="numpy")
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def generated(generator, prompt, max_tokens=16, n=1, **options):
+    """The texts of the library, with the default temperature of the API."""
+    return generator.generate(
+        prompt, length=max_tokens, num_samples=n, **{"temperature": 1.0, **options}
+    )
+
+
+# One seed, one text
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_text_is_that_of_the_library_streamed_or_not(server, generator, options):
+    request = {"prompt": "The", "max_tokens": 80, "seed": 3, **options}
+    [expected] = generated(generator, **request)
+    [choice] = server.complete(**request)
+    assert choice["text"] == expected.text
+    assert choice["finish_reason"] == expected.finish_reason
+    events = server.events(**request)
+    assert "".join(event["choices"][0]["text"] for event in events) == expected.text
+    assert events[-1]["choices"][0]["finish_reason"] == expected.finish_reason
+
+
+def test_texts_that_share_a_batch_are_those_of_texts_alone(server, generator):
+    """40 requests of mixed options and lengths, which join and leave while others write."""
+    requests = [
+        {"prompt": "The"[: i % 4], "max_tokens": 20 + 37 * i % 300, "seed": i, "n": 1 + i % 2}
+        | options
+        for i, options in enumerate(itertools.islice(itertools.cycle(OPTIONS), 24))
+    ]
+    with concurrent.futures.ThreadPoolExecutor(24) as pool:
+        found = list(pool.map(lambda request: server.complete(**request), requests))
+    for request, choices in zip(requests, found, strict=True):
+        expected = [result.text for result in generated(generator, **request)]
+        assert [choice["text"] for choice in choices] == expected
+    assert server.metric("shakespeare_gen_batch_rows_sum") > server.metric(
+        "shakespeare_gen_batch_rows_count"
+    )
+
+
+def test_without_a_seed_texts_differ(server):
+    assert len({server.text(prompt="T", max_tokens=40) for _ in range(3)}) == 3
+
+
+def test_texts_of_several_prompts_come_in_their_order(server, generator):
+    choices = server.complete(prompt=["The", "No"], n=2, seed=1)
+    expected = [
+        r.text for prompt in ("The", "No") for r in generated(generator, prompt, n=2, seed=1)
+    ]
+    assert [choice["text"] for choice in choices] == expected
+    assert [choice["index"] for choice in choices] == [0, 1, 2, 3]
+
+
+def test_best_of_returns_the_most_likely_texts(server, generator):
+    texts = generated(generator, "The", n=6, seed=2)
+    ranked = sorted(texts, key=lambda result: -result.log_probabilities.mean())
+    choices = server.complete(prompt="The", n=2, best_of=6, seed=2)
+    assert [choice["text"] for choice in choices] == [result.text for result in ranked[:2]]
+
+
+def test_a_prompt_that_was_read_before_gives_the_same_text(server, generator):
+    long = TEXT * 30  # states are kept on the way
+    for prompt in (long, long + "The", long[:2000], long):
+        request = {"prompt": prompt, "seed": 4}
+        assert server.text(**request) == generated(generator, **request)[0].text
+        assert server.text(cache_prompt=False, **request) == server.text(**request)
+
+
+def test_logit_bias_forbids_and_forces(server):
+    [x, fox] = server.client.post("/tokenize", json={"content": "xf"}).json()["tokens"]
+    assert server.text(prompt="T", logit_bias={str(x): 100}, max_tokens=5) == "xxxxx"
+    text = server.text(prompt="T", logit_bias={str(fox): -100}, max_tokens=200, temperature=3)
+    assert "f" not in text
+    assert "f" in server.text(prompt="T", max_tokens=400, temperature=3)
+
+
+# Shapes
+
+
+def test_a_response_has_the_fields_of_openai(server):
+    body = server.client.post("/v1/completions", json={"prompt": "The", "n": 2}).json()
+    assert body["object"] == "text_completion"
+    assert body["id"].startswith("cmpl-")
+    assert body["model"] == "small"
+    assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 32, "total_tokens": 35}
+    assert set(body["choices"][0]) == {"index", "text", "logprobs", "finish_reason"}
+
+
+def test_a_stream_has_one_id_and_ends_with_its_usage(server):
+    events = server.events(prompt="The", max_tokens=60, n=2, stream_options={"include_usage": True})
+    assert len({event["id"] for event in events}) == 1
+    assert events[-1]["choices"] == []
+    assert events[-1]["usage"]["completion_tokens"] == 120
+    reasons = [c["finish_reason"] for event in events for c in event["choices"]]
+    assert reasons.count("length") == 2
+    assert set(reasons) == {None, "length"}
+
+
+@pytest.mark.parametrize("max_tokens", [0, 1, 30])
+def test_log_probabilities_are_those_of_the_model(server, generator, max_tokens):
+    """As evaluation harnesses ask: `echo`, `logprobs`, and few tokens."""
+    request = {"prompt": "The quick", "max_tokens": max_tokens, "seed": 1}
+    request |= {"echo": True, "logprobs": 2}
+    [choice] = server.complete(**request)
+    found = choice["logprobs"]
+    assert choice["text"] == "The quick" + choice["text"][9:]
+    assert "".join(found["tokens"]) == choice["text"]
+    assert found["token_logprobs"][0] is None
+    assert found["top_logprobs"][0] is None
+    expected = generator.score(choice["text"][1:], start=generator.read("T"))
+    np.testing.assert_allclose(found["token_logprobs"][1:], expected, atol=1e-4)
+    assert found["text_offset"] == list(range(9 + max_tokens))
+    for token, nats, top in list(zip(*list(found.values())[:3], strict=True))[1:]:
+        assert len(top) == 2
+        assert max(top.values()) >= nats - 1e-4
+        assert token not in top or math.isclose(top[token], nats, abs_tol=1e-4)
+    streamed = [event["choices"][0]["logprobs"] for event in server.events(**request)]
+    for name, values in found.items():
+        joined = [value for part in streamed for value in part[name]]
+        assert joined == values if name != "token_logprobs" else joined == pytest.approx(values)
+
+
+def test_log_probabilities_without_alternatives(server):
+    found = server.complete(prompt="T", max_tokens=3, logprobs=0)[0]["logprobs"]
+    assert found["top_logprobs"] is None
+    assert len(found["token_logprobs"]) == 3
+    assert found["text_offset"] == [1, 2, 3]
+
+
+def test_scores_next_tokens_and_tokens(server, generator):
+    score = server.client.post("/v1/score", json={"model": "small", "text": "The fox"}).json()
+    nats = generator.score("The fox")
+    assert [token["text"] for token in score["tokens"]] == list("The fox")
+    np.testing.assert_allclose([t["log_probability"] for t in score["tokens"]], nats, atol=1e-5)
+    assert score["num_characters"] == 7
+    assert score["nats_per_character"] == pytest.approx(-nats.mean(), abs=1e-5)
+    found = server.client.post("/v1/next", json={"prompt": "The", "k": 4}).json()["next"]
+    expected = generator.next_tokens("The", 4)
+    assert [token["text"] for token in found] == [label for label, _ in expected]
+    assert [t["probability"] for t in found] == pytest.approx([p for _, p in expected], abs=1e-5)
+    tokens = server.client.post("/tokenize", json={"content": "The fox"}).json()["tokens"]
+    back = server.client.post("/detokenize", json={"tokens": tokens}).json()
+    assert back == {"model": "small", "content": "The fox"}
+    empty = server.client.post("/v1/score", json={"text": ""}).json()
+    assert (empty["tokens"], empty["nats_per_character"]) == ([], None)
+
+
+def test_models_are_described(server):
+    [card] = server.client.get("/v1/models").json()["data"]
+    assert card["id"] == "small"
+    assert server.client.get("/v1/models/small").json() == card
+    facts = card["shakespeare_gen"]
+    assert facts["characters"] == "".join(sorted(set(TEXT)))
+    assert facts["corpus"] == "abab.txt"
+    assert facts["parameters"] > 1000
+
+
+def test_characters_outside_the_vocabulary_are_named_or_handled(server):
+    response = server.client.post("/v1/completions", json={"prompt": "T€"})
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "prompt"
+    assert "'€' at 1" in response.json()["error"]["message"]
+    assert server.text(prompt="T€", unknown="skip", seed=1) == server.text(prompt="T", seed=1)
+
+
+# The official client
+
+
+def test_the_client_of_openai_completes(client, generator):
+    request = {"prompt": "The", "max_tokens": 20, "seed": 5}
+    completion = client.completions.create(model="small", temperature=0.7, **request)
+    assert completion.choices[0].text == generated(generator, temperature=0.7, **request)[0].text
+    assert completion.usage.total_tokens == 23
+    several = client.completions.create(model="small", n=3, extra_body={"top_k": 5}, **request)
+    expected = [r.text for r in generated(generator, n=3, top_k=5, **request)]
+    assert [choice.text for choice in several.choices] == expected
+    assert [model.id for model in client.models.list()] == ["small"]
+    assert client.models.retrieve("small").owned_by == "shakespeare_gen"
+
+
+def test_the_client_of_openai_streams(client, generator):
+    request = {"prompt": "The", "max_tokens": 90, "seed": 5}
+    stream = client.completions.create(
+        model="small", stream=True, stream_options={"include_usage": True}, **request
+    )
+    *chunks, last = stream
+    text = "".join(chunk.choices[0].text for chunk in chunks)
+    assert text == generated(generator, **request)[0].text
+    assert last.usage.completion_tokens == 90
+
+
+def test_the_client_of_openai_validates_strictly(server):
+    """Its usual mode accepts almost anything."""
+    strict = openai.OpenAI(
+        base_url=f"{server.url}/v1", api_key="none", _strict_response_validation=True
+    )
+    with strict:
+        strict.completions.create(model="small", prompt="T", logprobs=2)
+        for chunk in strict.completions.create(model="small", prompt="T", stream=True):
+            assert chunk.id
+        assert list(strict.models.list())
+
+
+def test_the_client_of_openai_understands_errors(client):
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.completions.create(model="small", prompt="T", top_p=2)
+    assert (caught.value.param, caught.value.type) == ("top_p", "invalid_request_error")
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.completions.create(model="other", prompt="T")
+    assert caught.value.code == "model_not_found"
+
+
+@pytest.mark.slow
+def test_a_compiled_model_writes_the_same_texts():
+    """The server starts in NumPy, and replaces the model while it writes."""
+    generator = load_generator(pretrained.DEFAULT, engine="numpy")
+    with running(pretrained.DEFAULT, load=("best", "auto")) as server:
+        num_after = 0
+        for seed in itertools.count():
+            request = {"prompt": "The", "max_tokens": 200, "seed": seed}
+            with concurrent.futures.ThreadPoolExecutor(3) as pool:
+                texts = list(pool.map(lambda _, r=request: server.text(**r), range(3)))
+            assert texts == [generated(generator, **request)[0].text] * 3
+            num_after += server.compiled()
+            if num_after > 3:
+                break

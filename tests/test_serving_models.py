@@ -1,0 +1,122 @@
+"""Many models: names, ensembles, memory, newer checkpoints, reports."""
+
+import pytest
+
+from shakespeare_gen.errors import UsageError, UserError
+from shakespeare_gen.generation.reading import Reader
+from shakespeare_gen.runs.loading import load_generator
+from shakespeare_gen.serving import catalog, prompts
+from shakespeare_gen.serving.application import application
+from shakespeare_gen.serving.guards import Guard
+from shakespeare_gen.serving.server import Server, listen
+from shakespeare_gen.serving.service import Service
+from tests import fake_runs
+from tests.running_server import TEXT, running, wait_until, write_run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    for number, name in enumerate(("one", "two", "three")):
+        write_run(folder / name, epochs=(number + 1,))
+    fake_runs.write_run(folder / "other")
+    return folder
+
+
+REQUEST = {"prompt": "The", "seed": 1, "max_tokens": 40}
+
+
+def expected(*paths):
+    generator = load_generator(paths, engine="numpy")
+    return generator.generate("The", seed=1, length=40, temperature=1.0)[0].text
+
+
+def test_a_model_is_chosen_by_name(folder):
+    with running(folder / "one", folder / "two", folder / "other") as server:
+        ids = [card["id"] for card in server.client.get("/v1/models").json()["data"]]
+        assert ids == ["one", "two", "other"]
+        for name in ("one", "two"):
+            assert server.text(model=name, **REQUEST) == expected(folder / name)
+        assert server.text(**REQUEST) == expected(folder / "one")
+        both = server.text(model="one+two", **REQUEST)
+        assert both == expected(folder / "one", folder / "two")
+        for name, status in (("one+other", 400), ("one+", 404), ("../one", 404)):
+            response = server.client.post("/v1/completions", json={"model": name})
+            assert response.status_code == status
+            assert response.json()["error"]["param"] == "model"
+
+
+def test_models_in_memory_are_bounded(folder):
+    names = ("one", "two", "three")
+    with running(*(folder / name for name in names), max_models=2) as server:
+        for name in (*names, *names):
+            assert server.text(model=name, **REQUEST) == expected(folder / name)
+            assert len(server.service.catalog.admissions) <= 2
+
+
+def test_a_newer_checkpoint_is_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog, "FOLLOW_SECONDS", 0.05)
+    run = write_run(tmp_path / "run", epochs=(1,))
+    with running(run.path, load=("last", "numpy"), is_following=True) as server:
+        before = server.text(**REQUEST)
+        fake_runs.save(run, 2)
+        wait_until(lambda: server.text(**REQUEST) != before)
+        generator = load_generator(run.path, checkpoint="last", engine="numpy")
+        text = generator.generate("The", seed=1, length=40, temperature=1.0)[0].text
+        assert server.text(**REQUEST) == text
+        damaged = run.folder.checkpoints / "step-00000021-epoch-0003"
+        damaged.mkdir()
+        assert server.text(**REQUEST) == text
+
+
+def test_a_run_is_opened_before_the_server_starts(folder, tmp_path):
+    with pytest.raises(UserError, match="nothing"):
+        catalog.named([str(tmp_path / "nothing")])
+    with pytest.raises(UsageError, match="expected different runs"):
+        catalog.named([str(folder / "one"), str(folder / "one")])
+    write_run(tmp_path / "one")
+    paths = [str(folder / "one"), str(tmp_path / "one")]
+    assert list(catalog.named(paths)) == paths
+
+
+def test_a_damaged_run_ends_the_server_with_its_error(tmp_path):
+    run = write_run(tmp_path / "run")
+    for path in run.folder.checkpoints.rglob("weights.safetensors"):
+        path.write_bytes(b"")
+    service = Service([str(run.path)], ("best", "numpy"))
+    server = Server(application(service, Guard()), service)
+    with pytest.raises(UserError, match="intact checkpoint"):
+        server.run([listen("127.0.0.1", 0)])
+
+
+def test_a_report_runs_in_no_origin_and_no_link_is_followed(tmp_path):
+    run = write_run(tmp_path / "run")
+    with running(run.path) as server:
+        card = server.client.get("/v1/models/run").json()
+        assert card["shakespeare_gen"]["report"] is None
+        assert server.client.get("/reports/run").status_code == 404
+        run.folder.evaluation_dir.mkdir()
+        page = run.folder.evaluation_dir / "evaluation.html"
+        page.symlink_to("/etc/passwd")
+        assert server.client.get("/reports/run").status_code == 404
+        page.unlink()
+        page.write_text("<p>figures</p>")
+        path = server.client.get("/v1/models/run").json()["shakespeare_gen"]["report"]
+        response = server.client.get(path)
+        assert response.text == "<p>figures</p>"
+        policy = response.headers["content-security-policy"]
+        assert policy.startswith("sandbox allow-scripts")
+        assert "allow-same-origin" not in policy
+
+
+def test_stored_prompts_are_bounded_in_bytes(folder):
+    generator = load_generator(folder / "one", engine="numpy")
+    reader = Reader(generator.model, generator.tokenizer)
+    size = prompts.num_bytes(generator.read("The"))
+    store = prompts.PromptStore(max_bytes=4 * size)
+    for i in range(20):
+        state = prompts.read(store, "one", reader, TEXT[: i + 1], True, lambda: None)
+        assert store.num_bytes <= 4 * size
+        assert (state.logits == generator.read(TEXT[: i + 1]).logits).all()
+    assert store.beginnings("one", TEXT)[0][0] == TEXT[:20]
+    assert store.beginnings("two", TEXT) == []
