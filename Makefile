@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 # Each process of the tests loads TensorFlow (600 MB).
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
 RUN ?=
-FLAGS ?= flags/laptop.cfg
+PORT ?= 8000
+FLAGS ?= flags/quick.cfg
 PROMPT ?= ROMEO:
 LENGTH ?= 500
 TEMPERATURE ?= 0.8
@@ -13,7 +14,7 @@ TEMPERATURE ?= 0.8
 # Passed through the environment, so that quotes and blanks in them are safe.
 export PROMPT RUN
 
-.PHONY: help install generate train test test-fast lint typecheck wheel docs recipes-table bench-train bench-generate bench-evaluate clean
+.PHONY: help install generate serve train test test-fast lint typecheck wheel docs recipes-table bench-train bench-generate bench-evaluate bench-serve clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -27,6 +28,10 @@ install: $(VENV)/installed  ## create the virtual environment .venv and install 
 generate: $(VENV)/installed  ## generate text (PROMPT LENGTH TEMPERATURE RUN)
 	@printf '%s' "$$PROMPT" | $(BIN)/python -m shakespeare_gen.generate --run_dir="$$RUN" \
 		--prompt_path=- --length=$(LENGTH) --temperature=$(TEMPERATURE)
+
+# With the model of `make generate`.
+serve: $(VENV)/installed  ## serve a page to write with, and an API, on http://127.0.0.1:PORT (RUN)
+	$(BIN)/python -m shakespeare_gen.serve --run_dir="$$RUN" --port=$(PORT)
 
 train: $(VENV)/installed  ## train the recipe FLAGS
 	$(BIN)/python -m shakespeare_gen.train --flagfile=$(FLAGS)
@@ -70,6 +75,9 @@ bench-generate: $(VENV)/installed-bench  ## measure generation speed against the
 bench-evaluate: $(VENV)/installed  ## measure the time of evaluations and of a copy check (benchmarks/EVALUATION.md)
 	$(BIN)/python benchmarks/evaluate_speed.py
 
+bench-serve: $(VENV)/installed-test  ## measure latency and speed of the server with 32 clients (benchmarks/SERVING.md)
+	$(BIN)/python benchmarks/serve_load.py
+
 clean:  ## delete the virtual environment and caches, but no runs
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
@@ -79,17 +87,17 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: setup.py | $(BIN)/python
-	@$(BIN)/python -m pip install --quiet --editable '.[plays,evaluate]'
+	@$(BIN)/python -m pip install --quiet --editable '.[plays,evaluate,serve]'
 	@touch $@
 
 $(VENV)/installed-test: setup.py | $(VENV)/installed
-	@$(BIN)/python -m pip install --quiet --editable '.[plays,evaluate,test]'
+	@$(BIN)/python -m pip install --quiet --editable '.[plays,evaluate,serve,test]'
 	@touch $@
 
 $(VENV)/installed-dev: setup.py | $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable '.[plays,evaluate,test,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[plays,evaluate,serve,test,dev]'
 	@touch $@
 
 $(VENV)/installed-bench: setup.py | $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable '.[plays,evaluate,bench]'
+	$(BIN)/python -m pip install --quiet --editable '.[plays,evaluate,serve,bench]'
 	@touch $@

@@ -129,12 +129,6 @@ def size_at_least(size: int, sizes: Sequence[int]) -> int:
     return next(s for s in sizes if s >= size)
 
 
-def _last(ids: np.ndarray, num_ids: int) -> np.ndarray:
-    """The last ids, int32 [1, num_ids]."""
-    padded = np.pad(ids, [(0, 0), (num_ids, 0)], constant_values=-1)
-    return padded[:, padded.shape[1] - num_ids :]
-
-
 def _kinds(samplings: Sequence[Sampling]) -> tuple[type[Transform], ...]:
     """The transforms to compile: all, or only the basic ones if no row uses another."""
     basic = tuple(kind for kind in sampling.TRANSFORMS if kind.is_always_compiled)
@@ -159,7 +153,10 @@ def prepared(
         largest = max(s.repeat_window for s in samplings)
         # One more than the window: the transforms ask which id has left it.
         width = size_at_least(largest, WINDOW_SIZES) + 1
-    last = np.concatenate([_last(ids, width) for ids in recent])
+    last = np.full((len(recent), width), -1, np.int32)
+    for row, ids in zip(last, recent, strict=True):
+        count = min(width, ids.shape[1])
+        row[width - count :] = ids[0, ids.shape[1] - count :]
     values = sampling.stacked(samplings)
     used = {
         kind.__name__: np.array(any(s.uses(kind) for s in samplings))

@@ -23,11 +23,12 @@ from shakespeare_gen.generation.texts import Text
 
 ROW_SIZES = (1, 8, 32)
 MAX_ROWS = ROW_SIZES[-1]
-SHARED_TOKENS = 16  # of a draw, while other texts draw or wait
-ALONE_TOKENS = 256
-# A text that is alone is drawn in draws of about this duration: a newcomer waits for the end of
-# one, and so does the end of a text that nobody reads anymore.
-ALONE_SECONDS = 0.04
+FIRST_TOKENS = 16  # of a draw that newcomers take part in
+MAX_TOKENS = 256
+# A draw takes about this time at most: a newcomer waits for its end. Each draw has a cost of its
+# own, to which a text that is alone is more sensitive.
+SHARED_SECONDS, ALONE_SECONDS = 0.025, 0.04
+SLOW_SECONDS = 0.2  # of a draw: fewer than `FIRST_TOKENS` are drawn at a time
 
 Event = tuple[int, Part]
 _NO_TOKENS = (np.zeros(0, np.int32), np.zeros(0, np.float32))
@@ -84,7 +85,7 @@ class Engine:
         self._replacement: Decoder | None = None
         self._is_closed = False
         self._condition = threading.Condition()
-        self._num_tokens = SHARED_TOKENS
+        self._num_tokens = FIRST_TOKENS
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -137,6 +138,8 @@ class Engine:
             replacement.adopt(self._batch)
         self._batch.change(kept, [texts.row(place.text, self._decoder) for place in joining])
         self._places = [*(self._places[i] for i in kept), *joining]
+        if joining:
+            self._num_tokens = min(self._num_tokens, FIRST_TOKENS)
 
     def _joining(self, num_free: int) -> list[_Place]:
         """The next waiting texts; those without any token to draw end here."""
@@ -173,12 +176,12 @@ class Engine:
 
     def _adapt(self, seconds: float) -> None:
         """Chooses the number of tokens of the next draw by the duration of the last one."""
-        if len(self._places) > 1 or self._queue:
-            self._num_tokens = SHARED_TOKENS
-        elif seconds > ALONE_SECONDS:
-            self._num_tokens = max(self._num_tokens // 2, 1)
-        elif seconds < ALONE_SECONDS / 2:
-            self._num_tokens = min(self._num_tokens * 2, ALONE_TOKENS)
+        limit = ALONE_SECONDS if len(self._places) == 1 else SHARED_SECONDS
+        if seconds > limit:
+            fewest = 1 if seconds > SLOW_SECONDS else FIRST_TOKENS
+            self._num_tokens = max(self._num_tokens // 2, fewest)
+        elif seconds < limit / 2:
+            self._num_tokens = min(self._num_tokens * 2, MAX_TOKENS)
 
     def _fail(self, error: Exception) -> None:
         """Ends every job of the batch with an error."""

@@ -36,9 +36,15 @@ def listen(host: str, port: int) -> socket.socket:
       UserError: the address is not one of this machine, or the port is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sends without delay (TCP_NODELAY) only if the protocol is named.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=MAX_CONNECTIONS)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(MAX_CONNECTIONS)
+        return listener
     except OSError as error:
+        listener.close()
         raise UserError(
             f"port={port}: cannot listen on {host}: {storage.reason(error)}; "
             "`port=0` chooses a free one"

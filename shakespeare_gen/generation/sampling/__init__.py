@@ -12,6 +12,7 @@ To add a transform, write a subclass of `Transform` and put it in its place in `
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -97,11 +98,25 @@ class Sampling:
         """One object per transform, in order."""
         return tuple(self.options[kind] for kind in TRANSFORMS)
 
+    @functools.cached_property
+    def _used(self) -> frozenset[type[Transform]]:
+        return frozenset(kind for kind in TRANSFORMS if not self.options[kind].is_neutral)
+
     def uses(self, kind: type[Transform]) -> bool:
         """Whether a transform changes anything."""
-        return not self.options[kind].is_neutral
+        return kind in self._used
 
-    @property
+    @functools.cached_property
+    def values(self) -> dict[str, float]:
+        """The options by name, in the range of float32.
+
+        `repeat_window` is 1 if nothing looks back: a batch keeps only as many previous ids as its
+        rows need.
+        """
+        values = {**self.options.by_name(), "repeat_window": max(self.repeat_window, 1)}
+        return {name: _in_range(value) for name, value in values.items()}
+
+    @functools.cached_property
     def repeat_window(self) -> int:
         """Number of previous tokens that matter; 0: none."""
         looks_back = any(self.uses(kind) for kind in TRANSFORMS if kind.looks_back)
@@ -109,18 +124,9 @@ class Sampling:
 
 
 def stacked(samplings: Sequence[Sampling]) -> Values:
-    """The options of a batch as transforms take them: by name, float32 [B, 1].
-
-    `repeat_window` is 1 in rows that do not look back: a batch keeps only as many previous ids as
-    its rows need.
-    """
-    rows = [
-        {**sampling.options.by_name(), "repeat_window": max(sampling.repeat_window, 1)}
-        for sampling in samplings
-    ]
-    return {
-        name: np.array([[_in_range(row[name])] for row in rows], np.float32) for name in rows[0]
-    }
+    """The options of a batch as transforms take them: by name, float32 [B, 1]."""
+    rows = [sampling.values for sampling in samplings]
+    return {name: np.array([[row[name]] for row in rows], np.float32) for name in rows[0]}
 
 
 def _in_range(value: float) -> float:

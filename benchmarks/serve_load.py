@@ -1,0 +1,206 @@
+"""Load test of the server: latency, speed and memory with many clients that write at once.
+
+    make bench-serve
+
+Starts `shakespeare_gen.serve` with `pretrained:tiny-shakespeare` (512 units) in a process of its
+own, on the loopback interface. Each client sends one streamed request after the other, of mixed
+lengths and options, for a bounded time. Measures the same load on a server that takes one request
+at a time (a lock around the client's requests, which is what such a server amounts to), and one
+client alone. Writes benchmarks/SERVING.md.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+
+HERE = pathlib.Path(__file__).parent
+MODEL = "pretrained:tiny-shakespeare"
+PROMPTS = ("ROMEO:", "To be, or not to be", "\n", "First Citizen:\nBefore we proceed any further, ")
+OPTIONS = ({}, {"temperature": 0.7}, {"top_p": 0.95}, {"top_k": 20, "frequency_penalty": 0.1})
+MAX_SECONDS = 300  # of one measurement
+
+
+@dataclasses.dataclass
+class Measurement:
+    """What the clients saw.
+
+    Attributes:
+      first, total: seconds to the first character and to the end, of each request.
+      health: seconds of each request to /health meanwhile.
+      megabytes: resident memory of the server at the start and at the end.
+    """
+
+    name: str
+    seconds: float
+    num_characters: int = 0
+    first: list[float] = dataclasses.field(default_factory=list)
+    total: list[float] = dataclasses.field(default_factory=list)
+    health: list[float] = dataclasses.field(default_factory=list)
+    megabytes: list[float] = dataclasses.field(default_factory=list)
+
+    def row(self) -> str:
+        """A row of the table."""
+        cells = [
+            self.name,
+            f"{self.num_characters / self.seconds:,.0f}",
+            *(f"{1000 * value:,.0f}" for value in percentiles(self.first)),
+            *(f"{value:.2f}" for value in percentiles(self.total)),
+            f"{1000 * max(self.health, default=0):,.0f}",
+            " to ".join(f"{value:,.0f}" for value in self.megabytes),
+        ]
+        return f"| {' | '.join(cells)} |"
+
+
+def percentiles(values: list[float]) -> tuple[float, float]:
+    """The median and the 99th percentile."""
+    if len(values) < 2:
+        return (values or [0])[0], (values or [0])[0]
+    return statistics.median(values), statistics.quantiles(values, n=100, method="inclusive")[98]
+
+
+@contextlib.contextmanager
+def server(engine: str) -> Iterator[tuple[str, int]]:
+    """A running server: its address and the number of its process."""
+    arguments = [sys.executable, "-m", "shakespeare_gen.serve", f"--run_dir={MODEL}", "--port=0"]
+    process = subprocess.Popen(
+        [*arguments, f"--engine={engine}"], stderr=subprocess.PIPE, text=True, cwd=HERE.parent
+    )
+    try:
+        yield wait_until_ready(process, engine), process.pid
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+def wait_until_ready(process: subprocess.Popen, engine: str) -> str:
+    """Reads the log until the model is loaded and, unless it stays in NumPy, compiled."""
+    last, url = ("ready after" if engine != "auto" else "is compiled"), ""
+    assert process.stderr is not None
+    for line in process.stderr:
+        found = re.search(r"http://\S+", line)
+        url = found[0] if found else url
+        if last in line:
+            return url
+    raise SystemExit("expected a server that starts, found one that ended")
+
+
+async def measure(name: str, url: str, pid: int, num_clients: int, flags) -> Measurement:
+    """The load of `num_clients` clients; `name` says how."""
+    found = Measurement(name, min(flags.seconds, MAX_SECONDS))
+    found.megabytes.append(megabytes(pid))
+    lock = asyncio.Lock() if "one at a time" in name else contextlib.nullcontext()
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
+        deadline = time.monotonic() + found.seconds
+        clients = [write(client, i, lock, deadline, found) for i in range(num_clients)]
+        await asyncio.gather(*clients, watch(client, deadline, found))
+    found.megabytes.append(megabytes(pid))
+    print(found.row(), flush=True)
+    return found
+
+
+async def write(
+    client: httpx.AsyncClient, number: int, lock, deadline: float, found: Measurement
+) -> None:
+    """One client."""
+    rng = random.Random(number)
+    while time.monotonic() < deadline:
+        body = {
+            "prompt": rng.choice(PROMPTS),
+            "max_tokens": rng.choice((100, 200, 400)),
+            "seed": rng.randrange(10**6),
+            **rng.choice(OPTIONS),
+        }
+        began, is_first = time.monotonic(), True
+        async with lock:
+            async for text in pieces(client, body):
+                if is_first:
+                    found.first.append(time.monotonic() - began)
+                    is_first = False
+                if time.monotonic() < deadline:
+                    found.num_characters += len(text)
+        found.total.append(time.monotonic() - began)
+
+
+async def pieces(client: httpx.AsyncClient, body: dict) -> AsyncIterator[str]:
+    """The pieces of a streamed text."""
+    async with client.stream("POST", "/v1/completions", json={**body, "stream": True}) as response:
+        response.raise_for_status()
+        async for line in response.aiter_lines():
+            if line.startswith("data: {"):
+                yield json.loads(line.removeprefix("data: "))["choices"][0]["text"]
+
+
+async def watch(client: httpx.AsyncClient, deadline: float, found: Measurement) -> None:
+    """Asks for the health of the server five times a second."""
+    while time.monotonic() < deadline:
+        began = time.monotonic()
+        (await client.get("/health")).raise_for_status()
+        found.health.append(time.monotonic() - began)
+        await asyncio.sleep(0.2)
+
+
+def megabytes(pid: int) -> float:
+    """The resident memory of a process."""
+    pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def page(measurements: list[Measurement], flags) -> str:
+    """The page with all measurements."""
+    many = f"{flags.clients} clients"
+    return "\n".join(
+        [
+            "# Serving under load",
+            "",
+            f"`python benchmarks/serve_load.py --clients={flags.clients} "
+            f"--seconds={flags.seconds:g} --engine={flags.engine}`, {os.cpu_count()} threads, "
+            f"{time.strftime('%Y-%m-%d')}. The model has 512 units; {many} send streamed requests "
+            "of 100 to 400 characters with mixed options, one after the other. The server and the "
+            "clients share the processor.",
+            "",
+            "| | characters/s | first, ms, p50 | p99 | all, s, p50 | p99 | health, ms, max | MB |",
+            "|---|---|---|---|---|---|---|---|",
+            *(measurement.row() for measurement in measurements),
+            "",
+        ]
+    )
+
+
+async def run(flags) -> list[Measurement]:
+    """All measurements, on one server."""
+    with server(flags.engine) as (url, pid):
+        many = f"{flags.clients} clients"
+        return [
+            await measure("1 client", url, pid, 1, flags),
+            await measure(many, url, pid, flags.clients, flags),
+            await measure(f"{many}, one at a time", url, pid, flags.clients, flags),
+        ]
+
+
+def main() -> None:
+    """Measures and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--engine", choices=("auto", "numpy", "tensorflow"), default="auto")
+    parser.add_argument("--output", default=str(HERE / "SERVING.md"))
+    flags = parser.parse_args()
+    pathlib.Path(flags.output).write_text(page(asyncio.run(run(flags)), flags), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
