@@ -4,6 +4,8 @@ python -m shakespeare_gen.serve --run_dir=runs/quick --port=8000
 python -m shakespeare_gen.serve --run_dir=runs/quick,pretrained:tiny-shakespeare
 """
 
+import os
+
 from absl import logging
 
 from shakespeare_gen import pretrained
@@ -17,7 +19,7 @@ from shakespeare_gen.options.groups import (
     ServeOptions,
 )
 from shakespeare_gen.runs import finding, split_paths
-from shakespeare_gen.system import extras
+from shakespeare_gen.system import extras, terminal
 
 
 def groups() -> tuple[type[OptionGroup], ...]:
@@ -47,6 +49,13 @@ def main(options: Options) -> None:
     app = application(service, guard, how.allowed_origins, how.log_prompts)
     logging.info("%s on %s", ", ".join(service.catalog.runs), server.address(listener))
     server.Server(app, service, models.follow).run([listener])
+    _exit()
+
+
+def _exit() -> None:
+    """Ends the process at once: Python would crash while a thread of TensorFlow compiles."""
+    terminal.flush_errors()
+    os._exit(0)
 
 
 def _checkpoint(options: Options) -> str:
