@@ -38,7 +38,7 @@ setup(
         recipes: ["*.cfg"],
         "shakespeare_gen": ["py.typed", "__init__.pyi"],
         "shakespeare_gen.pretrained": ["**/*"],
-        "shakespeare_gen.serving": ["page/**/*"],
+        "shakespeare_gen.serving": ["page/*", "page/**/*"],
         "shakespeare_gen.report": ["page.html", "page.css", "page.js"],
     },
     entry_points={"console_scripts": ["shakespeare-gen = shakespeare_gen.__main__:main"]},

@@ -120,3 +120,25 @@ def test_stored_prompts_are_bounded_in_bytes(folder):
         assert (state.logits == generator.read(TEXT[: i + 1]).logits).all()
     assert store.beginnings("one", TEXT)[0][0] == TEXT[:20]
     assert store.beginnings("two", TEXT) == []
+
+
+@pytest.mark.parametrize("tokens", ["bytes", "words"])
+def test_tokens_need_not_be_characters(tmp_path, tokens):
+    """A prompt may end within a word or a character, and within what was read before."""
+    run = write_run(tmp_path / "run", tokens=tokens, min_word_count=1)
+    generator = load_generator(run.path, engine="numpy")
+    prompt = TEXT * 20 + "The quick br"
+    with running(run.path) as server:
+        assert server.client.get("/v1/models/run").json()["shakespeare_gen"]["characters"] is None
+        for size in (*range(len(prompt) - 16, len(prompt) + 1), 5, 0):
+            request = {"prompt": prompt[:size], "seed": size, "temperature": 0.8, "max_tokens": 30}
+            [result] = generator.generate(prompt[:size], seed=size, temperature=0.8, length=30)
+            [choice] = server.complete(**request, logprobs=1)
+            assert choice["text"] == result.text
+            found = choice["logprobs"]
+            assert found["tokens"] == list(result.pieces)
+            assert found["token_logprobs"] == pytest.approx(result.log_probabilities, abs=1e-4)
+            events = server.events(**request)
+            assert "".join(event["choices"][0]["text"] for event in events) == result.text
+        score = server.client.post("/v1/score", json={"text": "The fox é"}).json()
+        assert "".join(token["text"] for token in score["tokens"]) == "The fox é"
