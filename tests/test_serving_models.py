@@ -1,5 +1,7 @@
 """Many models: names, ensembles, memory, newer checkpoints, reports."""
 
+import concurrent.futures
+
 import pytest
 
 from shakespeare_gen.errors import UsageError, UserError
@@ -52,6 +54,21 @@ def test_models_in_memory_are_bounded(folder):
         for name in (*names, *names):
             assert server.text(model=name, **REQUEST) == expected(folder / name)
             assert len(server.service.catalog.admissions) <= 2
+
+
+def test_a_model_in_use_stays_in_memory(folder):
+    """Requests for two models, of which only one may be in memory, are answered or refused."""
+    with running(folder / "one", folder / "two", max_models=1) as server:
+
+        def status(i):
+            values = {"model": ("one", "two")[i % 2], "max_tokens": 300, "stream": i % 3 == 0}
+            return server.client.post("/v1/completions", json=values).status_code
+
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            found = list(pool.map(status, range(60)))
+        assert set(found) <= {200, 429}
+        assert found.count(200) > 5
+        assert server.service.num_inside == 0
 
 
 def test_a_newer_checkpoint_is_followed(tmp_path, monkeypatch):
@@ -130,7 +147,7 @@ def test_tokens_need_not_be_characters(tmp_path, tokens):
     prompt = TEXT * 20 + "The quick br"
     with running(run.path) as server:
         assert server.client.get("/v1/models/run").json()["shakespeare_gen"]["characters"] is None
-        for size in (*range(len(prompt) - 16, len(prompt) + 1), 5, 0):
+        for size in (*range(len(prompt) - 7, len(prompt) + 1), 5, 0):
             request = {"prompt": prompt[:size], "seed": size, "temperature": 0.8, "max_tokens": 30}
             [result] = generator.generate(prompt[:size], seed=size, temperature=0.8, length=30)
             [choice] = server.complete(**request, logprobs=1)

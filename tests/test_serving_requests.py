@@ -196,6 +196,37 @@ def test_a_closed_connection_stops_its_text(server, is_streamed):
     assert server.text(prompt="T")
 
 
+def test_a_server_that_is_not_ready_says_so(server):
+    for state in ("loading", "shutting down"):
+        server.service.state = state
+        responses = [
+            server.client.get("/health"),
+            server.client.post("/v1/completions", json={"prompt": "T"}),
+        ]
+        server.service.state = "ready"
+        for response in responses:
+            assert response.status_code == 503
+            assert response.json()["error"]["message"] == f"the server is {state}"
+            assert response.headers["retry-after"]
+
+
+def test_metrics_count_what_happens(server):
+    names = [f"shakespeare_gen_{name}" for name in ("characters_total", "requests_total")]
+    names += [
+        "shakespeare_gen_request_seconds_count",
+        "shakespeare_gen_first_character_seconds_count",
+    ]
+    before = [server.metric(name) for name in names]
+    server.events(prompt="T", max_tokens=30)
+    server.text(prompt="T", max_tokens=30)
+    after = [server.metric(name) for name in names]
+    assert after[0] - before[0] == 60
+    assert after[3] - before[3] == 2
+    assert all(new > old for new, old in zip(after, before, strict=True))
+    assert server.metric("shakespeare_gen_prompt_cache_bytes") > 0
+    assert server.metric("shakespeare_gen_waiting_requests") == 0
+
+
 def test_a_text_ends_when_its_time_is_over(run_dir):
     with running(run_dir, max_request_seconds=0.2) as server:
         choices = server.complete(**ENDLESS)

@@ -64,6 +64,18 @@ class Inputs(NamedTuple):
     bias: np.ndarray
 
 
+class _Member(NamedTuple):
+    """What a batch keeps of a row."""
+
+    sampling: Sampling
+    bias: np.ndarray
+    random: np.random.Generator
+
+    @classmethod
+    def of(cls, row: Row) -> "_Member":
+        return cls(row.sampling, row.bias, np.random.Generator(np.random.Philox(key=row.key)))
+
+
 class Batch:
     """A batch of rows, padded with copies of the last one.
 
@@ -80,23 +92,34 @@ class Batch:
 
     def __init__(self, row_sizes: Sequence[int] = ()) -> None:
         self.row_sizes = row_sizes
-        self._rows: list[Row] = []
-        self._random: list[np.random.Generator] = []
+        self._members: list[_Member] = []
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._members)
 
     def change(self, kept: Sequence[int], new: Sequence[Row]) -> None:
         """Keeps the rows at the places `kept`, in this order, and appends `new`."""
-        num_before = len(self._rows) and len(self.carried.recent)
-        self._rows = [*(self._rows[i] for i in kept), *new]
-        random = [np.random.Generator(np.random.Philox(key=row.key)) for row in new]
-        self._random = [*(self._random[i] for i in kept), *random]
-        if self._rows:
-            self._arrange(num_before, kept, new)
+        num_before = len(self._members) and len(self.carried.recent)
+        self._members = [*(self._members[i] for i in kept), *map(_Member.of, new)]
+        if not self._members:
+            return
+        logits, state, recent = self._gathered(num_before, kept, new)
+        padded = [self._members[min(i, len(self) - 1)] for i in range(len(recent))]
+        samplings = [member.sampling for member in padded]
+        kinds = _kinds(samplings)
+        options, memory, last = prepared(samplings, recent, kinds, logits.shape[1])
+        if num_before:
+            memory |= _continued(kinds, self.carried.memory, memory, kept)
+        self.inputs = Inputs(kinds, options, np.stack([member.bias for member in padded]))
+        self.carried = Carried(logits, state, memory, last)
 
-    def _arrange(self, num_before: int, kept: Sequence[int], new: Sequence[Row]) -> None:
-        """Sets `inputs` and `carried`; `num_before` rows were carried, with padding."""
+    def _gathered(
+        self, num_before: int, kept: Sequence[int], new: Sequence[Row]
+    ) -> tuple[Any, Any, list[np.ndarray]]:
+        """Logits, state and the previous ids of every row, with padding.
+
+        `num_before` rows were carried, with padding.
+        """
         parts = [(row.logits, row.state) for row in new]
         recent = [row.recent for row in new]
         if num_before:
@@ -104,22 +127,15 @@ class Batch:
             recent = [*(self.carried.recent[i : i + 1] for i in kept), *recent]
         places = [*kept, *range(num_before, num_before + len(new))]
         size = size_at_least(len(places), self.row_sizes) if self.row_sizes else len(places)
-        padded = [self._rows[min(i, len(self._rows) - 1)] for i in range(size)]
-        index = np.array(places + places[-1:] * (size - len(places)), np.int32)
+        num_padding = size - len(places)
+        index = np.array(places + places[-1:] * num_padding, np.int32)
         logits, state = states.take(states.concatenate(parts), index)
-        samplings = [row.sampling for row in padded]
-        kinds = _kinds(samplings)
-        recent += recent[-1:] * (size - len(recent))
-        options, memory, last = prepared(samplings, recent, kinds, logits.shape[1])
-        if num_before:
-            memory |= _continued(kinds, self.carried.memory, memory, kept)
-        self.inputs = Inputs(kinds, options, np.stack([row.bias for row in padded]))
-        self.carried = Carried(logits, state, memory, last)
+        return logits, state, recent + recent[-1:] * num_padding
 
     def uniform(self, num_tokens: int) -> np.ndarray:
         """The next random numbers of every row, float32 [T, P]; 0 in the padding."""
         found = np.zeros((num_tokens, len(self.carried.recent)), np.float32)
-        columns = [random.random(num_tokens, np.float32) for random in self._random]
+        columns = [member.random.random(num_tokens, np.float32) for member in self._members]
         found[:, : len(columns)] = np.stack(columns, 1)
         return found
 

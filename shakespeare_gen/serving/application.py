@@ -3,6 +3,7 @@
 app = application(Service(["runs/quick"]), Guard())
 """
 
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -80,8 +81,15 @@ def _route(service: Service, guard: Guard, answer: Answer, endpoint: Endpoint) -
         except Exception:
             logging.exception("%s failed", endpoint.path)
             response = guards.error_response(internal())
-        seconds = time.monotonic() - began
-        service.metrics.count_response(endpoint.name, response.status_code, seconds)
+
+        def count() -> None:
+            seconds = time.monotonic() - began
+            service.metrics.count_response(endpoint.name, response.status_code, seconds)
+
+        if isinstance(response, EventStream):
+            response.when_ended(count)
+        else:
+            count()
         return response
 
     path = endpoint.path.replace("{model}", "{model:path}")
@@ -179,13 +187,16 @@ class _Answers:
         if self._log_prompts:
             logging.info("%s: %s", served.name, json.dumps(completion.prompts))
         writer = Writer(self._service, served, completion)
-        if values["stream"]:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(served.admission.entered(completion.num_rows))
+            if not values["stream"]:
+                return JSONResponse(await while_connected(request, writer.whole()))
+            events = writer.events()
             # An error before the first event is a response with its status.
-            events = _admitted(served, completion, writer)
             first = await while_connected(request, anext(events))
-            return EventStream(_lines(first, events))
-        with served.admission.entered(completion.num_rows):
-            return JSONResponse(await while_connected(request, writer.whole()))
+            stream = EventStream(_lines(first, events))
+            stream.when_ended(stack.pop_all().close)
+            return stream
 
     async def _prepared(
         self, request: Request, endpoint: Endpoint
@@ -202,15 +213,6 @@ class _Answers:
         values = parameters.parse(fields, found)
         self._service.check_is_ready()
         return values, await self._service.catalog.get(values["model"])
-
-
-async def _admitted(
-    served: Served, completion: Completion, writer: Writer
-) -> AsyncIterator[dict[str, Any]]:
-    """The events of a request that is admitted until they end."""
-    with served.admission.entered(completion.num_rows):
-        async for event in writer.events():
-            yield event
 
 
 async def _lines(

@@ -155,10 +155,12 @@ class Catalog:
         if self.loaded[name].newest == await asyncio.to_thread(lambda: [*map(_newest, runs)]):
             return
         served = await asyncio.to_thread(self._served, name, runs)
-        if (before := self.loaded.get(name)) is None:
+        if name not in self.loaded:  # it made room for another one
             served.engine.close()
             return
-        self.loaded[name] = served
+        before, self.loaded[name] = self.loaded[name], served
+        while before.admission.num_inside:
+            await asyncio.sleep(FOLLOW_SECONDS)
         before.engine.close()
 
     def close(self) -> None:

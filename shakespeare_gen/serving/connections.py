@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -55,16 +55,18 @@ class EventStream(StreamingResponse):
         super().__init__(lines, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self.headers["Content-Type"] = "text/event-stream"
         self._lines = lines
+        self._callbacks = contextlib.ExitStack()
+
+    def when_ended(self, callback: Callable[[], object]) -> None:
+        """Calls a function at the end of the response, however it comes."""
+        self._callbacks.callback(callback)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.suppress(RequestError):
-            await _until_gone(self._send(send), receive)
-
-    async def _send(self, send: Send) -> None:
-        try:
-            await self.stream_response(send)
-        finally:
-            await self._lines.aclose()  # type: ignore[attr-defined]
+        with self._callbacks, contextlib.suppress(RequestError):
+            try:
+                await _until_gone(self.stream_response(send), receive)
+            finally:
+                await self._lines.aclose()  # type: ignore[attr-defined]
 
 
 class BoundedProtocol(H11Protocol):

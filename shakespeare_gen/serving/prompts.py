@@ -16,6 +16,7 @@ from shakespeare_gen.generation.reading import Reader, State
 from shakespeare_gen.models import states
 
 STRIDE_CHARS = 1024  # between the states on the way
+MAX_TRIED = 16  # beginnings; one that ends within a longer token does not help
 
 
 class PromptStore:
@@ -47,7 +48,7 @@ class PromptStore:
         self._num_bytes -= size
 
     def beginnings(self, model: str, text: str) -> list[tuple[str, State]]:
-        """The stored beginnings of `text` that are not empty, the longest first."""
+        """The longest stored beginnings of `text` that are not empty, the longest first."""
         with self._lock:
             found = [
                 (start, state)
@@ -57,7 +58,7 @@ class PromptStore:
             found.sort(key=lambda pair: -len(pair[0]))
             if found:
                 self._states.move_to_end((model, found[0][0]))
-        return found
+        return found[:MAX_TRIED]
 
 
 def read(
