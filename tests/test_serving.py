@@ -112,6 +112,8 @@ def test_best_of_returns_the_most_likely_texts(server, generator):
     ranked = sorted(texts, key=lambda result: -result.log_probabilities.mean())
     choices = server.complete(prompt="The", n=2, best_of=6, seed=2)
     assert [choice["text"] for choice in choices] == [result.text for result in ranked[:2]]
+    body = server.client.post("/v1/completions", json={"n": 2, "best_of": 6}).json()
+    assert body["usage"]["completion_tokens"] == 6 * 16
 
 
 def test_a_prompt_that_was_read_before_gives_the_same_text(server, generator):

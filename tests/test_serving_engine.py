@@ -1,5 +1,6 @@
 """The engine: errors end their requests alone, and memory does not grow."""
 
+import asyncio
 import concurrent.futures
 import os
 import random
@@ -8,7 +9,11 @@ import sys
 
 import pytest
 
+from shakespeare_gen.generation import Request
 from shakespeare_gen.generation.decoding import Decoder
+from shakespeare_gen.serving import writing
+from shakespeare_gen.serving.failures import RequestError
+from shakespeare_gen.serving.service import Service
 from shakespeare_gen.system import extras
 from tests.conftest import REPOSITORY
 from tests.running_server import TEXT, running, write_run
@@ -54,6 +59,30 @@ def test_a_stream_that_fails_ends_with_an_error(run_dir, monkeypatch):
         events = server.events(prompt="T", max_tokens=1000)
         assert events[0]["choices"][0]["text"]
         assert events[-1]["error"]["type"] == "server_error"
+
+
+def test_a_client_that_does_not_read_does_not_fill_the_memory(run_dir, monkeypatch):
+    monkeypatch.setattr(writing, "MAX_UNREAD", 10)
+
+    async def read_late():
+        service = Service([str(run_dir)], ("best", "numpy"))
+        served = await service.catalog.get(None)
+        states = await writing.read(service, served, ["T"], is_kept=False)
+        every = writing.begin(Request.of(length=10**6, num_samples=4), states, served.tokenizer)
+        parts = writing.parts(service, served, every)
+        await anext(parts)
+        before = None
+        while before != (before := every[0].stopper.num_left):
+            await asyncio.sleep(0.5)
+        assert before > 0
+        try:
+            with pytest.raises(RequestError, match="more slowly"):
+                async for _ in parts:
+                    pass
+        finally:
+            service.close()
+
+    asyncio.run(read_late())
 
 
 def test_missing_packages_are_named(monkeypatch):

@@ -42,7 +42,7 @@ def test_a_model_is_chosen_by_name(folder):
         assert server.text(**REQUEST) == expected(folder / "one")
         both = server.text(model="one+two", **REQUEST)
         assert both == expected(folder / "one", folder / "two")
-        for name, status in (("one+other", 400), ("one+", 404), ("../one", 404)):
+        for name, status in (("one+other", 400), ("one+one", 400), ("one+", 404), ("../one", 404)):
             response = server.client.post("/v1/completions", json={"model": name})
             assert response.status_code == status
             assert response.json()["error"]["param"] == "model"
@@ -104,6 +104,17 @@ def test_a_damaged_run_ends_the_server_with_its_error(tmp_path):
     server = Server(application(service, Guard()), service)
     with pytest.raises(UserError, match="intact checkpoint"):
         server.run([listen("127.0.0.1", 0)])
+
+
+def test_a_run_that_is_damaged_later_is_an_error_of_its_requests(folder, tmp_path):
+    run = write_run(tmp_path / "run")
+    with running(folder / "one", run.path) as server:
+        for path in run.folder.checkpoints.rglob("weights.safetensors"):
+            path.write_bytes(b"")
+        response = server.client.post("/v1/completions", json={"model": "run"})
+        assert response.status_code == 500
+        assert str(tmp_path) not in response.text
+        assert server.text(model="one", **REQUEST) == expected(folder / "one")
 
 
 def test_a_report_runs_in_no_origin_and_no_link_is_followed(tmp_path):

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from shakespeare_gen.errors import UserError
 from shakespeare_gen.serving import cards, guards, openapi, pages, parameters, scoring
 from shakespeare_gen.serving.catalog import Served
 from shakespeare_gen.serving.completions import Completion, Writer
@@ -78,6 +79,9 @@ def _route(service: Service, guard: Guard, answer: Answer, endpoint: Endpoint) -
             response = await answer(request, endpoint)
         except RequestError as error:
             response = guards.error_response(error)
+        except UserError as error:  # such as a run that was damaged since the start
+            logging.error("%s failed: %s", endpoint.path, error)
+            response = guards.error_response(internal())
         except Exception:
             logging.exception("%s failed", endpoint.path)
             response = guards.error_response(internal())

@@ -109,6 +109,8 @@ class Catalog:
             known = ", ".join(self.runs)
             message = f"model: expected one of {known}, or several joined by +, received {name!a}"
             raise RequestError(404, message, "model", "model_not_found")
+        if len(set(names)) < len(names):
+            raise invalid(f"model: expected different models, received {name!a}", "model")
         found = [self.runs[part] for part in names]
         if any(run.spec.tokenizer != found[0].spec.tokenizer for run in found):
             raise invalid(
@@ -151,14 +153,15 @@ class Catalog:
                     logging.warning("%s: expected a newer checkpoint, found: %s", name, error)
 
     async def _refresh(self, name: str) -> None:
-        runs = self.runs_of(name)
-        if self.loaded[name].newest == await asyncio.to_thread(lambda: [*map(_newest, runs)]):
+        runs, before = self.runs_of(name), self.loaded.get(name)
+        newest = await asyncio.to_thread(lambda: [*map(_newest, runs)])
+        if before is None or before.newest == newest:
             return
         served = await asyncio.to_thread(self._served, name, runs)
-        if name not in self.loaded:  # it made room for another one
+        if self.loaded.get(name) is not before:  # it made room for another one
             served.engine.close()
             return
-        before, self.loaded[name] = self.loaded[name], served
+        self.loaded[name] = served
         while before.admission.num_inside:
             await asyncio.sleep(FOLLOW_SECONDS)
         before.engine.close()

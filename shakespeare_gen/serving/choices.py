@@ -53,7 +53,6 @@ class Choice:
         self._run, self._reader, self._state, self._prompt = run, reader, state, prompt
         self._k, self._echo = values["logprobs"], values["echo"]
         self._offset = 0 if self._echo else len(prompt)
-        self.num_tokens = 0
 
     async def echoed(self) -> Piece:
         """The prompt; empty unless it is asked for."""
@@ -68,7 +67,6 @@ class Choice:
 
     async def of(self, part: Part) -> Piece:
         """The next tokens of the text; must be called for every part, in order."""
-        self.num_tokens += len(part.pieces)
         reason = "stop" if part.finish_reason == "end" else part.finish_reason
         scores = None
         if self._k and len(part.ids):

@@ -113,6 +113,7 @@ class Writer:
         }
         self._began = time.monotonic()
         self._choices: list[Choice] = []
+        self._num_written = 0
 
     async def whole(self) -> dict[str, Any]:
         """The response to a request that is not streamed."""
@@ -157,6 +158,7 @@ class Writer:
             if is_first:
                 self._service.metrics.count_first_character(time.monotonic() - self._began)
                 is_first = False
+            self._num_written += len(part.pieces)
             yield number, part
 
     def _best(self, parts: Sequence[Sequence[Part]]) -> list[int]:
@@ -171,13 +173,13 @@ class Writer:
         return found
 
     def _usage(self) -> dict[str, int]:
+        """The tokens of the prompts and of all texts, those that `best_of` drops included."""
         encode = self._served.tokenizer.encode
         num_read = sum(len(encode(prompt)) for prompt in self._completion.prompts)
-        num_written = sum(choice.num_tokens for choice in self._choices)
         return {
             "prompt_tokens": num_read,
-            "completion_tokens": num_written,
-            "total_tokens": num_read + num_written,
+            "completion_tokens": self._num_written,
+            "total_tokens": num_read + self._num_written,
         }
 
 

@@ -17,7 +17,10 @@ from shakespeare_gen.generation.texts import Text
 from shakespeare_gen.serving import prompts
 from shakespeare_gen.serving.catalog import Served
 from shakespeare_gen.serving.engine import Event, Job
+from shakespeare_gen.serving.failures import RequestError
 from shakespeare_gen.serving.service import Service
+
+MAX_UNREAD = 1024  # draws of a text whose client does not read
 
 
 class _Cancelled(Exception):
@@ -66,6 +69,9 @@ async def parts(
     deadline = time.monotonic() + service.max_request_seconds
 
     def take(item: list[Event] | Exception) -> None:
+        if queue.qsize() > MAX_UNREAD:
+            job.cancel()
+            item = RequestError(400, "the client reads more slowly than the text is written")
         with contextlib.suppress(RuntimeError):  # the loop was closed
             loop.call_soon_threadsafe(queue.put_nowait, item)
 
