@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
 RUN ?=
 PORT ?= 8000
-FLAGS ?= flags/quick.cfg
+FLAGS ?= flags/laptop.cfg
 PROMPT ?= ROMEO:
 LENGTH ?= 500
 TEMPERATURE ?= 0.8

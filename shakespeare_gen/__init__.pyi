@@ -178,7 +178,6 @@ def train_model(
     cell: str = "lstm",
     units: int = 256,
     embedding_size: int = 64,
-    input_dropout: float = 0.0,
     weight_dropout: float = 0.0,
     residual: bool = False,
     width: int = 128,
@@ -192,7 +191,7 @@ def train_model(
     ngram_max_size: int = 20000000,
     kernel: Literal["auto", "keras", "fused"] = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
-    optimizer: Literal["adam", "adamw", "muon", "rmsprop", "adagrad", "sgd"] = "adamw",
+    optimizer: Literal["adam", "adamw", "rmsprop", "adagrad", "sgd"] = "adamw",
     learning_rate: float = 0.002,
     schedule: Literal["constant", "cosine", "exponential", "epoch_decay"] = "cosine",
     warmup_steps: int = 100,
@@ -204,7 +203,6 @@ def train_model(
     rho: float = 0.9,
     momentum: float = 0.0,
     epsilon: float = 1e-07,
-    average_decay: float = 0.0,
     initial_accumulator: float = 0.1,
     clip_norm: float = 1.0,
     clip_value: float = 0.0,
@@ -277,7 +275,6 @@ def train_model(
       cell: recurrent cell (`lstm`, `gru`, `simple_rnn`, `min_gru`, `min_lstm`, `handcrafted`).
       units: units per recurrent layer.
       embedding_size: width of the embedding; 0: none, the first layer reads one-hot vectors.
-      input_dropout: share of characters whose embedding is set to zero in training.
       weight_dropout: dropout rate of the recurrent kernels, with one mask per batch.
       residual: add the input of each recurrent layer except the first to its output.
       width: width of the residual stream.
@@ -295,7 +292,7 @@ def train_model(
         (the faster of the two on this device) (`auto`, `keras`, `fused`).
       precision: data type of the matrix products; auto: bfloat16 if the processor supports it
         (`auto`, `float32`, `bfloat16`).
-      optimizer: optimizer (`adam`, `adamw`, `muon`, `rmsprop`, `adagrad`, `sgd`).
+      optimizer: optimizer (`adam`, `adamw`, `rmsprop`, `adagrad`, `sgd`).
       learning_rate: learning rate after the warm-up.
       schedule: learning rate schedule (`constant`, `cosine`, `exponential`, `epoch_decay`).
       warmup_steps: steps of linear warm-up from 0.
@@ -308,8 +305,6 @@ def train_model(
       momentum: momentum of sgd and rmsprop.
       epsilon: number that keeps adam, adamw, rmsprop and adagrad from dividing by 0; the last two
         add it under the square root.
-      average_decay: decay per step of a moving average of the weights, which is evaluated and saved
-        in place of the weights themselves; 0: off.
       initial_accumulator: sum of squared gradients that adagrad starts with.
       clip_norm: maximum global gradient norm; 0: off.
       clip_value: maximum absolute value of a gradient element; 0: off.
