@@ -40,6 +40,7 @@ setup(
         "shakespeare_gen.pretrained": ["**/*"],
         "shakespeare_gen.serving": ["page/*", "page/**/*"],
         "shakespeare_gen.report": ["page.html", "page.css", "page.js"],
+        "shakespeare_gen.serving": ["page/*"],
     },
     entry_points={"console_scripts": ["shakespeare-gen = shakespeare_gen.__main__:main"]},
     python_requires=">=3.11",
