@@ -1,8 +1,8 @@
 """A server with the shapes of the API and an alphabet for a model, for tests of the page.
 
-After each letter comes the next one, and after `z` comes `a`. A prompt that ends in anything else is
-continued with `abc…`. An odd seed writes capitals. A prompt that contains `slow` is answered slowly,
-`busy` with 429, and `markup` with an element that must stay text.
+After each letter comes the next one, and after `z` comes `a`; a prompt that ends in anything else
+is continued with `abc…`. An odd seed writes capitals. A prompt with `slow` is answered slowly, one
+that ends in `busy` with 429, and one that ends in `markup` with an element that must stay text.
 
     python -m tests.fake_api 8123
 """

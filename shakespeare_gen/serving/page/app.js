@@ -52,7 +52,7 @@ export function start(engine) {
     suggestions.dismiss();
     alternatives.hide();
     manuscript.show(versions.text, versions.caret);
-    manuscript.mark("model", versions.spans);
+    showAuthor();
     if (detail !== "edit") manuscript.followCaret(detail === "generation" && writer.isWriting);
     if (detail === "load") manuscript.focus();
     branches.show();
@@ -119,6 +119,11 @@ export function start(engine) {
     byId("retry").disabled = !versions.generation;
   }
 
+  /** Shows what the model wrote, unless colours show the surprise. */
+  function showAuthor() {
+    manuscript.mark("model", surprise.isOn ? [] : versions.spans);
+  }
+
   function showWriting() {
     byId("continue").textContent = writer.isWriting ? "Stop" : "Continue";
     byId("continue").classList.toggle("is-writing", writer.isWriting);
@@ -130,6 +135,7 @@ export function start(engine) {
 
   function toggleSurprise() {
     surprise.toggle();
+    showAuthor();
     byId("surprise").setAttribute("aria-pressed", surprise.isOn);
     area.inputMode = surprise.isOn ? "none" : ""; // a tap then opens no keyboard
   }

@@ -6,7 +6,7 @@ import { byId, element } from "./dom.js";
 import { announce } from "./notice.js";
 
 const EXCERPT_CHARS = 90;
-const CONTEXT_CHARS = 32;
+const CONTEXT_WORDS = 5;
 
 export class Branches {
   #versions;
@@ -53,8 +53,10 @@ export class Branches {
       );
       return element("li", {}, button);
     });
-    const before = this.#versions.text.slice(0, current.at).trimEnd().slice(-CONTEXT_CHARS);
-    const heading = before ? `After “${before.replaceAll(/\s+/g, " ")}”` : "At the start";
+    const words = this.#versions.text.slice(0, current.at).split(/\s+/).filter(Boolean);
+    const heading = words.length
+      ? `After “${words.slice(-CONTEXT_WORDS).join(" ")}”`
+      : "At the start";
     return element(
       "section",
       { class: "fork" },

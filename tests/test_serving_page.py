@@ -1,0 +1,581 @@
+"""The writing page in headless Chromium, against an API whose model knows the alphabet.
+
+`axe-core` is looked for in the folder that AXE_CORE_DIR names: `npm install axe-core` there.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import urllib.parse
+import urllib.request
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+pytest.importorskip("selenium")
+
+from selenium import webdriver
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests import fake_api
+
+pytestmark = pytest.mark.slow
+
+PAGE = REPOSITORY / "shakespeare_gen" / "serving" / "page"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMEDRIVER = shutil.which("chromedriver")
+ARGUMENTS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1280,860",
+)
+WAIT_SECONDS = 10
+MAX_FIRST_PAINT_BYTES = 100_000
+
+
+class Page:
+    """The page as a writer sees it."""
+
+    def __init__(self, driver, url):
+        self.driver, self.url = driver, url
+
+    def open(self, fragment=""):
+        """Loads the page and waits for its model."""
+        self.driver.get("about:blank")
+        self.driver.get(self.url + fragment)
+        self.wait(lambda: self.shown("model-name") not in ("", "…"))
+        return self
+
+    def run(self, code, *arguments):
+        return self.driver.execute_script(code, *arguments)
+
+    def wait(self, condition, seconds=WAIT_SECONDS):
+        return WebDriverWait(self.driver, seconds, 0.05).until(lambda _: condition())
+
+    def element(self, name):
+        return self.driver.find_element(By.ID, name)
+
+    def shown(self, name):
+        return self.run("return document.getElementById(arguments[0]).textContent", name)
+
+    def click(self, name):
+        self.element(name).click()
+
+    def type(self, *keys):
+        self.element("text").send_keys(*keys)
+        return self
+
+    def press(self, *keys):
+        """Presses keys wherever the focus is, the last one together with those before it."""
+        chain = ActionChains(self.driver)
+        for key in keys[:-1]:
+            chain.key_down(key)
+        chain.send_keys(keys[-1])
+        for key in reversed(keys[:-1]):
+            chain.key_up(key)
+        chain.perform()
+
+    @property
+    def text(self):
+        return self.element("text").get_property("value")
+
+    @property
+    def ghost(self):
+        return self.run("return document.querySelector('.ghost').textContent")
+
+    @property
+    def focused(self):
+        return self.run("return document.activeElement.id || document.activeElement.textContent")
+
+    def wait_for_text(self, pattern):
+        return self.wait(lambda: re.fullmatch(pattern, self.text))
+
+    def wait_for_ghost(self):
+        """Waits for a whole suggestion."""
+        self.wait(lambda: len(self.ghost) > 55)
+
+    def set_length(self, num_chars):
+        """Sets how much is generated, as the form would."""
+        self.run(
+            "const input = document.getElementById('setting-max_tokens');"
+            "input.value = arguments[0]; input.dispatchEvent(new Event('input'));",
+            num_chars,
+        )
+
+    def set_seed(self, seed):
+        self.run(
+            "const input = document.getElementById('setting-seed');"
+            "input.value = arguments[0]; input.dispatchEvent(new Event('input'));",
+            str(seed),
+        )
+
+    def generate(self):
+        """Continues the text and waits until that is complete."""
+        before = self.text
+        self.type(Keys.CONTROL, Keys.ENTER)
+        self.wait_until_done()
+        assert self.text != before
+
+    def wait_until_done(self):
+        self.wait(lambda: self.shown("continue") == "Continue")
+
+    def num_highlighted(self, name):
+        """The number of characters that a CSS highlight colours."""
+        return self.run(
+            "return [...(CSS.highlights.get(arguments[0]) ?? [])]"
+            ".reduce((sum, range) => sum + range.endOffset - range.startOffset, 0)",
+            name,
+        )
+
+
+@pytest.fixture(scope="module")
+def url():
+    with fake_api.running() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    if not (CHROMIUM and CHROMEDRIVER):
+        pytest.skip("expected chromium and chromedriver on PATH")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("unhandledPromptBehavior", "accept")
+    service = webdriver.ChromeService(CHROMEDRIVER)
+    driver = webdriver.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(driver, url):
+    """The page with an empty storage, in a wide window; it must log nothing."""
+    driver.set_window_size(1280, 860)
+    driver.get(f"{url}icon.svg")
+    driver.execute_script("localStorage.clear()")
+    driver.get_log("browser")
+    page = Page(driver, url).open()
+    page.set_length(20)
+    page.set_seed(0)
+    yield page
+    severe = [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+    assert not [message for message in severe if "429" not in message]
+
+
+def test_text_streams_in_at_the_cursor(page):
+    page.type("start: abc\nend", Keys.UP, Keys.END)
+    page.generate()
+    assert page.text == "start: abcdefghijklmnopqrstuvw\nend"
+    page.type("!")
+    assert page.text == "start: abcdefghijklmnopqrstuvw!\nend"
+
+
+def test_text_appears_while_it_is_generated(page):
+    page.set_length(100)
+    page.type("slow", Keys.CONTROL, Keys.ENTER)
+    page.wait(lambda: len(page.text) > 10)
+    assert len(page.text) < 100
+    assert page.shown("continue") == "Stop"
+
+
+@pytest.mark.parametrize("how", ["button", "escape", "typing"])
+def test_stop_keeps_what_was_written(page, how):
+    page.set_length(400)
+    page.type("slow", Keys.CONTROL, Keys.ENTER)
+    page.wait(lambda: len(page.text) > 10)
+    if how == "button":
+        page.click("continue")
+    else:
+        page.type(Keys.ESCAPE if how == "escape" else "?")
+    page.wait_until_done()
+    stopped = page.text
+    assert re.fullmatch(r"slowxyz [a-z ]+\??", stopped)
+    with pytest.raises(Exception, match="Message"):
+        page.wait(lambda: page.text != stopped, seconds=0.5)
+
+
+def test_a_suggestion_is_accepted_whole_or_by_word(page):
+    page.type("xy")
+    page.wait_for_ghost()
+    assert page.text == "xy"
+    assert page.ghost.startswith("z abc")
+    page.type(Keys.CONTROL, Keys.ARROW_RIGHT)
+    assert (page.text, page.ghost[:4]) == ("xyz", " abc")
+    page.type(Keys.TAB)
+    assert page.text.startswith("xyz abcdefghijklmnopqrstuvwxyz ")
+    assert page.focused == "text"
+
+
+def test_typing_shortens_a_suggestion_and_escape_declines_it(page):
+    page.type("ab")
+    page.wait_for_ghost()
+    whole = page.ghost
+    page.type("c")
+    assert page.ghost == whole[1:]
+    page.type(Keys.ESCAPE)
+    assert (page.text, page.ghost) == ("abc", "")
+    page.type(Keys.TAB)
+    assert page.focused != "text"
+
+
+def test_undo_and_redo_know_edits_from_generations(page):
+    page.type("abc")
+    page.generate()
+    written = page.text
+    page.type("own")
+    page.type(Keys.CONTROL, "z")
+    assert page.text == written
+    page.type(Keys.CONTROL, "z")
+    assert page.text == "abc"
+    page.type(Keys.CONTROL, "z")
+    assert page.text == ""
+    page.type(Keys.CONTROL, "y", Keys.NULL, Keys.CONTROL, "y")
+    assert page.text == written
+    page.type(Keys.CONTROL, "y")
+    assert page.text == f"{written}own"
+    assert page.num_highlighted("model") == 20
+
+
+def test_a_retry_is_a_branch(page):
+    page.type("abc")
+    page.generate()
+    first = page.text
+    page.type(Keys.CONTROL, "r")
+    page.wait_for_text("abc[A-Z]{20}")
+    page.wait_until_done()
+    second = page.text
+    assert page.shown("branch-position") == "2/2"
+    page.type(Keys.ALT, Keys.PAGE_UP)
+    assert page.text == first
+    page.click("branch-forward")
+    assert page.text == second
+    page.click("panel-button")
+    page.click("tab-branches")
+    items = page.driver.find_elements(By.CSS_SELECTOR, "#branches button")
+    assert [item.text for item in items] == [first[3:], second[3:]]
+    items[0].click()
+    assert page.text == first
+
+
+def test_a_branch_keeps_what_was_written_after_it(page):
+    page.type("abc")
+    page.generate()
+    page.type(" and more")
+    longer = page.text
+    page.click("retry")
+    page.wait_for_text("abc[A-Z]{20}")
+    page.wait_until_done()
+    page.click("branch-back")
+    assert page.text == longer
+
+
+def test_a_draft_with_its_branches_survives_a_reload(page):
+    page.type("abc")
+    page.generate()
+    page.type(Keys.CONTROL, "r")
+    page.wait_for_text("abc[A-Z]{20}")
+    page.wait_until_done()
+    page.type(" mine")
+    text = page.text
+    page.open()
+    assert page.text == text
+    assert page.num_highlighted("model") == 20
+    page.click("branch-back")
+    assert page.text == "abcdefghijklmnopqrstuvw"
+
+
+def test_drafts_are_kept_apart_and_deleted_after_a_question(page):
+    page.type("first draft")
+    page.click("panel-button")
+    page.click("tab-drafts")
+    page.click("new-draft")
+    assert (page.text, page.focused) == ("", "text")
+    page.type("second draft")
+    drafts = "#drafts li > button:first-child span"
+
+    def titles():
+        return [item.text for item in page.driver.find_elements(By.CSS_SELECTOR, drafts)]
+
+    page.wait(lambda: titles() == ["second draft", "first draft"])
+    page.driver.find_elements(By.CSS_SELECTOR, drafts)[1].click()
+    assert page.text == "first draft"
+    for answer, remaining in (("cancel", 2), ("confirm", 1)):
+        page.driver.find_elements(By.CSS_SELECTOR, "#drafts .remove")[0].click()
+        page.driver.find_element(By.CSS_SELECTOR, f"#confirm [value={answer}]").click()
+        page.wait(lambda remaining=remaining: len(titles()) == remaining)
+
+
+def test_a_draft_that_another_tab_changed_is_not_overwritten(page):
+    page.type("mine")
+    page.wait(lambda: page.run("return localStorage['shakespeare_gen.drafts']"))
+    page.run(
+        "const drafts = JSON.parse(localStorage['shakespeare_gen.drafts']);"
+        "drafts[0].revision += 5;"
+        "localStorage['shakespeare_gen.drafts'] = JSON.stringify(drafts);"
+    )
+    page.type(" too")
+    count = "return JSON.parse(localStorage['shakespeare_gen.drafts']).length"
+    page.wait(lambda: page.run(count) == 2)
+
+
+def test_leaving_is_guarded_when_the_draft_cannot_be_kept(page):
+    page.run("Storage.prototype.setItem = () => { throw new Error('full'); }")
+    page.type("words")
+    page.wait(lambda: "does not keep the draft" in page.shown("notice-text"))
+    prevented = (
+        "const leaving = new Event('beforeunload', { cancelable: true });"
+        "dispatchEvent(leaving); return leaving.defaultPrevented"
+    )
+    assert page.run(prevented)
+    page.open()
+    page.type("words")
+    assert not page.run(prevented)
+
+
+def test_markup_stays_text(page):
+    page.run(
+        "document.getElementById('text').focus();"
+        "document.execCommand('insertText', false, arguments[0])",
+        fake_api.MARKUP,
+    )
+    assert page.text == fake_api.MARKUP
+    page.type("\nmarkup", Keys.CONTROL, Keys.ENTER)
+    page.wait(lambda: page.text.count(fake_api.MARKUP) == 2)
+    page.type(Keys.CONTROL, "r")
+    page.wait(lambda: page.shown("branch-position") == "2/2")
+    page.wait_until_done()
+    for name in ("branches", "drafts"):
+        page.run("document.getElementById(arguments[0]).click()", f"tab-{name}")
+    assert page.shown("mirror").count(fake_api.MARKUP) == 2
+    assert page.run("return document.querySelectorAll('img').length") == 0
+    assert page.driver.title != "1"
+
+
+def test_surprise_colours_what_the_model_did_not_expect(page):
+    page.type("abcxdef")
+    page.click("surprise")
+    page.wait(lambda: "bits" in page.shown("legend-text"))
+    levels = [page.num_highlighted(f"surprise-{level}") for level in range(1, 7)]
+    assert levels == [0, 1, 1, 0, 0, 0]  # d has 2 bits after x, which has 3
+    assert "bits per character" in page.shown("legend-text")
+    page.click("surprise")
+    assert page.num_highlighted("surprise-3") == 0
+
+
+def test_an_alternative_continues_from_its_place(page):
+    page.type("abcxyz")
+    page.click("surprise")
+    page.wait(lambda: page.num_highlighted("surprise-3") == 1)
+    x, y = page.run(
+        "const range = document.createRange(); const text = mirror.firstChild;"
+        "range.setStart(text, 3); range.setEnd(text, 4);"
+        "const box = range.getBoundingClientRect();"
+        "return [Math.round(box.x + box.width / 2), Math.round(box.y + box.height / 2)]"
+    )
+    pointer = ActionChains(page.driver)
+    pointer.w3c_actions.pointer_action.move_to_location(x, y)
+    pointer.perform()
+    page.wait(lambda: page.element("alternatives").is_displayed())
+    assert page.shown("alternatives-title") == "Here: x, 3.0 bits"
+    rows = page.driver.find_elements(By.CSS_SELECTOR, "#alternatives button")
+    assert [row.text.split()[0] for row in rows][:3] == ["d", "e", "f"]
+    rows[1].click()
+    page.wait_for_text("abcefghijklmnopqrstuvwxy")
+    page.wait_until_done()
+    page.type(Keys.CONTROL, "z")
+    assert page.text == "abcxyz"
+
+
+def test_a_speaker_begins(page):
+    page.type("First words.")
+    page.click("speaker")
+    page.press("j")
+    page.press("u")
+    page.press(Keys.ENTER)
+    assert page.text == "First words.\n\nJULIET:\n"
+    assert page.focused == "text"
+
+
+def test_settings_reach_the_request_and_the_link(page):
+    page.run(
+        "const original = window.fetch; window.sent = [];"
+        "window.fetch = (path, init) => { sent.push(init.body); return original(path, init); }"
+    )
+    page.click("panel-button")
+    page.driver.find_element(By.XPATH, "//button[text()='Wild']").click()
+    page.run("document.querySelector('details').open = true")
+    page.element("setting-stop").send_keys("\\n\\n")
+    page.click("panel-close")
+    page.type("abc")
+    page.generate()
+    request = json.loads(page.run("return sent.at(-1)"))
+    assert request.items() >= {"temperature": 1.3, "min_p": 0.03, "stop": "\n\n", "seed": 0}.items()
+    assert request.items() >= {"model": "alphabet", "prompt": "abc", "max_tokens": 20}.items()
+    assert not {"top_k", "top_p", "presence_penalty", "until"} & set(request)
+    page.run("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+    page.driver.find_element(By.CSS_SELECTOR, "[popovertarget=share]").click()
+    page.click("copy-link")
+    link = page.wait(lambda: page.run("return window.copied"))
+    assert link.startswith(f"{page.url}#")
+    fields = dict(urllib.parse.parse_qsl(link.partition("#")[2]))
+    assert fields == {
+        "temperature": "1.3",
+        "max_tokens": "20",
+        "top_p": "1",
+        "min_p": "0.03",
+        "seed": "0",
+        "stop": "\\n\\n",
+        "model": "alphabet",
+        "prompt": page.text,
+    }
+
+
+def test_a_link_opens_as_a_new_draft(page):
+    page.type("my draft")
+    fields = {"prompt": "shared <b>text</b>", "temperature": 1.5, "top_k": 1e9, "model": "plain"}
+    page.open(f"#{urllib.parse.urlencode(fields)}")
+    assert page.text == "shared <b>text</b>"
+    page.wait(lambda: page.shown("model-name") == "plain")
+    assert page.element("setting-temperature").get_property("value") == "1.5"
+    assert page.element("setting-top_k").get_property("value") == "0"  # out of bounds
+    assert page.driver.current_url == page.url
+    page.click("panel-button")
+    page.click("tab-drafts")
+    assert "my draft" in page.element("drafts").text
+
+
+def test_models_make_an_ensemble_and_show_their_cards(page):
+    page.click("model-button")
+    card = page.element("cards").text
+    assert "1,220,000" in card
+    assert "1.374 nats · 1.98 bits" in card
+    assert page.driver.find_element(By.CSS_SELECTOR, "#cards svg polyline")
+    page.click("model-1")
+    assert page.shown("model-name") == "alphabet+plain"
+    page.click("model-0")
+    assert page.shown("model-name") == "plain"
+
+
+def test_a_busy_server_is_reported(page):
+    page.type("busy", Keys.CONTROL, Keys.ENTER)
+    page.wait(lambda: page.shown("notice-text") == "The server is busy. Try again in 2 s.")
+    page.wait_until_done()
+    assert page.text == "busy"
+    page.type(Keys.CONTROL, "z")
+    assert page.text == ""
+
+
+def test_everything_is_reached_by_keyboard(page):
+    page.type("abc", Keys.ESCAPE)
+    reached = []
+    for _ in range(30):
+        page.press(Keys.TAB)
+        reached.append(page.focused)
+    assert set(reached) >= {"continue", "undo", "speaker", "surprise", "panel-button", "text"}
+    page.run("document.getElementById('text').focus()")
+    page.press(Keys.ALT, "p")
+    assert page.focused == "tab-settings"
+    for _ in range(3):
+        page.press(Keys.ARROW_RIGHT)
+    assert page.focused == "tab-drafts"
+    page.press(Keys.ESCAPE)
+    assert page.focused == "text"
+    page.press(Keys.CONTROL, Keys.SPACE)
+    page.wait(lambda: page.element("alternatives").is_displayed())
+    page.press(Keys.ARROW_DOWN)
+    page.press(Keys.ENTER)
+    page.wait_for_text("abcefghijklmnopqrstuvwxy")
+
+
+def test_the_theme_is_kept(page):
+    page.click("theme")
+    page.click("theme")
+    page.open()
+    background = "return getComputedStyle(document.body).backgroundColor"
+    assert page.run(background) == "rgb(20, 21, 25)"
+
+
+def test_nothing_is_cut_off_on_a_phone(page):
+    page.driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 360, "height": 640, "deviceScaleFactor": 2, "mobile": True},
+    )
+    try:
+        page.open()
+        page.type("abc")
+        page.generate()
+        page.type(Keys.CONTROL, "r")
+        page.wait_for_text("abc[A-Z]+")
+        overflow = "return document.documentElement.scrollWidth - innerWidth"
+        assert page.run(overflow) <= 0
+        edges = (
+            "return [...document.querySelectorAll(arguments[0])].filter((e) => e.offsetParent)"
+            ".map((e) => [e.id || e.textContent, e.getBoundingClientRect()])"
+            ".filter(([, box]) => box.left < 0 || box.right > innerWidth).map(([id]) => id)"
+        )
+        assert page.run(edges, "button, input, select") == []
+        page.click("panel-button")
+        assert page.run(edges, "button, input, select") == []
+        assert page.element("panel").rect["y"] > 100
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(page, theme):
+    script = pathlib.Path(os.environ.get("AXE_CORE_DIR", ""), "node_modules/axe-core/axe.min.js")
+    if not script.is_file():
+        pytest.skip("axe-core is not here; AXE_CORE_DIR names the folder where npm installed it")
+    feature = {"name": "prefers-color-scheme", "value": theme}
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    page.type("abc")
+    page.generate()
+    page.type(Keys.CONTROL, "r")
+    page.wait_for_text("abc[A-Z]{20}")
+    page.run(script.read_text("utf-8"))
+    page.click("surprise")
+    page.click("panel-button")
+    for tab in ("settings", "model", "branches", "drafts"):
+        page.click(f"tab-{tab}")
+        assert serious(page) == [], tab
+    page.click("panel-close")
+    page.click("keys-button")
+    assert serious(page) == []
+
+
+def serious(page):
+    """The serious and critical findings of axe."""
+    found = page.driver.execute_async_script("axe.run().then(arguments[0])")
+    return [
+        (each["id"], each["nodes"][0]["html"])
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+def test_the_first_paint_is_small_and_comes_from_one_server(page):
+    names = page.run("return performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert all(name.startswith(page.url) for name in names)
+    num_bytes = sum(path.stat().st_size for path in PAGE.iterdir())
+    assert num_bytes < MAX_FIRST_PAINT_BYTES
+    with contextlib.closing(urllib.request.urlopen(page.url)) as response:
+        html = response.read().decode()
+    assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?![^>]*\ssrc=)|https?://", html)
