@@ -171,6 +171,11 @@ export function start(engine) {
     if (manuscript.caret !== versions.caret) suggestions.dismiss();
     versions.caret = manuscript.caret;
   });
+  area.addEventListener("mousedown", (event) => {
+    if (!manuscript.isGhostAt(event.clientX, event.clientY)) return;
+    event.preventDefault();
+    accept(suggestions.text);
+  });
   area.addEventListener("blur", () => suggestions.dismiss());
   area.addEventListener("pointermove", (event) => {
     if (event.pointerType === "mouse") onPointer(event, HOVER_MS);
@@ -239,21 +244,23 @@ export function start(engine) {
     F1: () => byId("keys").showModal(),
   });
 
+  /** Opens what a link carries as a draft of its own; returns it, or null. */
+  function openShared() {
+    const shared = takeShared();
+    if (!shared || !drafts.create(shared.text)) return null;
+    settings.set(shared.settings);
+    return shared;
+  }
+
+  addEventListener("hashchange", () => {
+    const shared = openShared();
+    if (shared?.model) models.choose(shared.model);
+  });
   showTheme();
   showWriting();
-  open();
-
-  async function open() {
-    const shared = takeShared();
-    if (shared) {
-      settings.set(shared.settings);
-      drafts.create(shared.text);
-    } else {
-      drafts.openNewest();
-    }
-    await models.load();
-    if (shared?.model) models.choose(shared.model);
-  }
+  const shared = openShared();
+  if (!shared) drafts.openNewest();
+  models.load(shared?.model);
 }
 
 /** What changed between two texts, the second of which was edited up to its caret. */

@@ -44,19 +44,20 @@ export class Drafts {
     else this.create();
   }
 
-  /** Starts a draft; the one before remains. */
+  /** Starts a draft, unless the one before cannot be kept; returns whether it did. */
   create(text = "") {
-    this.save();
+    if (!this.save()) return false;
     this.#current = { id: crypto.randomUUID?.() ?? String(Date.now()), revision: 0 };
     this.#versions.load({ text });
     if (text) this.#schedule();
     this.show();
+    return true;
   }
 
-  /** Writes the draft to the storage, if it has changed. */
+  /** Writes the draft to the storage, if it has changed; returns whether it is there. */
   save() {
     clearTimeout(this.#timer);
-    if (this.#isSaved) return;
+    if (this.#isSaved) return true;
     const { id, revision } = this.#current;
     const drafts = this.#list();
     const known = drafts.find((draft) => draft.id === id);
@@ -69,6 +70,7 @@ export class Drafts {
     if (!this.#isSaved)
       alertWriter("This browser does not keep the draft. Copy or download it before you leave.");
     this.show();
+    return this.#isSaved;
   }
 
   show() {
@@ -108,8 +110,7 @@ export class Drafts {
   }
 
   #switch(id) {
-    this.save();
-    this.#open(id);
+    if (this.save()) this.#open(id);
   }
 
   #open(id) {

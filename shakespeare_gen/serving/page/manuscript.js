@@ -71,6 +71,13 @@ export class Manuscript {
     for (const name of this.#marks.keys()) this.#paint(name);
   }
 
+  /** Whether the suggestion is at a point of the window. */
+  isGhostAt(x, y) {
+    return [...this.#ghost.getClientRects()].some(
+      ({ left, right, top, bottom }) => left <= x && x <= right && top <= y && y <= bottom,
+    );
+  }
+
   /** Colours spans of the text with the CSS highlight of this name. */
   mark(name, spans) {
     this.#marks.set(name, spans);

@@ -31,14 +31,16 @@ export class Models extends EventTarget {
     return this.#chosen.find(({ card }) => card.speakers?.length)?.card.speakers ?? [];
   }
 
-  /** Asks the engine for its models and chooses the one of last time. */
-  async load() {
+  /** Asks the engine for its models and chooses one, by default the one of last time. */
+  async load(id) {
     try {
       this.#models = await this.#engine.models();
     } catch (error) {
       alertWriter(error.message);
+      this.#choose([]);
+      return;
     }
-    this.choose(store.read() ?? "");
+    this.choose(id ?? store.read() ?? "");
   }
 
   /** Chooses a model or an ensemble; the first model if this one is not here. */

@@ -18,10 +18,8 @@ export function notify(text) {
   timer = setTimeout(dismiss, SHOWN_MS);
 }
 
-/** Shows an error until it is dismissed or something works. */
-export function alertWriter(text) {
-  show(text);
-}
+/** Shows an error until it is dismissed or the writer goes on. */
+export const alertWriter = show;
 
 export function dismiss() {
   clearTimeout(timer);
@@ -33,6 +31,7 @@ function show(text) {
   clearTimeout(timer);
   byId("notice").hidden = false;
   byId("notice-text").textContent = text;
+  announce(text);
 }
 
 byId("notice-close").addEventListener("click", dismiss);

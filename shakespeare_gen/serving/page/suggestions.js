@@ -5,7 +5,7 @@
 import { announce } from "./notice.js";
 import { promptBefore } from "./prompt.js";
 
-const PAUSE_MS = 120;
+const PAUSE_MS = 80;
 const ANNOUNCE_MS = 900;
 const MAX_CHARS = 60;
 

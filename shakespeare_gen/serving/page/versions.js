@@ -151,10 +151,9 @@ export class Versions extends EventTarget {
     this.#changed("visit");
   }
 
-  /** Forgets the current generation if nothing was generated. */
-  discardEmpty() {
+  /** Undoes the current version and forgets it; nothing may have been written after it. */
+  discard() {
     const { current } = this;
-    if (current.inserted || current.removed || current.next !== null) return;
     this.#up();
     this.#versions.delete(current.id);
     const rest = this.siblings({ parent: this.current.id });

@@ -38,13 +38,14 @@ export class Writer extends EventTarget {
   }
 
   /** Writes the last generation anew. */
-  retry() {
+  async retry() {
     const { generation } = this.#versions;
     if (!generation) return notify("Nothing to retry yet.");
     this.stop();
     this.#versions.undoTo(generation);
     const { at, removed, given } = generation;
-    return this.#generate(at, removed.length, given);
+    const isWritten = await this.#generate(at, removed.length, given);
+    if (!isWritten) this.#versions.visit(generation);
   }
 
   stop() {
@@ -52,9 +53,9 @@ export class Writer extends EventTarget {
     this.#setController(null);
   }
 
+  /** Returns whether the text has changed. */
   async #generate(at, length, given = "") {
     this.stop();
-    if (!this.#models.id) return alertWriter("There is no model to write with.");
     dismiss();
     const controller = new AbortController();
     const { signal } = controller;
@@ -69,19 +70,20 @@ export class Writer extends EventTarget {
     const onText = (text) => {
       if (!signal.aborted) this.#versions.append(text);
     };
+    let hasFailed = false;
     try {
       await this.#engine.complete(request, onText, signal);
     } catch (error) {
-      if (!signal.aborted) alertWriter(error.message);
+      hasFailed = !signal.aborted;
+      if (hasFailed) alertWriter(error.message);
     }
     if (this.#controller === controller) this.#setController(null);
-    if (this.#versions.current === version) this.#end(version, signal.aborted);
-  }
-
-  #end(version, isStopped) {
-    const written = version.inserted.slice(version.given.length);
-    announce(`${isStopped ? "Stopped" : "Wrote"}: ${written}`);
-    this.#versions.discardEmpty();
+    if (this.#versions.current !== version) return true; // the writer went on
+    const written = version.inserted.slice(given.length);
+    const isWritten = written !== "" || (!hasFailed && given !== "");
+    if (!isWritten) this.#versions.discard();
+    else announce(`${signal.aborted ? "Stopped" : "Wrote"}: ${written}`);
+    return isWritten;
   }
 
   #setController(controller) {
