@@ -125,7 +125,9 @@ async def index(request: Request) -> Response:
 
 
 class Policy:
-    """Adds the content security policy of the real server to every answer."""
+    """Adds the content security policy of the real server to every answer; refuses a wrong key."""
+
+    key: str | None = None
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -137,7 +139,13 @@ class Policy:
                 message = {**message, "headers": [*message["headers"], header]}
             await send(message)
 
-        await self._app(scope, receive, send_with_policy)
+        sent_key = dict(scope.get("headers", ())).get(b"authorization", b"").decode()
+        is_api = scope.get("path", "").startswith("/v1/")
+        if is_api and self.key and sent_key != f"Bearer {self.key}":
+            error = {"message": "wrong key", "type": "invalid_request_error"}
+            await JSONResponse({"error": error}, 401)(scope, receive, send_with_policy)
+        else:
+            await self._app(scope, receive, send_with_policy)
 
 
 app = Policy(

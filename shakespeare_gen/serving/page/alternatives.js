@@ -30,6 +30,10 @@ export class Alternatives {
     this.#box.addEventListener("keydown", (event) => this.#onKey(event));
   }
 
+  get #buttons() {
+    return [...byId("alternatives-list").querySelectorAll("button")];
+  }
+
   get isOpen() {
     return !this.#box.hidden;
   }
@@ -59,7 +63,7 @@ export class Alternatives {
     this.#fill(next, text[index], bits);
     this.#box.hidden = false;
     this.#move();
-    if (takesFocus) this.#box.querySelector("button")?.focus();
+    if (takesFocus) this.#buttons[0]?.focus();
   }
 
   hide() {
@@ -85,7 +89,7 @@ export class Alternatives {
       const percent = `${(100 * probability).toFixed(probability < 0.1 ? 1 : 0)}%`;
       const button = element(
         "button",
-        { type: "button", onclick, "aria-current": text === actual ? "true" : null },
+        { onclick, "aria-current": text === actual ? "true" : null },
         element("span", { class: text in NAMES ? "blank" : "character" }, shown(text)),
         bar,
         element("span", { class: "percent" }, percent),
@@ -107,7 +111,7 @@ export class Alternatives {
   }
 
   #onKey(event) {
-    const buttons = [...this.#box.querySelectorAll("button")];
+    const buttons = this.#buttons;
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step) {
       const index = buttons.indexOf(document.activeElement) + step;

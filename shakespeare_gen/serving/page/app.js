@@ -60,13 +60,13 @@ export function start(engine) {
     showState();
   }
 
-  function onInput() {
+  function onInput({ isComposing }) {
     const { text, caret } = manuscript;
     const suggested = suggestions.text;
     const { at, length, inserted } = difference(versions.text, text, caret);
     const isAtCaret = length === 0 && at === versions.caret;
     versions.edit(at, length, inserted);
-    suggestions.typed(isAtCaret ? inserted : "", suggested);
+    if (!isComposing) suggestions.typed(isAtCaret ? inserted : "", suggested);
   }
 
   function accept(text) {
@@ -196,7 +196,8 @@ export function start(engine) {
     surprise: toggleSurprise,
     "model-button": () => panel.open("model"),
     "keys-button": () => byId("keys").showModal(),
-    "copy-text": () => copy(manuscript.selectedText || versions.text, "Copied the text."),
+    "alternatives-close": () => alternatives.hide(),
+    "copy-text": () => copy(versions.text, "Copied the text."),
     "copy-link": copyLink,
     download: () => download(versions.text, drafts.title),
   };
@@ -232,9 +233,9 @@ export function start(engine) {
   });
   onKeys(document, {
     Escape: escape,
-    "Ctrl-z": ({ target }) => isField(target) ? false : undo(),
-    "Ctrl-y": ({ target }) => isField(target) ? false : redo(),
-    "Ctrl-Shift-z": ({ target }) => isField(target) ? false : redo(),
+    "Ctrl-z": outsideFields(undo),
+    "Ctrl-y": outsideFields(redo),
+    "Ctrl-Shift-z": outsideFields(redo),
     "Ctrl-Enter": () => void writer.continue(),
     "Ctrl-r": () => void writer.retry(),
     "Alt-PageUp": () => branches.move(-1),
@@ -265,17 +266,19 @@ export function start(engine) {
 
 /** What changed between two texts, the second of which was edited up to its caret. */
 function difference(before, after, caret) {
-  const tail = after.length - caret;
-  const isTailKept = before.endsWith(after.slice(caret));
-  const limit = isTailKept ? Math.min(before.length - tail, caret) : 0;
+  const tail = before.endsWith(after.slice(caret)) ? after.length - caret : 0;
+  const limit = Math.min(before.length, after.length) - tail;
   let at = 0;
   while (at < limit && before[at] === after[at]) at += 1;
-  const end = isTailKept ? before.length - tail : before.length;
-  return { at, length: end - at, inserted: after.slice(at, isTailKept ? caret : after.length) };
+  const length = before.length - tail - at;
+  return { at, length, inserted: after.slice(at, after.length - tail) };
 }
 
-/** Whether an element has an undo of its own. */
-const isField = (target) => target.matches("input");
+/** Acts unless an input has the focus, which has an undo of its own. */
+const outsideFields =
+  (act) =>
+  ({ target }) =>
+    !target.matches("input") && act();
 
 const described = ({ kind, inserted, removed }) => {
   const chars = Math.max(inserted.length, removed.length);

@@ -5,7 +5,7 @@
 import { byId, element } from "./dom.js";
 import { announce } from "./notice.js";
 
-const EXCERPT_CHARS = 90;
+const EXCERPT_CHARS = 200;
 const CONTEXT_WORDS = 5;
 
 export class Branches {
@@ -48,8 +48,8 @@ export class Branches {
       const isCurrent = branch === current;
       const button = element(
         "button",
-        { type: "button", id, onclick, "aria-current": isCurrent ? "true" : null },
-        excerpt(branch),
+        { id, onclick, "aria-current": isCurrent ? "true" : null },
+        element("span", {}, excerpt(branch)),
       );
       return element("li", {}, button);
     });

@@ -1,7 +1,7 @@
 /**
  * Builds elements. Text given as a child becomes a text node, never markup.
  *
- *     element("button", { type: "button", onclick: save }, "Save")
+ *     element("button", { onclick: save }, "Save")
  */
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -34,7 +34,3 @@ export function svg(tag, attributes = {}, ...children) {
   created.append(...children);
   return created;
 }
-
-/** An icon of the sprite in index.html. */
-export const icon = (name) =>
-  svg("svg", { class: "icon", "aria-hidden": "true" }, svg("use", { href: `#icon-${name}` }));

@@ -10,6 +10,7 @@ import { stored } from "./storage.js";
 
 const SAVE_MS = 400;
 const TITLE_CHARS = 48;
+const SHORT = { dateStyle: "medium", timeStyle: "short" };
 
 export class Drafts {
   #versions;
@@ -78,13 +79,20 @@ export class Drafts {
       const isCurrent = id === this.#current.id;
       const open = element(
         "button",
-        { type: "button", onclick: () => this.#switch(id), "aria-current": isCurrent ? "true" : null },
+        {
+          onclick: () => this.#switch(id),
+          "aria-current": isCurrent ? "true" : null,
+        },
         element("span", {}, title),
-        element("time", { dateTime: new Date(savedAt).toISOString() }, age(savedAt)),
+        element("time", {}, new Date(savedAt).toLocaleString([], SHORT)),
       );
       const remove = element(
         "button",
-        { type: "button", class: "remove", "aria-label": `Delete ${title}`, onclick: () => this.#remove(id, title) },
+        {
+          class: "remove",
+          "aria-label": `Delete ${title}`,
+          onclick: () => this.#remove(id, title),
+        },
         "Delete",
       );
       return element("li", {}, open, remove);
@@ -131,12 +139,4 @@ export class Drafts {
     if (id === this.#current.id) this.openNewest();
     else this.show();
   }
-}
-
-function age(time) {
-  const minutes = Math.round((Date.now() - time) / 60_000);
-  if (minutes < 1) return "now";
-  if (minutes < 60) return `${minutes} min ago`;
-  if (minutes < 60 * 24) return `${Math.round(minutes / 60)} h ago`;
-  return new Date(time).toLocaleDateString();
 }

@@ -7,7 +7,7 @@
  * @typedef {object} Engine
  * @property {() => Promise<Model[]>} models
  * @property {(request: object, onText: (text: string) => void, signal?: AbortSignal)
- *   => Promise<"stop"|"length">} complete continues `request.prompt`; the fields are those of
+ *   => Promise<void>} complete continues `request.prompt`; the fields are those of
  *   POST /v1/completions
  * @property {(text: string, model: string, signal?: AbortSignal)
  *   => Promise<{text: string, log_probability: number|null}[]>} score the tokens of a text, nats
@@ -24,46 +24,70 @@ export class EngineError extends Error {}
 
 /** @implements {Engine} */
 export class HttpEngine {
+  #askKey;
+  #key;
+
+  /**
+   * @param {object} parts
+   * @param {string|null} parts.key the API key, for a server that wants one
+   * @param {() => Promise<string|null>} parts.askKey asks for a key after the server refused
+   */
+  constructor({ key, askKey }) {
+    this.#key = key;
+    this.#askKey = askKey;
+  }
+
   async models() {
-    const { data } = await this.#json("GET", "/v1/models");
+    const response = await this.#send("/v1/models", {});
+    const { data } = await response.json();
     return data.map(({ id, shakespeare_gen: card = {} }) => ({ id, card }));
   }
 
   async complete(request, onText, signal) {
     const body = { ...request, stream: true, cache_prompt: true };
-    const response = await this.#send("POST", "/v1/completions", body, signal);
-    let finishReason = null;
+    const response = await this.#post("/v1/completions", body, signal);
     for await (const data of events(response.body)) {
-      if (data === "[DONE]") return finishReason ?? "stop";
+      if (data === "[DONE]") return;
       const { choices, error } = JSON.parse(data);
       if (error) throw new EngineError(error.message);
       if (!choices?.length) continue; // the usage, if asked for
       if (choices[0].text) onText(choices[0].text);
-      finishReason = choices[0].finish_reason ?? finishReason;
     }
     throw new EngineError("The connection closed before the text was complete.");
   }
 
   async score(text, model, signal) {
-    return (await this.#json("POST", "/v1/score", { model, text }, signal)).tokens;
+    const response = await this.#post("/v1/score", { model, text }, signal);
+    return (await response.json()).tokens;
   }
 
   async next(prompt, k, model, signal) {
-    return (await this.#json("POST", "/v1/next", { model, prompt, k }, signal)).next;
+    const response = await this.#post("/v1/next", { model, prompt, k }, signal);
+    return (await response.json()).next;
   }
 
-  async #json(method, path, body, signal) {
-    return (await this.#send(method, path, body, signal)).json();
+  /** Characters that the model does not know are replaced with the nearest ones. */
+  #post(path, fields, signal) {
+    return this.#send(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ ...fields, unknown: "nearest" }),
+      signal,
+    });
   }
 
-  async #send(method, path, body, signal) {
-    const headers = body ? { "Content-Type": "application/json" } : {};
+  async #send(path, init) {
+    const key = this.#key ? { Authorization: `Bearer ${this.#key}` } : {};
     let response;
     try {
-      response = await fetch(path, { method, headers, body: JSON.stringify(body), signal });
+      response = await fetch(path, { ...init, headers: { ...init.headers, ...key } });
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new EngineError("The server does not answer. Is it still running?");
+    }
+    if (response.status === 401) {
+      this.#key = await this.#askKey();
+      if (this.#key) return this.#send(path, init);
     }
     if (!response.ok) throw new EngineError(await explanation(response));
     return response;

@@ -40,10 +40,6 @@ export class Manuscript {
     return this.#area.selectionStart !== this.#area.selectionEnd;
   }
 
-  get selectedText() {
-    return this.text.slice(this.#area.selectionStart, this.caret);
-  }
-
   /** The suggestion that is shown at the cursor. */
   get ghost() {
     return this.#ghost.textContent;

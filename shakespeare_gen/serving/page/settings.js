@@ -15,13 +15,14 @@ import { stored } from "./storage.js";
  * @property {number|boolean|string} value the default
  * @property {number|boolean|string} [off]
  * @property {number} [min] [max] [step] bounds of a number that has a slider
- * @property {boolean} [rare] whether it is folded away
+ * @property {Object<string, string>} [choices] the labels of its values
+ * @property {boolean} [numeric] whether a text may only have digits
  */
 
 /** @type {Setting[]} */
-const SETTINGS = [
-  number("temperature", "Temperature", "Low is predictable, high is daring.", 0.8, [0, 2, 0.05]),
-  number("max_tokens", "Length", "The most characters to write at once.", 300, [20, 2000, 20]),
+const COMMON = [
+  slider("temperature", "Temperature", "Low is predictable, high is daring.", 0.8, [0, 2, 0.05]),
+  slider("max_tokens", "Length", "The most characters to write at once.", 300, [20, 2000, 20]),
   {
     name: "until",
     label: "Write until",
@@ -29,16 +30,75 @@ const SETTINGS = [
     value: "length",
     choices: { length: "Full length", until_line: "End of line", until_speaker: "Next speaker" },
   },
-  number("top_p", "Top p", "Keeps the likeliest characters that together reach this probability.", 0.95, [0.05, 1, 0.05], 1),
-  number("top_k", "Top k", "Keeps only this many of the likeliest characters.", 0, [0, 65, 1], 0),
-  number("min_p", "Min p", "Drops what is less likely than this share of the likeliest.", 0, [0, 0.5, 0.01], 0),
-  rare(number("typical_p", "Typical p", "Keeps the characters whose surprise is nearest the average.", 1, [0.05, 1, 0.05], 1)),
-  rare(number("repetition_penalty", "Repetition penalty", "Above 1, makes recent characters less likely.", 1, [1, 2, 0.05], 1)),
-  rare(number("frequency_penalty", "Frequency penalty", "Grows with every use of a character.", 0, [-2, 2, 0.1], 0)),
-  rare(number("presence_penalty", "Presence penalty", "Applies once to every character used.", 0, [-2, 2, 0.1], 0)),
-  rare({ name: "seed", label: "Seed", meaning: "The same seed writes the same text; each retry adds 1. Empty: random.", value: "", numeric: true }),
-  rare({ name: "stop", label: "Stop at", meaning: "Text that ends the generation. \\n is a new line.", value: "" }),
+  slider(
+    "top_p",
+    "Top p",
+    "Keeps the likeliest of this total probability.",
+    0.95,
+    [0.05, 1, 0.05],
+    1,
+  ),
+  slider("top_k", "Top k", "Keeps only this many of the likeliest characters.", 0, [0, 65, 1], 0),
+  slider(
+    "min_p",
+    "Min p",
+    "Drops what is below this share of the likeliest.",
+    0,
+    [0, 0.5, 0.01],
+    0,
+  ),
 ];
+
+/** Settings that are folded away. @type {Setting[]} */
+const RARE = [
+  slider(
+    "typical_p",
+    "Typical p",
+    "Keeps those of nearly average surprise.",
+    1,
+    [0.05, 1, 0.05],
+    1,
+  ),
+  slider(
+    "repetition_penalty",
+    "Repetition penalty",
+    "Above 1, recent characters are less likely.",
+    1,
+    [1, 2, 0.05],
+    1,
+  ),
+  slider(
+    "frequency_penalty",
+    "Frequency penalty",
+    "Grows with every use of a character.",
+    0,
+    [-2, 2, 0.1],
+    0,
+  ),
+  slider(
+    "presence_penalty",
+    "Presence penalty",
+    "Applies once to every character used.",
+    0,
+    [-2, 2, 0.1],
+    0,
+  ),
+  {
+    name: "seed",
+    label: "Seed",
+    meaning: "The same seed writes the same text; each retry adds 1. Empty: random.",
+    value: "",
+    numeric: true,
+  },
+  {
+    name: "stop",
+    label: "Stop at",
+    meaning: "Text that ends the generation. \\n is a new line.",
+    value: "",
+  },
+];
+
+const SETTINGS = [...COMMON, ...RARE];
 
 /** What a preset sets; it leaves the length, the end and the seed alone. */
 const SAMPLING = Object.fromEntries(
@@ -56,12 +116,8 @@ const PRESETS = {
 
 const SEED_LIMIT = 2 ** 31;
 
-function number(name, label, meaning, value, [min, max, step], off) {
+function slider(name, label, meaning, value, [min, max, step], off) {
   return { name, label, meaning, value, off, min, max, step };
-}
-
-function rare(setting) {
-  return { ...setting, rare: true };
 }
 
 const DEFAULTS = Object.fromEntries(SETTINGS.map(({ name, value }) => [name, value]));
@@ -118,12 +174,12 @@ export class Settings {
     for (const [name, preset] of Object.entries(PRESETS)) {
       const values = { ...SAMPLING, ...preset };
       const onclick = () => this.set({ ...this.#values, ...values });
-      const button = element("button", { type: "button", onclick }, name);
+      const button = element("button", { onclick }, name);
       this.#presets.set(button, values);
       byId("presets").append(button);
     }
-    for (const setting of SETTINGS)
-      byId(setting.rare ? "rare-settings" : "common-settings").append(this.#row(setting));
+    byId("common-settings").append(...COMMON.map((setting) => this.#row(setting)));
+    byId("rare-settings").append(...RARE.map((setting) => this.#row(setting)));
   }
 
   #row(setting) {
@@ -169,7 +225,9 @@ export class Settings {
       input.style.setProperty("--filled", `${100 * share}%`);
     }
     for (const [button, values] of this.#presets) {
-      const isActive = Object.entries(values).every(([name, value]) => this.#values[name] === value);
+      const isActive = Object.entries(values).every(
+        ([name, value]) => this.#values[name] === value,
+      );
       button.setAttribute("aria-pressed", isActive);
     }
   }

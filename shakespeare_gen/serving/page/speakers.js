@@ -32,7 +32,7 @@ export class Speakers {
           byId("speakers").hidePopover();
           this.#choose(name.endsWith(":") ? `${name}\n` : `${name}:\n`);
         };
-        return element("li", {}, element("button", { type: "button", onclick }, name));
+        return element("li", {}, element("button", { onclick }, name));
       });
     byId("speaker-list").replaceChildren(...items);
   }

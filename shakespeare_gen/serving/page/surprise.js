@@ -9,6 +9,8 @@ import { promptStart } from "./prompt.js";
 const PAUSE_MS = 500;
 /** A character with at least this many bits has the colour of that level. */
 const LEVELS_BITS = [1, 2, 3, 4, 6, 8];
+/** How many tokens may stand for an unknown character. */
+const REPLACEMENTS = [1, 2, 3, 4];
 
 export class Surprise {
   isOn = false;
@@ -95,16 +97,27 @@ export class Surprise {
   }
 }
 
-/** Where the tokens of a model stand in the text; it may have skipped characters. */
+/**
+ * Where the tokens of a model stand in the text.
+ *
+ * The model may have read a few tokens in place of a character that it does not know, such as a
+ * straight quote for a curly one: that character gets their surprise.
+ */
 function placed(tokens, text, start) {
+  const found = [];
   let position = start;
-  return tokens.flatMap(({ text: token, log_probability }) => {
-    const found = text.indexOf(token, position);
-    if (found < 0) return [];
-    position = found + token.length;
-    const bits = -(log_probability ?? 0) / Math.LN2;
-    return [{ start: found, end: position, bits }];
-  });
+  for (let index = 0; index < tokens.length;) {
+    const isSame = text.startsWith(tokens[index].text, position);
+    const end = position + (isSame ? tokens[index].text.length : 1);
+    const isNext = (count) => text.startsWith(tokens[index + count]?.text ?? "", end);
+    const count = isSame ? 1 : (REPLACEMENTS.find(isNext) ?? 1);
+    const read = tokens.slice(index, index + count);
+    const nats = read.reduce((sum, token) => sum - (token.log_probability ?? 0), 0);
+    found.push({ start: position, end, bits: nats / Math.LN2 });
+    position = end;
+    index += count;
+  }
+  return found;
 }
 
 function commonPrefix(a, b) {

@@ -42,7 +42,7 @@ export class Versions extends EventTarget {
 
   /** Replaces everything with a draft, as `toJSON` returned it; its text alone suffices. */
   load({ text = "", caret = text.length, spans = [], versions = [], current = 0 }) {
-    this.text = text;
+    this.text = clean(text);
     this.caret = caret;
     this.spans = spans;
     this.#versions = new Map(versions.map((version) => [version.id, version]));
@@ -68,7 +68,8 @@ export class Versions extends EventTarget {
   }
 
   /** Inserts text of the model that the writer accepted. */
-  suggest(at, inserted) {
+  suggest(at, suggestion) {
+    const inserted = clean(suggestion);
     this.#add("suggestion", at, 0, inserted, [[0, inserted.length]]);
     this.#changed("suggestion");
   }
@@ -82,7 +83,8 @@ export class Versions extends EventTarget {
   }
 
   /** Adds text to the current generation. */
-  append(inserted) {
+  append(text) {
+    const inserted = clean(text);
     const end = this.#end();
     const isFollowed = this.caret >= end;
     const caret = this.caret;
@@ -244,6 +246,9 @@ export class Versions extends EventTarget {
     this.dispatchEvent(new CustomEvent("change", { detail: cause }));
   }
 }
+
+/** A text area has no carriage returns. */
+const clean = (text) => text.replaceAll("\r", "");
 
 const isGeneration = ({ kind }) => kind === "generation";
 
