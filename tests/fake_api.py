@@ -2,7 +2,8 @@
 
 After each letter comes the next one, and after `z` comes `a`; a prompt that ends in anything else
 is continued with `abc…`. An odd seed writes capitals. A prompt with `slow` is answered slowly, one
-that ends in `busy` with 429, and one that ends in `markup` with an element that must stay text.
+with `@` with 400 unless that may be skipped, one that ends in `busy` with 429, and one that ends in
+`markup` with an element that must stay text.
 
     python -m tests.fake_api 8123
 """
@@ -73,6 +74,9 @@ async def completions(request: Request) -> Response:
     """POST /v1/completions, streamed."""
     fields = await request.json()
     prompt = fields["prompt"]
+    if "@" in prompt and fields["unknown"] != "skip":
+        error = {"message": "unknown character", "type": "invalid_request_error"}
+        return JSONResponse({"error": error}, 400)
     if prompt.endswith("busy"):
         error = {"message": "busy", "type": "rate_limit_error", "param": None, "code": None}
         return JSONResponse({"error": error}, 429, {"Retry-After": "2"})

@@ -3,6 +3,7 @@
  */
 
 import { byId, element } from "./dom.js";
+import { moveFocus } from "./keyboard.js";
 import { promptBefore } from "./prompt.js";
 
 const COUNT = 8;
@@ -11,6 +12,9 @@ const NAMES = { " ": "space", "\n": "new line", "\t": "tab" };
 
 /** A character as it is shown: blanks have names. */
 const shown = (text) => NAMES[text] ?? text.replaceAll("\n", "⏎");
+
+const percent = (share) =>
+  share < 0.001 ? "<0.1%" : `${(100 * share).toFixed(share < 0.1 ? 1 : 0)}%`;
 
 export class Alternatives {
   #engine;
@@ -86,13 +90,12 @@ export class Alternatives {
         this.hide();
         this.#choose(index, text);
       };
-      const percent = `${(100 * probability).toFixed(probability < 0.1 ? 1 : 0)}%`;
       const button = element(
         "button",
         { onclick, "aria-current": text === actual ? "true" : null },
         element("span", { class: text in NAMES ? "blank" : "character" }, shown(text)),
         bar,
-        element("span", { class: "percent" }, percent),
+        element("span", { class: "percent" }, percent(probability)),
       );
       return element("li", {}, button);
     });
@@ -111,15 +114,9 @@ export class Alternatives {
   }
 
   #onKey(event) {
-    const buttons = this.#buttons;
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (step) {
-      const index = buttons.indexOf(document.activeElement) + step;
-      buttons.at(index % buttons.length).focus();
-      event.preventDefault();
-    } else if (event.key === "Tab") {
-      this.hide();
-      event.preventDefault();
-    }
+    moveFocus(event, this.#buttons);
+    if (event.key !== "Tab") return;
+    this.hide();
+    event.preventDefault();
   }
 }

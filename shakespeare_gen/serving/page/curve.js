@@ -20,13 +20,12 @@ export function lossCurve(curve) {
     svg("text", { x: LABELS - 8, y: y(nats) + 4, "text-anchor": "end" }, nats.toFixed(2)),
   ]);
   const [best, bestNats] = curve.find(([, nats]) => nats === low);
-  const summary = `Loss in nats over ${last.toLocaleString("en")} steps: ${high.toFixed(2)} to ${low.toFixed(2)}.`;
   return element(
     "figure",
     { class: "curve" },
     svg(
       "svg",
-      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": summary },
+      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "aria-hidden": "true" },
       ...grid,
       svg("polyline", { points: points.join(" ") }),
       svg("circle", { cx: x(best), cy: y(bestNats), r: 3 }),

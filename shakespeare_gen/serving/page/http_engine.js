@@ -20,7 +20,12 @@
  */
 
 /** What the engine cannot do, in words for the writer. */
-export class EngineError extends Error {}
+export class EngineError extends Error {
+  constructor(message, status = null) {
+    super(message);
+    this.status = status;
+  }
+}
 
 /** @implements {Engine} */
 export class HttpEngine {
@@ -66,14 +71,16 @@ export class HttpEngine {
     return (await response.json()).next;
   }
 
-  /** Characters that the model does not know are replaced with the nearest ones. */
-  #post(path, fields, signal) {
-    return this.#send(path, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ ...fields, unknown: "nearest" }),
-      signal,
-    });
+  /** Characters that the model does not know become the nearest ones, or else are skipped. */
+  async #post(path, fields, signal, unknown = "nearest") {
+    const headers = { "Content-Type": "application/json" };
+    const body = JSON.stringify({ ...fields, unknown });
+    try {
+      return await this.#send(path, { method: "POST", headers, body, signal });
+    } catch (error) {
+      if (error.status !== 400 || unknown === "skip") throw error;
+      return this.#post(path, fields, signal, "skip");
+    }
   }
 
   async #send(path, init) {
@@ -89,8 +96,8 @@ export class HttpEngine {
       this.#key = await this.#askKey();
       if (this.#key) return this.#send(path, init);
     }
-    if (!response.ok) throw new EngineError(await explanation(response));
-    return response;
+    if (response.ok) return response;
+    throw new EngineError(await explanation(response), response.status);
   }
 }
 

@@ -29,3 +29,14 @@ export function onKeys(target, handlers) {
     if (handler && handler(event) !== false) event.preventDefault();
   });
 }
+
+const STEPS = { ArrowDown: 1, ArrowUp: -1, ArrowRight: 1, ArrowLeft: -1 };
+
+/** Moves the focus along elements with the arrow keys, and around their ends. */
+export function moveFocus(event, elements) {
+  const step = STEPS[event.key];
+  if (!step) return;
+  const index = elements.indexOf(document.activeElement) + step;
+  elements.at(index % elements.length).focus();
+  event.preventDefault();
+}

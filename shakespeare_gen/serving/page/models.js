@@ -91,7 +91,7 @@ function card({ id, card }) {
     ["Parameters", parameters?.toLocaleString("en")],
     ["Corpus", corpus],
     ["Speakers", speakers?.length || undefined],
-    ...Object.entries(losses).map(([split, nats]) => [`${capitalized(split)} loss`, loss(nats)]),
+    ...Object.entries(losses).map(([split, nats]) => [`Loss (${split})`, loss(nats)]),
     ["Vocabulary", vocabulary && `${[...vocabulary].length} characters`],
   ];
   const rows = facts
@@ -108,8 +108,6 @@ function card({ id, card }) {
     link(report),
   );
 }
-
-const capitalized = (word) => word.charAt(0).toUpperCase() + word.slice(1);
 
 const loss = (nats) => `${nats.toFixed(3)} nats · ${(nats / Math.LN2).toFixed(2)} bits`;
 

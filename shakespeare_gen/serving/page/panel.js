@@ -3,15 +3,20 @@
  */
 
 import { byId } from "./dom.js";
+import { moveFocus } from "./keyboard.js";
 
 const NAMES = ["settings", "model", "branches", "drafts"];
 
 export class Panel {
   #tab = NAMES[0];
   #opener = null;
+  #tabs = NAMES.map((name) => byId(`tab-${name}`));
 
   constructor() {
-    for (const name of NAMES) byId(`tab-${name}`).addEventListener("click", () => this.#show(name));
+    NAMES.forEach((name, index) => {
+      for (const event of ["click", "focus"])
+        this.#tabs[index].addEventListener(event, () => this.#show(name));
+    });
     byId("panel-button").addEventListener("click", () => this.toggle());
     byId("panel-close").addEventListener("click", () => this.close());
     byId("panel").addEventListener("keydown", (event) => this.#onKey(event));
@@ -30,7 +35,6 @@ export class Panel {
   open(name) {
     if (!this.isOpen) this.#opener = document.activeElement;
     this.#setOpen(true);
-    this.#show(name);
     byId(`tab-${name}`).focus();
   }
 
@@ -47,12 +51,12 @@ export class Panel {
 
   #show(name) {
     this.#tab = name;
-    for (const each of NAMES) {
+    NAMES.forEach((each, index) => {
       const isShown = each === name;
-      byId(`tab-${each}`).setAttribute("aria-selected", isShown);
-      byId(`tab-${each}`).tabIndex = isShown ? 0 : -1;
+      this.#tabs[index].setAttribute("aria-selected", isShown);
+      this.#tabs[index].tabIndex = isShown ? 0 : -1;
       byId(`panel-${each}`).hidden = !isShown;
-    }
+    });
   }
 
   #onKey(event) {
@@ -60,10 +64,6 @@ export class Panel {
       this.close();
       event.preventDefault();
     }
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step || event.target.role !== "tab") return;
-    const name = NAMES.at((NAMES.indexOf(this.#tab) + step) % NAMES.length);
-    this.#show(name);
-    byId(`tab-${name}`).focus();
+    if (event.target.role === "tab") moveFocus(event, this.#tabs);
   }
 }

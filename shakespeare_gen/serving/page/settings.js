@@ -100,12 +100,9 @@ const RARE = [
 
 const SETTINGS = [...COMMON, ...RARE];
 
-/** What a preset sets; it leaves the length, the end and the seed alone. */
-const SAMPLING = Object.fromEntries(
-  SETTINGS.filter(({ min, name }) => min !== undefined && name !== "max_tokens").map(
-    ({ name, value }) => [name, value],
-  ),
-);
+const DEFAULTS = Object.fromEntries(SETTINGS.map(({ name, value }) => [name, value]));
+/** A preset leaves the length, the end and the seed alone. */
+const { max_tokens, until, seed, stop, ...SAMPLING } = DEFAULTS;
 
 const PRESETS = {
   Steady: { temperature: 0.5, top_p: 0.9 },
@@ -119,8 +116,6 @@ const SEED_LIMIT = 2 ** 31;
 function slider(name, label, meaning, value, [min, max, step], off) {
   return { name, label, meaning, value, off, min, max, step };
 }
-
-const DEFAULTS = Object.fromEntries(SETTINGS.map(({ name, value }) => [name, value]));
 
 /** Whether a value is one that the form could have. */
 function isValid({ min, max, choices, numeric }, value) {

@@ -3,6 +3,7 @@
  */
 
 import { byId, element } from "./dom.js";
+import { moveFocus } from "./keyboard.js";
 
 export class Speakers {
   #models;
@@ -38,14 +39,13 @@ export class Speakers {
   }
 
   #onKey(event) {
-    const stops = [byId("speaker-filter"), ...byId("speaker-list").querySelectorAll("button")];
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (step) {
-      stops.at((stops.indexOf(document.activeElement) + step) % stops.length).focus();
+    const filter = byId("speaker-filter");
+    const names = [...byId("speaker-list").querySelectorAll("button")];
+    if (event.key === "Enter" && event.target === filter) {
+      names[0]?.click();
       event.preventDefault();
-    } else if (event.key === "Enter" && document.activeElement === stops[0]) {
-      stops[1]?.click();
-      event.preventDefault();
+    } else if (event.target !== filter || event.key === "ArrowDown") {
+      moveFocus(event, [filter, ...names]);
     }
   }
 }

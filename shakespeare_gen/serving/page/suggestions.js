@@ -71,6 +71,7 @@ export class Suggestions {
     } catch {
       return; // A suggestion that fails is no suggestion; `Writer` reports errors.
     }
+    if (suggestion.length >= MAX_CHARS) this.#manuscript.suggest(withoutLastWord(suggestion));
     if (this.text)
       this.#announceTimer = setTimeout(
         () => announce(`Suggestion: ${this.text} Tab accepts.`),
@@ -78,6 +79,9 @@ export class Suggestions {
       );
   }
 }
+
+/** A suggestion of full length without its last word, which is cut off. */
+const withoutLastWord = (suggestion) => suggestion.replace(/(?<=\S)\s+\S*$/, "");
 
 /** The first word of a suggestion, with the blanks before it. */
 export const firstWord = (suggestion) => /^\s*\S+|^\s+/.exec(suggestion)?.[0] ?? suggestion;

@@ -9,8 +9,8 @@ import { promptStart } from "./prompt.js";
 const PAUSE_MS = 500;
 /** A character with at least this many bits has the colour of that level. */
 const LEVELS_BITS = [1, 2, 3, 4, 6, 8];
-/** How many tokens may stand for an unknown character. */
-const REPLACEMENTS = [1, 2, 3, 4];
+/** How many tokens may stand for an unknown character, the most usual first. */
+const REPLACEMENTS = [1, 0, 2, 3, 4];
 
 export class Surprise {
   isOn = false;
@@ -100,8 +100,8 @@ export class Surprise {
 /**
  * Where the tokens of a model stand in the text.
  *
- * The model may have read a few tokens in place of a character that it does not know, such as a
- * straight quote for a curly one: that character gets their surprise.
+ * The model may have read a few tokens in place of a character that it does not know, such as
+ * three full stops for an ellipsis: that character gets their surprise.
  */
 function placed(tokens, text, start) {
   const found = [];
