@@ -45,7 +45,7 @@ ARGUMENTS = (
     "--disable-sync",
     "--window-size=1280,860",
 )
-WAIT_SECONDS = 10
+WAIT_SECONDS = 30
 MAX_FIRST_PAINT_BYTES = 100_000
 
 
