@@ -169,8 +169,9 @@ def driver(tmp_path_factory):
 def page(driver, url):
     """The page with an empty storage, in a wide window; it must log nothing."""
     driver.set_window_size(1280, 860)
-    driver.get(f"{url}icon.svg")
-    driver.execute_script("localStorage.clear()")
+    driver.get("about:blank")
+    stored = {"origin": url.rstrip("/"), "storageTypes": "local_storage"}
+    driver.execute_cdp_cmd("Storage.clearDataForOrigin", stored)
     driver.get_log("browser")
     page = Page(driver, url).open()
     page.set_length(20)
