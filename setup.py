@@ -16,7 +16,7 @@ notebook = ["nbclient>=0.10", "ipykernel>=6.29"]
 testing = ["pytest>=8.3", "pytest-xdist>=3.6.1", "hypothesis>=6.122"]
 evaluate = ["jinja2>=3.1", "pydivsufsort>=0.0.20", "pyppmd>=1.3.1", "rich>=14"]
 serve = ["starlette>=0.46", "uvicorn>=0.34", "prometheus-client>=0.21"]
-clients = ["httpx>=0.28", "openai>=3.54", "schemathesis>=4.32"]
+clients = ["httpx>=0.28", "openai>=3.54", "schemathesis>=4.32", "selenium>=4.30"]
 
 setup(
     name="shakespeare_gen",
@@ -38,7 +38,6 @@ setup(
         recipes: ["*.cfg"],
         "shakespeare_gen": ["py.typed", "__init__.pyi"],
         "shakespeare_gen.pretrained": ["**/*"],
-        "shakespeare_gen.serving": ["page/*", "page/**/*"],
         "shakespeare_gen.report": ["page.html", "page.css", "page.js"],
         "shakespeare_gen.serving": ["page/*"],
     },

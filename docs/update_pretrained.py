@@ -14,7 +14,7 @@ from docs import update_recipes
 from shakespeare_gen import pretrained, runs
 from shakespeare_gen.data import corpora, token_store
 from shakespeare_gen.data.line_sketch import LineSketch
-from shakespeare_gen.evaluation import likelihood
+from shakespeare_gen.evaluation import likelihood, style
 from shakespeare_gen.models import loss_units
 from shakespeare_gen.runs import Run, RunFolder, checkpoints, resuming, store, tensors, train_lines
 from shakespeare_gen.system import storage
@@ -74,7 +74,8 @@ def main(run_dir: str, name: str) -> None:
     path = bundle(run, name, corpus.train)
     found = losses(path, run, corpus)
     change = found["validation"] - run.losses["validation"]
-    card = {**update_recipes.public_card(run.path), "losses": found}
+    speakers = style.main_speakers(corpus.train)
+    card = {**update_recipes.public_card(run.path), "losses": found, "speakers": speakers}
     (path / "run.json").write_bytes(storage.to_json(card))
     page = README.format(
         name=pretrained.PREFIX + name,

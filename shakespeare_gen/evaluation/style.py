@@ -12,6 +12,7 @@ import numpy as np
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 SPEAKER = re.compile(r"^([^\W\d_a-z][^\n:.,;!?]{0,40}):$", re.MULTILINE)
 MIN_SPEECHES = 10  # a text with fewer is not a play
+MAX_MAIN_SPEAKERS = 40
 
 
 def words(text: str) -> list[str]:
@@ -22,6 +23,14 @@ def words(text: str) -> list[str]:
 def speakers(text: str) -> list[str]:
     """The speakers, one per speech: lines that consist of a name and a colon."""
     return SPEAKER.findall(text)
+
+
+def main_speakers(text: str) -> list[str]:
+    """The speakers with most speeches, the most frequent one first; none if it is not a play."""
+    found = speakers(text)
+    if len(found) < MIN_SPEECHES:
+        return []
+    return [name for name, _ in collections.Counter(found).most_common(MAX_MAIN_SPEAKERS)]
 
 
 class Style:

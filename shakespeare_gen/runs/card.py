@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shakespeare_gen.errors import UserError
@@ -23,7 +23,7 @@ from shakespeare_gen.runs.run import Run
 from shakespeare_gen.system import devices, storage
 
 PACKAGES = ("shakespeare_gen", "tensorflow", "keras", "numpy", "tensorflow-datasets")
-RESULTS = ("best_checkpoint", "losses", "bytes_per_character")  # left out while empty
+RESULTS = ("best_checkpoint", "losses", "bytes_per_character", "speakers")  # left out while empty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Facts:
       losses: nats per character of the best checkpoint, by split.
       bytes_per_character: of the held-out texts in UTF-8, by split; makes losses of texts in
         different scripts comparable.
+      speakers: the most frequent ones of the training text.
     """
 
     model: Mapping[str, str]
@@ -43,6 +44,7 @@ class Facts:
     best_checkpoint: str | None = None
     losses: Mapping[str, float] = dataclasses.field(default_factory=dict)
     bytes_per_character: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    speakers: Sequence[str] = ()
 
 
 class Card:

@@ -16,6 +16,7 @@ from shakespeare_gen.serving.checking import Schema
 REPORT = "evaluation.html"  # in the folder `evaluation` of a run
 MAX_REPORT_BYTES = 64 << 20
 MAX_CURVE_POINTS = 1000
+MAX_SPEAKERS, MAX_SPEAKER_CHARS = 100, 60
 OWNER = "shakespeare_gen"
 
 _NULL: Schema = {"type": "null"}
@@ -23,12 +24,13 @@ _FACTS = {
     "parameters": {"type": "integer"},
     "corpus": {"type": "string"},
     "losses": {"type": "object", "additionalProperties": {"type": "number"}},
-    "validation_curve": {
+    "curve": {
         "type": "array",
         "items": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
     },
+    "speakers": {"type": "array", "items": {"type": "string"}},
     "tokens": {"type": "string"},
-    "characters": {"anyOf": [{"type": "string"}, _NULL]},
+    "vocabulary": {"anyOf": [{"type": "string"}, _NULL]},
     "report": {"anyOf": [{"type": "string"}, _NULL]},
 }
 SCHEMA: Schema = {
@@ -53,9 +55,10 @@ def card(model: str, run: Run) -> dict[str, Any]:
         "parameters": _num_parameters(run.folder.card(), list(shapes)),
         "corpus": spec.corpus.name,
         "losses": {k: v for k, v in run.losses.items() if math.isfinite(v)},
-        "validation_curve": _curve(run),
+        "curve": _curve(run),
+        "speakers": _speakers(run),
         "tokens": tokenizer.NAME,
-        "characters": characters,
+        "vocabulary": characters,
         "report": f"/reports/{model}" if report_path(run) else None,
     }
     created = int(os.path.getmtime(run.folder.config_path))
@@ -83,6 +86,13 @@ def _num_parameters(card: dict[str, Any], shapes: list) -> int:
         return told
     is_exact = all(isinstance(size, int) for shape in shapes for size in shape)
     return sum(math.prod(shape) for shape in shapes) if is_exact else 0
+
+
+def _speakers(run: Run) -> list[str]:
+    """The main speakers of the training text; none if it is not a play."""
+    told = run.folder.card().get("speakers")
+    names = told if isinstance(told, list) else []
+    return [n for n in names if isinstance(n, str) and len(n) <= MAX_SPEAKER_CHARS][:MAX_SPEAKERS]
 
 
 def _curve(run: Run) -> list[list[float]]:

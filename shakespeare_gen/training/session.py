@@ -11,7 +11,7 @@ from absl import logging
 
 from shakespeare_gen import models, runs
 from shakespeare_gen.data import token_store
-from shakespeare_gen.evaluation import kneser_ney, likelihood
+from shakespeare_gen.evaluation import kneser_ney, likelihood, style
 from shakespeare_gen.models import loss_units
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import (
@@ -62,7 +62,7 @@ def train(prepared: Prepared, interruption: Interruption) -> Run:
     with Card(run, model.facts(), model.num_parameters) as card:
         method.train(run, training_model, data, progress, card, interruption)
         best = _evaluate_best(run, data)
-        card.write(**best._asdict())
+        card.write(**best._asdict(), speakers=_speakers(data))
     if "validation" in best.losses and not models.is_counted(options):
         _log_baseline(best.losses["validation"], data)
     return run
@@ -94,6 +94,13 @@ def _log_baseline(loss: float, data: TrainingData) -> None:
         f" ({found.limits})" if found.limits else "",
         verdict,
     )
+
+
+def _speakers(data: TrainingData) -> list[str]:
+    """The main speakers of a training text in memory."""
+    if isinstance(data.train, token_store.TokenizedText):
+        return style.main_speakers(data.train.text)
+    return []
 
 
 def _new_spec(prepared: Prepared, options: Options) -> RunSpec:

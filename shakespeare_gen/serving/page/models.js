@@ -85,8 +85,7 @@ export class Models extends EventTarget {
 
 /** What is known of a model. */
 function card({ id, card }) {
-  const { parameters, corpus, losses = {}, speakers, report } = card;
-  const { curve = card.validation_curve, vocabulary = card.characters } = card;
+  const { parameters, corpus, losses = {}, curve, vocabulary, speakers, report } = card;
   const facts = [
     ["Parameters", parameters?.toLocaleString("en")],
     ["Corpus", corpus],
