@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from shakespeare_gen import models
 from shakespeare_gen.data.token_store import TokenizedText
+from shakespeare_gen.data.tokenizers.bytes import ByteTokenizer
+from shakespeare_gen.data.tokenizers.characters import CharacterTokenizer
 from shakespeare_gen.evaluation import (
     breakdown,
     compressors,
@@ -488,6 +490,15 @@ def test_contexts_of_words_are_those_of_a_plain_search(history, share):
     grown = itertools.islice(words.adapting(ids[:0], ids, LETTERS), first, None)
     for found, contexts in zip(after, grown, strict=True):
         assert found == contexts
+
+
+def test_letters_are_tokens_of_one_letter_in_any_case():
+    """A label of several characters, as a byte or a word has, once ended in a TypeError."""
+    tokenizer = CharacterTokenizer("\n 'AaBz")
+    assert words.letters(tokenizer).tolist() == [0, 0, 39, 97, 97, 98, 122]
+    of_bytes = words.letters(ByteTokenizer())
+    assert of_bytes[ord("a")] == of_bytes[ord("A")] == 97
+    assert of_bytes[200] == 0
 
 
 def mixed_nats(text, model_seed=0):

@@ -208,7 +208,7 @@ def test_models_are_described(server):
     assert card["id"] == "small"
     assert server.client.get("/v1/models/small").json() == card
     facts = card["shakespeare_gen"]
-    assert facts["characters"] == "".join(sorted(set(TEXT)))
+    assert facts["vocabulary"] == "".join(sorted(set(TEXT)))
     assert facts["corpus"] == "abab.txt"
     assert facts["parameters"] > 1000
 

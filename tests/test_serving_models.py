@@ -157,7 +157,7 @@ def test_tokens_need_not_be_characters(tmp_path, tokens):
     generator = load_generator(run.path, engine="numpy")
     prompt = TEXT * 20 + "The quick br"
     with running(run.path) as server:
-        assert server.client.get("/v1/models/run").json()["shakespeare_gen"]["characters"] is None
+        assert server.client.get("/v1/models/run").json()["shakespeare_gen"]["vocabulary"] is None
         for size in (*range(len(prompt) - 7, len(prompt) + 1), 5, 0):
             request = {"prompt": prompt[:size], "seed": size, "temperature": 0.8, "max_tokens": 30}
             [result] = generator.generate(prompt[:size], seed=size, temperature=0.8, length=30)

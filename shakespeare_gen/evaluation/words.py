@@ -24,8 +24,11 @@ MAX_WORD_TOKENS = 64  # a longer run of letters counts as equal from there on
 def letters(tokenizer: Tokenizer) -> np.ndarray:
     """For each token, a number of the letter that it is, the same for both cases; 0: none. [V]"""
     labels = [tokenizer.label(i).lower() for i in range(tokenizer.size)]
-    is_letter = [len(label) == 1 and (label.isalpha() or label == "'") for label in labels]
-    return np.array([ord(label) * yes for label, yes in zip(labels, is_letter, strict=True)])
+    return np.array([ord(label) if _is_letter(label) else 0 for label in labels])
+
+
+def _is_letter(label: str) -> bool:
+    return len(label) == 1 and (label.isalpha() or label == "'")
 
 
 def adapting(train_ids: np.ndarray, ids: np.ndarray, letter_of: np.ndarray) -> AdaptingCounts:
