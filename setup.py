@@ -14,6 +14,7 @@ corpora = ["names>=0.3.0", "django>=5.2"]
 tensorboard = ["tensorboard>=2.20"]
 notebook = ["nbclient>=0.10", "ipykernel>=6.29"]
 testing = ["pytest>=8.3", "pytest-xdist>=3.6.1", "hypothesis>=6.122"]
+tune = ["optuna>=5.0", "psycopg>=3.2", "psycopg-binary>=3.2", "jinja2>=3.1", "rich>=14"]
 evaluate = ["jinja2>=3.1", "pydivsufsort>=0.0.20", "pyppmd>=1.3.1", "rich>=14"]
 serve = ["starlette>=0.46", "uvicorn>=0.34", "prometheus-client>=0.21"]
 clients = ["httpx>=0.28", "openai>=3.54", "schemathesis>=4.32", "selenium>=4.30"]
@@ -35,11 +36,10 @@ setup(
     packages=[*find_packages(include=["shakespeare_gen", "shakespeare_gen.*"]), recipes],
     package_dir={recipes: "flags"},
     package_data={
-        recipes: ["*.cfg"],
+        recipes: ["*.cfg", "spaces/*.json"],
         "shakespeare_gen": ["py.typed", "__init__.pyi"],
         "shakespeare_gen.pretrained": ["**/*"],
-        "shakespeare_gen.report": ["page.html", "page.css", "page.js"],
-        "shakespeare_gen.serving": ["page/*"],
+        "shakespeare_gen.report": ["*.html", "*.css", "*.js"],
     },
     entry_points={"console_scripts": ["shakespeare-gen = shakespeare_gen.__main__:main"]},
     python_requires=">=3.11",
@@ -65,10 +65,10 @@ setup(
         "plays": plays,
         "corpora": corpora,
         "evaluate": evaluate,
-        "serve": serve,
-        "test": [*testing, *notebook, *plays, *corpora, *tensorboard, *evaluate, *serve, *clients],
+        "test": [*testing, *notebook, *plays, *corpora, *tensorboard, *evaluate, *tune],
         "bench": ["torch==2.13.0"],
         "dev": ["ruff>=0.17,<0.18", "mypy>=2.4,<2.5", "pre-commit>=4.7"],
         "tensorboard": tensorboard,
+        "tune": tune,
     },
 )

@@ -30,6 +30,7 @@ VERBS = {
     "generate": Verb("generate text with a trained model", "shakespeare_gen.generate"),
     "serve": Verb("serve a model: a page to write with, and an API", "shakespeare_gen.serve"),
     "evaluate": Verb("score a model on held-out text", "shakespeare_gen.evaluate"),
+    "tune": Verb("search for the best options of training", "shakespeare_gen.tune"),
     "compare": Verb("compare several runs", "shakespeare_gen.compare"),
     "prepare": Verb("tokenize a text once, as arrays to train on", "shakespeare_gen.prepare"),
     "describe": Verb("describe a text before training on it", "shakespeare_gen.describe"),

@@ -1,6 +1,7 @@
 """Compares runs: one table, one figure with all learning curves, and the figures as JSON.
 
 python -m shakespeare_gen.compare --run_dir='runs/lstm-*' --run_dir=runs/gru
+python -m shakespeare_gen.compare --run_dir=runs/study
 """
 
 import os
@@ -52,7 +53,7 @@ def _open_runs(run_dir: Sequence[str]) -> list[Run]:
     Raises:
       UserError: a run that was named cannot be opened, or none of a glob can.
     """
-    paths, opened = runs.split_paths(run_dir), []
+    paths, opened = finding.with_trials(runs.split_paths(run_dir)), []
     named = {part for value in run_dir for part in (value, *value.split(","))}
     for path in paths:
         try:

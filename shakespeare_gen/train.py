@@ -10,39 +10,22 @@ from typing import Any, overload
 
 from absl import logging
 
-from shakespeare_gen import models
-from shakespeare_gen.data import tokenizers
 from shakespeare_gen.errors import Interrupted, UsageError
 from shakespeare_gen.options import OptionGroup, Options, command_line, signatures, spelling
 from shakespeare_gen.options.groups import (
-    ComputeOptions,
-    CorpusOptions,
-    OptimizerOptions,
     RunOptions,
     StartOptions,
     SweepOptions,
     TrainingOptions,
-    WindowOptions,
 )
 from shakespeare_gen.runs import Run, RunFolder, open_run
 from shakespeare_gen.system import extras
-from shakespeare_gen.training import sweep, sweep_processes
+from shakespeare_gen.training import sweep, sweep_processes, trainer
 
 
 def groups() -> tuple[type[OptionGroup], ...]:
     """The option groups of the command."""
-    return (
-        CorpusOptions,
-        *tokenizers.groups(),
-        WindowOptions,
-        *models.groups(),
-        ComputeOptions,
-        OptimizerOptions,
-        TrainingOptions,
-        RunOptions,
-        SweepOptions,
-        StartOptions,
-    )
+    return (*trainer.groups(), SweepOptions, StartOptions)
 
 
 def main(options: Options) -> None:
@@ -115,30 +98,24 @@ def _train_each(options: Options, text: str | None = None) -> list[Run]:
         else:
             left.append(own)
     if num_parallel > 1:
-        sweep_processes.train(left, num_parallel)
+        jobs = [sweep_processes.training(f"seed {_seed(own)}", own) for own in left]
+        sweep_processes.run(jobs, num_parallel)
     else:
         for own in left:
-            logging.info("seed %d: %s", own[TrainingOptions].seed, own[RunOptions].run_dir)
+            logging.info("seed %d: %s", _seed(own), own[RunOptions].run_dir)
             _train(own, text)
     return [open_run(own[RunOptions].run_dir) for own in planned]
 
 
+def _seed(options: Options) -> int:
+    return options[TrainingOptions].seed
+
+
 def _train(options: Options, text: str | None = None) -> Run:
-    from shakespeare_gen.system import devices, storage
-    from shakespeare_gen.system.signals import SAVING, Interruption
-    from shakespeare_gen.training import preparation
-
-    devices.check_not_forked()
-    with Interruption(SAVING) as interruption, preparation.prepared(options, text) as prepared:
-        # All input is verified by now; importing TensorFlow takes seconds.
-        devices.start()
-        from shakespeare_gen.training import session
-
-        run = session.train(prepared, interruption)
+    run = trainer.train(options, text)
     from shakespeare_gen.report import curves
 
-    picture = curves.of_run(run.path.name, run.metrics(), run.step_metrics())
-    storage.write(run.folder.loss_curve_path, picture)
+    curves.write(run)
     return run
 
 

@@ -32,7 +32,7 @@ ORDER = (
     "evaluation",
     "training",
     "report",
-    "serving",
+    "tuning",
 )
 COMMANDS = tuple(VERBS)
 FLAG_FILES = sorted((REPOSITORY / "flags").glob("*.cfg"))

@@ -72,7 +72,7 @@ def test_runs_in_parallel_stop_together_and_continue(text_path, tmp_path):
 def test_a_run_that_fails_is_named_and_the_others_are_trained(text_path, tmp_path):
     (tmp_path / "x-seed-1" / "checkpoints").mkdir(parents=True)
     (tmp_path / "x-seed-1" / "config.json").mkdir()  # cannot be written
-    with pytest.raises(UserError, match=r"3 runs to be trained, 1 failed: seed 1 \(exit code 1\)"):
+    with pytest.raises(UserError, match=r"3 jobs to succeed, 1 failed: seed 1 \(exit code 1\)"):
         shakespeare_gen.train_model(
             corpus=str(text_path), run_dir=tmp_path / "x", seeds=[0, 1, 2], epochs=1, **OPTIONS
         )

@@ -1,9 +1,10 @@
-"""The recipes that ship with the package, and the flags that files contain.
+"""The recipes and search spaces that ship with the package, and the flags that files contain.
 
     arguments = expanded(["--flagfile=quick", "--epochs=3"])
 
 A recipe is a file of flags. `--flagfile` names a file or, from any folder, a shipped recipe, as
-`quick` or as in a clone of the repository, `flags/quick.cfg`. Files are read here, with bounds,
+`quick` or as in a clone of the repository, `flags/quick.cfg`; a search space of `tune` is found in
+the same way, as `lstm` or `flags/spaces/lstm.json`. Files are read here, with bounds,
 instead of by absl, which reads endless files and waits for pipes. Knows no option.
 """
 
@@ -11,6 +12,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.options import spelling
@@ -25,13 +27,37 @@ _DIRECTIVE = re.compile(rf"--?{_FLAG}(?:[=\s](.*))?", re.DOTALL)
 _PACKAGE = pathlib.Path(__file__).parent.parent
 
 
-def names() -> list[str]:
-    """The names of the shipped recipes."""
-    return sorted(path.stem for path in _folder().glob(f"*{SUFFIX}"))
+class Kind(NamedTuple):
+    """A kind of files that ship with the package.
+
+    Attributes:
+      option: the option that names one.
+      folder: their folder in a clone of the repository.
+    """
+
+    noun: str
+    option: str
+    folder: str
+    suffix: str
+
+    def place(self) -> pathlib.Path:
+        """The folder of these files: in a wheel, or in a clone of the repository."""
+        installed = _PACKAGE / "recipes"
+        flags = installed if installed.is_dir() else _PACKAGE.parent / "flags"
+        return flags / self.folder.removeprefix("flags").removeprefix("/")
 
 
-def find(value: str) -> pathlib.Path:
-    """The file that `--flagfile=value` names: an existing file, or else a shipped recipe.
+RECIPE = Kind("recipe", _FLAG, "flags", SUFFIX)
+SPACE = Kind("search space", "space", "flags/spaces", ".json")
+
+
+def names(kind: Kind = RECIPE) -> list[str]:
+    """The names of the shipped recipes, or of another kind of files."""
+    return sorted(path.stem for path in kind.place().glob(f"*{kind.suffix}"))
+
+
+def find(value: str, kind: Kind = RECIPE) -> pathlib.Path:
+    """The file that the option of `kind` names: an existing file, or else a shipped one.
 
     Raises:
       UsageError: there is neither.
@@ -39,13 +65,15 @@ def find(value: str) -> pathlib.Path:
     path = pathlib.Path(os.path.expanduser(value))
     if os.path.lexists(path) and not path.is_dir():
         return path
-    name = value.removeprefix("flags/").removesuffix(SUFFIX)
-    if name not in names():
-        files = [f"{known}{SUFFIX}" for known in names()]
-        meant = spelling.did_you_mean(f"{name}{SUFFIX}", files)
-        advice = [*([meant] if meant else []), f"recipes: {', '.join(names())}"]
-        raise UsageError(f"`{_FLAG}={value}`: expected a file or a recipe; {'; '.join(advice)}")
-    return _folder() / f"{name}{SUFFIX}"
+    known, suffix = names(kind), kind.suffix
+    name = value.removeprefix(f"{kind.folder}/").removesuffix(suffix)
+    if name not in known:
+        meant = spelling.did_you_mean(f"{name}{suffix}", [f"{each}{suffix}" for each in known])
+        advice = [*([meant] if meant else []), f"{kind.noun}s: {', '.join(known)}"]
+        raise UsageError(
+            f"`{kind.option}={value}`: expected a file or a {kind.noun}; {'; '.join(advice)}"
+        )
+    return kind.place() / f"{name}{suffix}"
 
 
 def expanded(arguments: Sequence[str]) -> list[str]:
@@ -100,9 +128,3 @@ def _read(value: str) -> str:
         ) from None
     except UserError as error:
         raise UsageError(str(error)) from None
-
-
-def _folder() -> pathlib.Path:
-    """The folder of the shipped recipes: in a wheel, or in a clone of the repository."""
-    installed = _PACKAGE / "recipes"
-    return installed if installed.is_dir() else _PACKAGE.parent / "flags"

@@ -80,12 +80,17 @@ def unquoted(text: str) -> str:
 
 def command_line(verb: str, options: Mapping[str, Any]) -> str:
     """The shell command that runs `verb` with `options`, quoted."""
-    flags = (part for name, value in options.items() for part in _flags(name, value))
-    return " ".join([f"python -m shakespeare_gen.{verb}", *flags])
+    return " ".join([f"python -m shakespeare_gen.{verb}", *map(shlex.quote, flags(options))])
+
+
+def flags(options: Mapping[str, Any]) -> list[str]:
+    """The options as flags, unquoted, as in a flag file."""
+    return [flag for name, value in options.items() for flag in _flags(name, value)]
 
 
 def _flags(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no{name}"]
-    values = value if isinstance(value, tuple) else (value,)
-    return [shlex.quote(f"--{name}={v}") for v in values]
+    if value and isinstance(value, tuple) and all(isinstance(item, int) for item in value):
+        return [f"--{name}={','.join(map(str, value))}"]  # one flag with a list
+    return [f"--{name}={v}" for v in (value if isinstance(value, tuple) else (value,))]

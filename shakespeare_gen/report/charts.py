@@ -101,7 +101,7 @@ def training(rows: Sequence[dict[str, Any]]) -> Chart | None:
         "epoch",
         "bits per character",
         _x_ticks(x, [t for t in x.ticks() if t == int(t)] or epochs[:1]),
-        _y_ticks(y),
+        y_ticks(y),
         [
             _line(name, style, points, (x, y), has_dots=len(points) <= 30)
             for (name, points), style in zip(lines.items(), ("second", "first"), strict=True)
@@ -126,7 +126,7 @@ def loss_by_position(nats: Sequence[float]) -> Chart | None:
         "token after the reset",
         "bits per token",
         _x_ticks(x, x.ticks()),
-        _y_ticks(y),
+        y_ticks(y),
         [
             _line("each position", "faint", single, (x, y)),
             _line("mean over 1, 2, 4, … positions", "first", means, (x, y), has_dots=True),
@@ -144,8 +144,8 @@ def calibration(rows: Sequence[dict[str, Any]]) -> Chart:
     return Chart(
         "predicted probability",
         "observed frequency",
-        [(_position(100 * tick), f"{100 * tick:.0f} %") for tick in ticks],
-        [(_position(100 - 100 * tick), f"{100 * tick:.0f} %") for tick in ticks],
+        [(position(100 * tick), f"{100 * tick:.0f} %") for tick in ticks],
+        [(position(100 - 100 * tick), f"{100 * tick:.0f} %") for tick in ticks],
         [
             _line("perfect calibration", "reference", [(0, 0), (1, 1)], (scale, scale)),
             _line("this model", "first", points, (scale, scale), has_dots=True),
@@ -162,7 +162,7 @@ def _line(
     label: str, style: str, points: Points, scales: tuple[Scale, Scale], has_dots: bool = False
 ) -> Line:
     x, y = scales
-    places = [(_position(x.percent(a)), _position(100 - y.percent(b))) for a, b in points]
+    places = [(position(x.percent(a)), position(100 - y.percent(b))) for a, b in points]
     return Line(label, style, " ".join(map(",".join, places)), tuple(places) if has_dots else ())
 
 
@@ -171,14 +171,15 @@ def _scale_of(*lines: Points) -> Scale:
 
 
 def _x_ticks(scale: Scale, values: Sequence[float]) -> list[tuple[str, str]]:
-    return [(_position(scale.percent(value)), f"{value:,.0f}") for value in values]
+    return [(position(scale.percent(value)), f"{value:,.0f}") for value in values]
 
 
-def _y_ticks(scale: Scale) -> list[tuple[str, str]]:
+def y_ticks(scale: Scale) -> list[tuple[str, str]]:
+    """The positions and labels of round values of a vertical scale."""
     values = scale.ticks()
     step = values[1] - values[0] if len(values) > 1 else 1
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    return [(_position(100 - scale.percent(v)), f"{v:,.{decimals}f}") for v in values]
+    return [(position(100 - scale.percent(v)), f"{v:,.{decimals}f}") for v in values]
 
 
 def _round_step(step: float) -> float:
@@ -208,5 +209,6 @@ def _bits(nats: float | None) -> str:
     return "" if nats is None else f"{bits_per_character(nats):.3f}"
 
 
-def _position(percent: float) -> str:
+def position(percent: float) -> str:
+    """A percentage as an attribute of the page."""
     return f"{percent:.2f}".rstrip("0").rstrip(".")

@@ -11,7 +11,8 @@ import numpy as np
 
 from shakespeare_gen.models.loss_units import bits_per_character
 from shakespeare_gen.report.comparison import Group
-from shakespeare_gen.system import logs
+from shakespeare_gen.runs import Run
+from shakespeare_gen.system import logs, storage
 
 Rows = Sequence[dict[str, Any]]
 STYLES = {"loss": ("training", "--"), "validation_loss": ("validation", "-")}
@@ -22,6 +23,12 @@ STEP_PANELS = (
     ("learning_rate", "learning rate", "linear"),
     ("characters_per_second", "characters/s", "linear"),
 )
+
+
+def write(run: Run) -> None:
+    """Writes the curves of a run into its folder."""
+    picture = of_run(run.path.name, run.metrics(), run.step_metrics())
+    storage.write(run.folder.loss_curve_path, picture)
 
 
 def of_run(name: str, epochs: Rows, steps: Rows) -> bytes:

@@ -6,18 +6,16 @@ content security policy of the page allows only its own script, identified by it
 
 import base64
 import hashlib
-import importlib.resources
 import json
 import pathlib
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from shakespeare_gen.evaluation.assessment import Assessment
 from shakespeare_gen.evaluation.likelihood import Reading
 from shakespeare_gen.models.loss_units import bits_per_character
-from shakespeare_gen.report import charts, excerpts, tables, verdict
+from shakespeare_gen.report import charts, excerpts, tables, templates, verdict
 
 # In the order of the page; a section without content is left out.
 SECTIONS = {
@@ -52,11 +50,7 @@ CONSTANTS = {
 
 def render(assessment: Assessment, heatmap_tokens: int) -> str:
     """The HTML page of an evaluation."""
-    folder = importlib.resources.files("shakespeare_gen.report")
-    script = (folder / "page.js").read_text("utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    script = templates.source("page.js")
     filters = (
         tables.percent,
         tables.perplexity,
@@ -68,12 +62,12 @@ def render(assessment: Assessment, heatmap_tokens: int) -> str:
         bits,
         label,
     )
-    environment.filters |= {function.__name__: function for function in filters}
-    template = environment.from_string((folder / "page.html").read_text("utf-8"))
     reading, pieces = assessment.reading, assessment.pieces
-    return template.render(
+    return templates.render(
+        "page.html",
+        filters,
         figures=assessment.figures,
-        style=(folder / "page.css").read_text("utf-8"),
+        style=templates.source("page.css"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         heatmap=heatmap(reading, pieces, assessment.vocabulary, heatmap_tokens),

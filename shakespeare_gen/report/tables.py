@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from shakespeare_gen.options import spelling
+from shakespeare_gen.report import outcome
 from shakespeare_gen.report.comparison import Group, Spread
+from shakespeare_gen.report.outcome import Outcome
 from shakespeare_gen.system import terminal
 
 MIN_WIDTH = 120  # if the output is not a terminal
@@ -220,6 +222,30 @@ def _comparison(columns: dict[str, dict[str, Any]]) -> Table:
     for key in next(iter(columns.values())):
         table.add_row(key, *(_cell(column[key]) for column in columns.values()))
     return table
+
+
+def study(found: Outcome) -> list[Table]:
+    """The trials of a study, the best first, and the importance of its options."""
+    counts = ", ".join(f"{number} {state}" for state, number in found.counts().items())
+    trials = Table(
+        box=box.SIMPLE_HEAD,
+        title=_line(f"Study {found.name}: {counts or 'no trials'}"),
+        caption="Validation loss of the best epoch; of pruned trials that of the last one",
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
+    trials.add_column("trial")
+    for title in ("bits/char", "epochs", "minutes", *found.options):
+        trials.add_column(title, justify="right")
+    trials.add_column("")
+    for trial in found.ranked:
+        figures = (outcome.loss(trial), str(trial.epochs), f"{trial.seconds / 60:.1f}")
+        values = [outcome.value(trial.values.get(name, "")) for name in found.options]
+        state = "" if trial.state == outcome.COMPLETE else trial.error or trial.state
+        trials.add_row(trial.name, *figures, *values, _line(state))
+    shares = {name: percent(share) for name, share in found.importances.items()}
+    return [trials, *([_facts("Importance", shares)] if shares else [])]
 
 
 def description(found: dict[str, Any]) -> list[Table]:

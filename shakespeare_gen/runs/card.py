@@ -23,7 +23,7 @@ from shakespeare_gen.runs.run import Run
 from shakespeare_gen.system import devices, storage
 
 PACKAGES = ("shakespeare_gen", "tensorflow", "keras", "numpy", "tensorflow-datasets")
-RESULTS = ("best_checkpoint", "losses", "bytes_per_character", "speakers")  # left out while empty
+RESULTS = ("stopped_by", "best_checkpoint", "losses", "bytes_per_character")  # left out while empty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Facts:
       losses: nats per character of the best checkpoint, by split.
       bytes_per_character: of the held-out texts in UTF-8, by split; makes losses of texts in
         different scripts comparable.
-      speakers: the most frequent ones of the training text.
+      stopped_by: what ended training before its last epoch, such as `pruning`; empty: nothing, or
+        `patience`.
     """
 
     model: Mapping[str, str]
@@ -44,7 +45,7 @@ class Facts:
     best_checkpoint: str | None = None
     losses: Mapping[str, float] = dataclasses.field(default_factory=dict)
     bytes_per_character: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    speakers: Sequence[str] = ()
+    stopped_by: str = ""
 
 
 class Card:
@@ -110,7 +111,8 @@ def _versions() -> dict[str, str]:
 
 
 def _markdown(run: Run, facts: Facts, card: Mapping[str, Any]) -> str:
-    lines = [f"# {run.path.name}", "", f"Status: {card['status']}.", ""]
+    stopped_by = f", stopped by {facts.stopped_by}" if facts.stopped_by else ""
+    lines = [f"# {run.path.name}", "", f"Status: {card['status']}{stopped_by}.", ""]
     lines += _fallback(run)
     lines += ["```", card["command"], "```", ""]
     lines += _what_was_run(run, facts, card)

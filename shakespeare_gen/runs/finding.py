@@ -16,6 +16,7 @@ from shakespeare_gen.errors import UserError
 from shakespeare_gen.options import spelling
 from shakespeare_gen.runs.folder import RUNS, RunFolder
 
+TRIAL = "trial"  # the run folders in that of a study: trial-0007, trial-0007-seed-0
 MAX_NAMED = 20  # runs in a message
 
 
@@ -60,6 +61,18 @@ def beside(run_dir: str | os.PathLike[str]) -> str:
             more = ", …" if len(names) > MAX_NAMED else ""
             return f"; runs in {folder}: {', '.join(names[:MAX_NAMED])}{more}"
     return ""
+
+
+def with_trials(paths: Sequence[str]) -> list[str]:
+    """`paths`, with the runs of its trials in place of the folder of a study."""
+    return [found for path in paths for found in _trials(path) or [path]]
+
+
+def _trials(path: str) -> list[str]:
+    folder = pathlib.Path(path).expanduser()
+    if os.path.lexists(folder / "config.json"):  # a run
+        return []
+    return [str(p.parent) for p in sorted(folder.glob(f"{TRIAL}-*/config.json"))]
 
 
 def _runs(parent: pathlib.Path) -> list[pathlib.Path]:

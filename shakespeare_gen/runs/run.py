@@ -45,6 +45,11 @@ class Run:
         known = losses.items() if isinstance(losses, dict) else ()
         return {split: loss for split, loss in known if isinstance(loss, float)}
 
+    @property
+    def stopped_by(self) -> str:
+        """What ended training before its last epoch; see `card.Facts`."""
+        return str(self.folder.card().get("stopped_by", ""))
+
     def metrics(self) -> list[dict[str, Any]]:
         """The metrics so far, one row per epoch."""
         return self.folder.metrics()

@@ -8,6 +8,7 @@ PACKAGES = {
     "evaluate": ("jinja2", "pydivsufsort", "pyppmd", "rich"),
     "serve": ("prometheus_client", "starlette", "uvicorn"),
     "tensorboard": ("tensorboard",),
+    "tune": ("jinja2", "optuna", "psycopg", "rich"),
 }
 
 

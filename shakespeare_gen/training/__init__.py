@@ -1,9 +1,12 @@
 """Training of a run, from options to the run card.
 
+- `trainer`: one run, from its options;
 - `preparation`: checks and loads options, text and run folder, without TensorFlow;
 - `session`: a run from prepared data to the run card;
 - `data`: the tokens of a run and how they are cut into batches;
-- `sweep`: several runs that differ only in the seed;
+- `control`: what may end a run before its last epoch;
+- `sweep`: several runs that differ only in the seed; `sweep_processes`: processes that work at the
+  same time;
 - `sizing`: options chosen by the length of the text;
 - `forecast`: what to expect of training, before it starts;
 - `fit`: `model.fit` over the windows, from any step to the last epoch;

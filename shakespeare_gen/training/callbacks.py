@@ -7,6 +7,7 @@ are in nats per token inside `fit`, and per character in all output.
 import contextlib
 import math
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import keras
@@ -288,6 +289,20 @@ class StopEarly(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if self.patience and self.progress.epochs_without_improvement >= self.patience:
+            self.model.stop_training = True
+
+
+class StopOnRequest(keras.callbacks.Callback):
+    """Ends training if `reason_to_stop` gives a reason, which it notes on the run card."""
+
+    def __init__(self, run: Run, card: Card, reason_to_stop: Callable[[Run], str]) -> None:
+        super().__init__()
+        self.run, self.card, self.reason_to_stop = run, card, reason_to_stop
+
+    def on_epoch_end(self, epoch, logs=None):
+        reason = self.reason_to_stop(self.run)
+        if reason and not self.model.stop_training:
+            self.card.write(stopped_by=reason)
             self.model.stop_training = True
 
 

@@ -26,9 +26,9 @@ from shakespeare_gen.runs import Run, checkpoints
 from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.checkpoints import Checkpoint
 from shakespeare_gen.runs.progress import Progress
-from shakespeare_gen.system.signals import Interruption
 from shakespeare_gen.training import tensorboard_logs
 from shakespeare_gen.training.callbacks import SAMPLE_TEMPERATURE
+from shakespeare_gen.training.control import Control
 from shakespeare_gen.training.data import TrainingData
 from shakespeare_gen.training.preparation import Prepared
 
@@ -87,7 +87,7 @@ def train(
     data: TrainingData,
     progress: Progress,
     card: Card,
-    interruption: Interruption,
+    control: Control,
 ) -> None:
     """Validates a model that was counted, and saves it; the arguments are those of `fit.train`."""
     run.folder.drop_after(progress.epoch, progress.step)
@@ -97,7 +97,7 @@ def train(
     training, validation = run.spec.options[TrainingOptions], data.held_out["validation"]
     language_model, began, loss = model.language_model, time.perf_counter(), None
     if validation.num_tokens:
-        plan = ReadingPlan(poll=interruption.check)
+        plan = ReadingPlan(poll=control.interruption.check)
         start_id = data.tokenizer.start_id
         loss = likelihood.nats_per_character(language_model, validation, start_id, plan)
     progress.step = 1

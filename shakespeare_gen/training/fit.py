@@ -18,8 +18,8 @@ from shakespeare_gen.options.groups import ComputeOptions, OptimizerOptions, Tra
 from shakespeare_gen.runs import Run, checkpoints
 from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
-from shakespeare_gen.system.signals import Interruption
 from shakespeare_gen.training import callbacks, optimizers, step_metrics, tensorboard_logs
+from shakespeare_gen.training.control import Control
 from shakespeare_gen.training.data import TrainingData
 from shakespeare_gen.training.model import Regularization, TrainingModel
 from shakespeare_gen.training.preparation import Prepared
@@ -80,18 +80,19 @@ def train(
     data: TrainingData,
     progress: Progress,
     card: Card,
-    interruption: Interruption,
+    control: Control,
 ) -> None:
     """Trains `model` from `progress` to the last epoch, with the results in the run folder.
 
     Args:
       card: the run card, updated after each epoch.
+      control: what may end training before the last epoch.
 
     Raises:
       NotFiniteError: the loss or a weight became NaN or infinite.
       Interrupted: a signal arrived; the step was finished and a checkpoint saved.
     """
-    _Fit(run, model, data, progress, card, interruption).run_to_the_end()
+    _Fit(run, model, data, progress, card, control).run_to_the_end()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +104,7 @@ class _Fit:
     data: TrainingData
     progress: Progress
     card: Card
-    interruption: Interruption
+    control: Control
 
     @property
     def training(self) -> TrainingOptions:
@@ -140,7 +141,7 @@ class _Fit:
             self.run, self.progress, self.steps_per_epoch, self.training
         )
         try:
-            with self.interruption.deferred():
+            with self.control.interruption.deferred():
                 self._fit(self._callbacks(show, saver))
         except Interrupted as stop:
             saver.save()
@@ -160,14 +161,15 @@ class _Fit:
             callbacks.CountSteps(progress, self.data.tokenizer.size),
             show.throughput,
             step_metrics.LogSteps(records, progress, self.data, training.log_every_steps),
-            callbacks.Validate(progress, self.data, self.interruption),
+            callbacks.Validate(progress, self.data, self.control.interruption),
             callbacks.LogMetrics(records, progress, show.throughput),
             show,
             callbacks.SampleText(records, generator, show, training),
             saver,
             callbacks.WriteCard(self.card, progress),
             callbacks.StopEarly(progress, training.patience),
-            callbacks.StopWhenInterrupted(self.interruption),
+            callbacks.StopOnRequest(self.run, self.card, self.control.reason_to_stop),
+            callbacks.StopWhenInterrupted(self.control.interruption),
         ]
 
     def _fit(self, hooks: list[keras.callbacks.Callback]) -> None:

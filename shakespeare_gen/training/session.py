@@ -23,13 +23,13 @@ from shakespeare_gen.runs import CorpusFacts, Run, RunSpec, checkpoints, resumin
 from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.system import devices
-from shakespeare_gen.system.signals import Interruption
 from shakespeare_gen.training import counting, fit
+from shakespeare_gen.training.control import Control
 from shakespeare_gen.training.data import TrainingData
 from shakespeare_gen.training.preparation import Prepared
 
 
-def train(prepared: Prepared, interruption: Interruption) -> Run:
+def train(prepared: Prepared, control: Control) -> Run:
     """Trains a model and returns the run.
 
     Raises:
@@ -60,7 +60,7 @@ def train(prepared: Prepared, interruption: Interruption) -> Run:
     if prepared.lines:
         train_lines.write(prepared.folder, prepared.lines)
     with Card(run, model.facts(), model.num_parameters) as card:
-        method.train(run, training_model, data, progress, card, interruption)
+        method.train(run, training_model, data, progress, card, control)
         best = _evaluate_best(run, data)
         card.write(**best._asdict(), speakers=_speakers(data))
     if "validation" in best.losses and not models.is_counted(options):

@@ -1,7 +1,9 @@
-"""Trains the runs of a sweep in processes of their own, several at a time.
+"""Runs commands in processes of their own, several at a time.
+
+    run([training("seed 0", options), ...], num_parallel=2)
 
 Each process has an equal share of the cores, which is faster than one training on all of them.
-Their logs are passed on line by line, with the seed in front. Does not import TensorFlow.
+Their logs are passed on line by line, with the label in front. Does not import TensorFlow.
 """
 
 import os
@@ -10,41 +12,59 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from absl import logging
 
 from shakespeare_gen.errors import Interrupted, UserError
 from shakespeare_gen.options import Options, spelling
-from shakespeare_gen.options.groups import TrainingOptions
 from shakespeare_gen.system.signals import SAVING, Interruption
 
 _POLL_SECONDS = 0.1
 _OF_THE_SWEEP = ("seeds", "num_parallel")
 
 
-def train(planned: Sequence[Options], num_parallel: int) -> None:
-    """Trains one run per element of `planned`, `num_parallel` at a time.
+class Job(NamedTuple):
+    """A command of this package, its flags, and the label of its log."""
+
+    label: str
+    verb: str
+    flags: Mapping[str, Any]
+
+
+def training(label: str, options: Options) -> Job:
+    """The job that trains one run of a sweep."""
+    given = {
+        name: value
+        for name, value in options.by_name().items()
+        if name in options.given and name not in _OF_THE_SWEEP
+    }
+    return Job(label, "train", given)
+
+
+def run(jobs: Sequence[Job], num_parallel: int) -> None:
+    """Runs all jobs, `num_parallel` at a time; their labels differ.
 
     Raises:
-      UserError: a run failed; the others are trained nevertheless.
-      Interrupted: Ctrl-C or SIGTERM; every process has saved a checkpoint.
+      UserError: a job failed; the others are run nevertheless.
+      Interrupted: Ctrl-C or SIGTERM; every process has ended in its own way, such as by saving.
     """
     with Interruption(SAVING) as interruption, interruption.deferred():
-        codes = dict(_exit_codes(planned, _shares(num_parallel), interruption))
-    failed = [f"seed {seed} (exit code {code})" for seed, code in codes.items() if code]
+        codes = dict(_exit_codes(jobs, _shares(num_parallel), interruption))
+    failed = [f"{label} (exit code {code})" for label, code in codes.items() if code]
     if failed:
         raise UserError(
-            f"expected {spelling.count(len(planned), 'run')} to be trained, "
+            f"expected {spelling.count(len(jobs), 'job')} to succeed, "
             f"{len(failed)} failed: {', '.join(failed)}; the log says why"
         )
 
 
 def _exit_codes(
-    planned: Sequence[Options], shares: Sequence[Sequence[int]], interruption: Interruption
-) -> Iterator[tuple[int, int]]:
-    """The seed and the exit code of each run, as it ends; one run at a time on each share."""
-    waiting = list(planned)
+    jobs: Sequence[Job], shares: Sequence[Sequence[int]], interruption: Interruption
+) -> Iterator[tuple[str, int]]:
+    """The label and the exit code of each job, as it ends; one at a time on each share."""
+    waiting = list(jobs)
     running: dict[int, _Process] = {}
     while waiting or running:
         for i, share in enumerate(shares):
@@ -55,7 +75,7 @@ def _exit_codes(
         for i, process in list(running.items()):
             if (code := process.exit_code()) is not None:
                 del running[i]
-                yield process.seed, code
+                yield process.label, code
 
 
 def _stop_if_interrupted(interruption: Interruption, processes: Sequence["_Process"]) -> None:
@@ -70,13 +90,14 @@ def _stop_if_interrupted(interruption: Interruption, processes: Sequence["_Proce
 
 
 class _Process:
-    """The training of one run."""
+    """The process of a job."""
 
-    def __init__(self, options: Options, cores: Sequence[int]) -> None:
-        self.seed = options[TrainingOptions].seed
+    def __init__(self, job: Job, cores: Sequence[int]) -> None:
+        self.label = job.label
         self._process = subprocess.Popen(
-            _command(options),
+            [sys.executable, *shlex.split(spelling.command_line(job.verb, job.flags))[1:]],
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # the caller shows results
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
@@ -90,7 +111,7 @@ class _Process:
     def _pass_on(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
-            logging.info("seed %d: %s", self.seed, line.rstrip("\n"))
+            logging.info("%s: %s", self.label, line.rstrip("\n"))
 
     def exit_code(self) -> int | None:
         """None while it runs."""
@@ -107,16 +128,6 @@ class _Process:
         """Waits for its end."""
         self._process.wait()
         self._log.join()
-
-
-def _command(options: Options) -> list[str]:
-    """The command that trains one run of a sweep."""
-    given = {
-        name: value
-        for name, value in options.by_name().items()
-        if name in options.given and name not in _OF_THE_SWEEP
-    }
-    return [sys.executable, *shlex.split(spelling.command_line("train", given))[1:]]
 
 
 def _shares(num_parallel: int) -> list[list[int]]:

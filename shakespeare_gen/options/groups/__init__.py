@@ -37,6 +37,7 @@ from shakespeare_gen.options.groups.training import (
     StartOptions,
     SweepOptions,
     TrainingOptions,
+    TuneOptions,
 )
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "StartOptions",
     "SweepOptions",
     "TrainingOptions",
+    "TuneOptions",
     "UnknownOptions",
     "WindowOptions",
 ]

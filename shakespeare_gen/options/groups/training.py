@@ -164,7 +164,7 @@ class SweepOptions(OptionGroup):
     )
     num_parallel: int = option(
         1,
-        "number of these runs that are trained at the same time, each on its share of the cores",
+        "number of runs that are trained at the same time, each on its share of the cores",
         minimum=1,
         maximum=1024,
     )
@@ -172,6 +172,68 @@ class SweepOptions(OptionGroup):
     def check_combinations(self) -> None:
         if len(set(self.seeds)) < len(self.seeds):
             raise UsageError(f"seeds: expected different seeds, received {self.seeds}")
+
+
+class TuneOptions(OptionGroup):
+    """A study: many runs, whose options are drawn from a search space."""
+
+    TITLE = "Study"
+
+    study_dir: str = option(
+        "runs/study",
+        "folder of the study, with a run folder for each trial; a study that exists is continued",
+    )
+    space: str = option(
+        "",
+        "search space: a JSON file of flags with their bounds or choices, or the name of one of "
+        "this package; empty: that of the study",
+    )
+    trials: int = option(
+        30, "number of trials of the study; 0: show the results so far", minimum=0, maximum=100_000
+    )
+    sampler: str = option(
+        "tpe",
+        "how the options of a trial are drawn: tree-structured Parzen estimator, at random, or "
+        "every combination",
+        choices=("tpe", "random", "grid"),
+    )
+    sampler_seed: int = option(
+        0,
+        "random seed of the sampler, which also takes the trial into account",
+        minimum=0,
+        maximum=MAX_SEED,
+    )
+    pruner: str = option(
+        "median",
+        "which trials end early, by their validation loss after each epoch; with several seeds, by "
+        "that of the first",
+        choices=("none", "median", "hyperband"),
+    )
+    trial_minutes: float = option(
+        0.0, "minutes after which a trial ends with its next epoch; 0: no limit", minimum=0
+    )
+    max_hours: float = option(
+        0.0,
+        "hours after which the command starts no trial, and ends the current one with its next "
+        "epoch; 0: no limit",
+        minimum=0,
+    )
+    storage: str = option(
+        "",
+        "database of the study, such as postgresql+psycopg://user@host/name, for workers on "
+        "several machines; empty: a journal file in study_dir, for workers on one machine",
+    )
+    heartbeat_seconds: int = option(
+        30,
+        "seconds between signs of life in the database; the trial of a worker that gives none for "
+        "three times as long is started again",
+        minimum=1,
+        maximum=86_400,
+    )
+
+    def check_combinations(self) -> None:
+        if not self.study_dir:
+            raise UsageError("study_dir: expected a folder, received none")
 
 
 class StartOptions(OptionGroup):

@@ -1,0 +1,186 @@
+"""Trials until the budget is spent, or a signal arrives; other workers may do the same.
+
+    with storage.opened(options[TuneOptions]) as place:
+        plan = study.plan(place.study(), options)
+        study.run(place, plan, options[TuneOptions])
+
+The options and the search space are stored in the study, so that all workers have the same. Knows
+nothing about results.
+"""
+
+import math
+import pathlib
+import time
+from typing import Any
+
+import optuna
+from absl import logging
+from optuna.trial import TrialState
+
+from shakespeare_gen.errors import Interrupted, NotFiniteError, UsageError
+from shakespeare_gen.models import loss_units
+from shakespeare_gen.options import Options, spelling
+from shakespeare_gen.options.groups import SweepOptions, TrainingOptions, TuneOptions
+from shakespeare_gen.system.signals import SAVING, Interruption
+from shakespeare_gen.training import trainer
+from shakespeare_gen.tuning import attempts, sampling, trials
+from shakespeare_gen.tuning import space as spaces
+from shakespeare_gen.tuning.storage import Place
+
+POLL_SECONDS = 1.0
+MAX_ERROR_CHARS = 300
+_CONFIG = "config"
+_OF_ONE_RUN = ("run_dir",)  # recipes name a run folder; a trial has its own
+
+
+def plan(study: optuna.Study, options: Options) -> trials.Plan:
+    """What all trials have in common: that of the study, or if it is new, of the options.
+
+    Raises:
+      UsageError: the options are not those of the study.
+    """
+    given = {
+        name: value
+        for name, value in options.only(trainer.groups()).by_name().items()
+        if name in options.given and name not in _OF_ONE_RUN
+    }
+    seeds, tune = options[SweepOptions].seeds, options[TuneOptions]
+    saved = study.user_attrs.get(_CONFIG)
+    if saved is None:
+        base = Options.parse(trainer.groups(), given)
+        if not tune.space:
+            raise UsageError("space: expected a search space for a new study, received none")
+        space = spaces.read(tune.space, base)
+    else:
+        base = _unchanged(saved, given)
+        space = spaces.Space(saved["space"], base, "space")
+        if tune.space and spaces.read(tune.space, base).value != space.value:
+            raise UsageError(f"space={tune.space}: expected the search space of the study")
+        if "seeds" in options.given and list(seeds) != saved["seeds"]:
+            raise UsageError(f"seeds: expected {saved['seeds']}, as in the study, received {seeds}")
+        seeds = tuple(saved["seeds"])
+    if seeds and "seed" in base.given:
+        raise UsageError("`seed` and `seeds`: expected one of them, received both")
+    if saved is None:
+        config = {"flags": given, "seeds": seeds, "space": space.value}
+        study.set_user_attr(_CONFIG, config)
+    return trials.Plan(pathlib.Path(tune.study_dir).expanduser(), base, seeds, space)
+
+
+def _unchanged(saved: dict[str, Any], given: dict[str, Any]) -> Options:
+    """The options of a study that is continued."""
+    base = Options.parse(trainer.groups(), saved["flags"])
+    now, before = Options.parse(trainer.groups(), given).by_name(), base.by_name()
+    for name in given:
+        if now[name] != before[name]:
+            raise UsageError(
+                f"{name}: expected {before[name]!r}, as in the study, received {now[name]!r}; "
+                "or choose another `study_dir`"
+            )
+    return base
+
+
+def run(place: Place, plan: trials.Plan, options: TuneOptions) -> None:
+    """Runs trials until the study has `trials` of them, or until `max_hours` are over.
+
+    Raises:
+      Interrupted: Ctrl-C or SIGTERM; the current trial can be continued.
+      UserError: no trial can be trained.
+    """
+    epochs = plan.base[TrainingOptions].epochs
+    study = place.study(sampling.sampler(options, plan.space), sampling.pruner(options, epochs))
+    with Interruption(SAVING) as interruption, interruption.deferred():
+        _Worker(place, study, plan, options).run(interruption)
+
+
+class _FailedError(Exception):
+    """A trial failed, and the study goes on."""
+
+
+class _Worker:
+    """A process that works on a study; see `run`."""
+
+    def __init__(
+        self, place: Place, study: optuna.Study, plan: trials.Plan, options: TuneOptions
+    ) -> None:
+        self._place, self._study, self._plan = place, study, plan
+        self._num_trials = options.trials
+        if options.sampler == "grid":
+            self._num_trials = min(options.trials, len(plan.space.grid()))
+        self._deadline = time.monotonic() + (3600 * options.max_hours or math.inf)
+        limits = trials.Limits(self._deadline, 60 * options.trial_minutes or math.inf)
+        self._objective = trials.Objective(plan, limits)
+        self._number = 0  # of the current trial
+
+    def run(self, interruption: Interruption) -> None:
+        is_waiting = False
+        while time.monotonic() < self._deadline:
+            interruption.check()
+            self._place.retry_lost(self._study)
+            if self._can_start():
+                self._run_one()
+                is_waiting = False
+                continue
+            num_running = self._count(TrialState.RUNNING)
+            if not num_running:
+                return
+            if not is_waiting:
+                logging.info("waiting for %s", spelling.count(num_running, "trial"))
+            is_waiting = True
+            time.sleep(POLL_SECONDS)
+
+    def _count(self, *states: TrialState) -> int:
+        return len(self._study.get_trials(deepcopy=False, states=states))
+
+    def _can_start(self) -> bool:
+        found = self._study.get_trials(deepcopy=False)
+        is_queued = any(t.state == TrialState.WAITING for t in found)
+        return is_queued or len(attempts.originals(found)) < self._num_trials
+
+    def _run_one(self) -> None:
+        try:
+            self._study.optimize(self._value, n_trials=1, catch=(_FailedError,))
+        except (Interrupted, trials.OutOfTimeError) as stop:
+            attempts.retry(self._study, self._number)
+            if isinstance(stop, Interrupted):
+                raise
+
+    def _value(self, trial: optuna.Trial) -> float:
+        self._number = trial.number
+        self._place.sign(trial)
+        index = self._index(trial)
+        try:
+            loss = self._objective(trial, index)
+        except (optuna.TrialPruned, trials.OutOfTimeError) as end:
+            logging.info("trial %d: stopped by %s", index, _reason(end))
+            raise
+        except Exception as error:
+            self._fail(trial, index, error)
+            raise _FailedError from None
+        logging.info("trial %d: validation %s", index, loss_units.describe(loss))
+        return loss
+
+    def _index(self, trial: optuna.Trial) -> int:
+        """The index of a new trial; a trial that another worker made superfluous is dropped."""
+        found = self._study.get_trials(deepcopy=False)
+        [own] = [t for t in found if t.number == trial.number]
+        index = attempts.index_of(own, found)
+        if own in attempts.originals(found) and index >= self._num_trials:
+            attempts.leave_out(trial)
+            raise _FailedError
+        trial.set_user_attr(attempts.INDEX, index)
+        return index
+
+    def _fail(self, trial: optuna.Trial, index: int, error: Exception) -> None:
+        """Notes that a trial failed; raises the error if no trial has succeeded so far."""
+        has_result = self._count(TrialState.COMPLETE, TrialState.PRUNED)
+        if not has_result and not isinstance(error, NotFiniteError):
+            attempts.leave_out(trial)
+            raise error
+        line = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_ERROR_CHARS]
+        trial.set_user_attr(trials.ERROR, line)
+        logging.warning("trial %d failed: %s", index, line)
+
+
+def _reason(end: Exception) -> str:
+    return trials.PRUNING if isinstance(end, optuna.TrialPruned) else trials.MAX_HOURS
