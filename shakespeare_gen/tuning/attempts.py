@@ -5,6 +5,7 @@ which names their run folder, so that a later one continues from the last checkp
 about training.
 """
 
+import warnings
 from collections.abc import Sequence
 
 import optuna
@@ -15,7 +16,9 @@ INDEX = "index"  # attributes of a trial
 _SURPLUS = "surplus"
 MAX_TRIES = 20
 
-AGAIN = RetryHeartbeatStaleTrialCallback(max_retry=MAX_TRIES)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    AGAIN = RetryHeartbeatStaleTrialCallback(max_retry=MAX_TRIES)
 
 
 def retry(study: optuna.Study, number: int) -> None:

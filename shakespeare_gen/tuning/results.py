@@ -22,6 +22,7 @@ from shakespeare_gen.tuning.space import Range
 from shakespeare_gen.tuning.trials import Plan
 
 MIN_TRIALS = 4  # complete ones, for importances
+MIN_GOOD_TRIALS = 5  # whose options are compared with those of all trials
 BEST, PAGE, JSON = "best.cfg", "study.html", "study.json"
 _STATES = {
     TrialState.COMPLETE: COMPLETE,
@@ -72,8 +73,10 @@ def _importances(study: optuna.Study) -> dict[str, float]:
     complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     if len(complete) < MIN_TRIALS or len({trial.value for trial in complete}) < 2:
         return {}
-    found = optuna.importance.get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
-    return {name: float(share) for name, share in found.items()}
+    share = min(0.5, max(0.1, MIN_GOOD_TRIALS / len(complete)))
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=share)
+    found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {name: float(importance) for name, importance in found.items()}
 
 
 def write(found: Outcome, plan: Plan) -> None:

@@ -80,8 +80,13 @@ def _unchanged(saved: dict[str, Any], given: dict[str, Any]) -> Options:
     return base
 
 
-def run(place: Place, plan: trials.Plan, options: TuneOptions) -> None:
+def run(
+    place: Place, plan: trials.Plan, options: TuneOptions, train: trials.Train = trials.train_run
+) -> None:
     """Runs trials until the study has `trials` of them, or until `max_hours` are over.
+
+    Args:
+      train: trains one run.
 
     Raises:
       Interrupted: Ctrl-C or SIGTERM; the current trial can be continued.
@@ -90,7 +95,21 @@ def run(place: Place, plan: trials.Plan, options: TuneOptions) -> None:
     epochs = plan.base[TrainingOptions].epochs
     study = place.study(sampling.sampler(options, plan.space), sampling.pruner(options, epochs))
     with Interruption(SAVING) as interruption, interruption.deferred():
-        _Worker(place, study, plan, options).run(interruption)
+        objective = trials.Objective(plan, _limits(options), train)
+        _Worker(place, study, _num_trials(plan, options), objective).run(interruption)
+
+
+def _limits(options: TuneOptions) -> trials.Limits:
+    return trials.Limits(
+        deadline=time.monotonic() + (3600 * options.max_hours or math.inf),
+        trial_seconds=60 * options.trial_minutes or math.inf,
+    )
+
+
+def _num_trials(plan: trials.Plan, options: TuneOptions) -> int:
+    if options.sampler != "grid":
+        return options.trials
+    return min(options.trials, len(plan.space.grid()))
 
 
 class _FailedError(Exception):
@@ -101,20 +120,15 @@ class _Worker:
     """A process that works on a study; see `run`."""
 
     def __init__(
-        self, place: Place, study: optuna.Study, plan: trials.Plan, options: TuneOptions
+        self, place: Place, study: optuna.Study, num_trials: int, objective: trials.Objective
     ) -> None:
-        self._place, self._study, self._plan = place, study, plan
-        self._num_trials = options.trials
-        if options.sampler == "grid":
-            self._num_trials = min(options.trials, len(plan.space.grid()))
-        self._deadline = time.monotonic() + (3600 * options.max_hours or math.inf)
-        limits = trials.Limits(self._deadline, 60 * options.trial_minutes or math.inf)
-        self._objective = trials.Objective(plan, limits)
+        self._place, self._study, self._num_trials = place, study, num_trials
+        self._objective = objective
         self._number = 0  # of the current trial
 
     def run(self, interruption: Interruption) -> None:
         is_waiting = False
-        while time.monotonic() < self._deadline:
+        while time.monotonic() < self._objective.limits.deadline:
             interruption.check()
             self._place.retry_lost(self._study)
             if self._can_start():

@@ -10,7 +10,7 @@ import pathlib
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
@@ -18,7 +18,7 @@ from absl import logging
 
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.options import Options, spelling
-from shakespeare_gen.options.groups import StartOptions, SweepOptions
+from shakespeare_gen.options.groups import StartOptions, SweepOptions, TrainingOptions
 from shakespeare_gen.report import curves
 from shakespeare_gen.runs import Run, RunFolder, finding
 from shakespeare_gen.training import sweep, trainer
@@ -34,10 +34,21 @@ class OutOfTimeError(Exception):
     """The time of the command is spent; the trial can be continued."""
 
 
-def _train(options: Options, reason_to_stop: Callable[[Run], str]) -> Run:
-    run = trainer.train(options, reason_to_stop=reason_to_stop)
+def train_run(options: Options, reason_to_stop: Callable[[Run], str]) -> Run:
+    """Trains a run in this process; see `training.control.Control`."""
+    try:
+        run = trainer.train(options, reason_to_stop=reason_to_stop)
+    finally:
+        _free_memory()
     curves.write(run)
     return run
+
+
+def _free_memory() -> None:
+    """Frees the graphs of a run: a study may have hundreds."""
+    if keras := sys.modules.get("keras"):
+        keras.backend.clear_session()
+    gc.collect()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +98,8 @@ class Limits:
 class Objective:
     """A trial, from the options that are drawn to its loss."""
 
-    def __init__(self, plan: Plan, limits: Limits, train: Train = _train) -> None:
-        self._plan, self._limits, self._train = plan, limits, train
+    def __init__(self, plan: Plan, limits: Limits, train: Train) -> None:
+        self._plan, self.limits, self._train = plan, limits, train
 
     def __call__(self, trial: optuna.Trial, index: int) -> float:
         """Trains the runs of a trial; returns the mean of their validation losses.
@@ -116,11 +127,7 @@ class Objective:
         before = sweep.finished(options)
         if before and before.stopped_by != MAX_HOURS:
             return before
-        watch = _Watch(trial, self._limits)
-        try:
-            return self._train(options, watch.reason_to_stop)
-        finally:
-            _free_memory()
+        return self._train(options, _Watch(trial, self.limits).reason_to_stop)
 
 
 class _Watch:
@@ -128,23 +135,26 @@ class _Watch:
 
     def __init__(self, trial: optuna.Trial | None, limits: Limits) -> None:
         self._trial, self._limits = trial, limits
-        self._began, self._reported = time.monotonic(), 0
+        self._began, self._num_reported = time.monotonic(), 0
 
     def reason_to_stop(self, run: Run) -> str:
         """See `training.control.Control`."""
-        now = time.monotonic()
-        if self._trial and self._is_pruned(self._trial, run):
+        rows, now = run.metrics(), time.monotonic()
+        if self._trial:
+            self._report(self._trial, rows)
+        if len(rows) >= run.spec.options[TrainingOptions].epochs:
+            return ""
+        if self._trial and self._trial.should_prune():
             return PRUNING
         if now >= self._limits.deadline:
             return MAX_HOURS
         return TRIAL_MINUTES if now >= self._began + self._limits.trial_seconds else ""
 
-    def _is_pruned(self, trial: optuna.Trial, run: Run) -> bool:
-        for row in run.metrics():
-            if row["epoch"] > self._reported and "validation_loss" in row:
+    def _report(self, trial: optuna.Trial, rows: Sequence[dict[str, Any]]) -> None:
+        for row in rows[self._num_reported :]:
+            if "validation_loss" in row:
                 trial.report(row["validation_loss"], row["epoch"])
-                self._reported = row["epoch"]
-        return trial.should_prune()
+        self._num_reported = len(rows)
 
 
 def validation_loss(run: Run) -> float:
@@ -167,10 +177,3 @@ def _note(trial: optuna.Trial, found: list[Run]) -> None:
     trial.set_user_attr(LOSSES, [run.losses.get("validation") for run in found])
     trial.set_user_attr(EPOCHS, len(rows))
     trial.set_user_attr(SECONDS, sum(row.get("seconds", 0) for row in rows))
-
-
-def _free_memory() -> None:
-    """Frees the graphs of a run: a study may have hundreds."""
-    if keras := sys.modules.get("keras"):
-        keras.backend.clear_session()
-    gc.collect()
