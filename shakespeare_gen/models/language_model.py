@@ -92,6 +92,11 @@ class LanguageModel(abc.ABC):
         logits, state = self.read(ids, state)
         return logits[..., :0], state
 
+    def gate_values(self, ids) -> dict[str, Any]:
+        """The values of all gates at the start of a text, by layer and gate, such as
+        `lstm_1/forget`: ids [B, T] -> [B, T, U]. Empty: the model has none."""
+        return {}
+
     @property
     def uses_numpy(self) -> bool:
         """Whether the model is computed in NumPy, without TensorFlow."""

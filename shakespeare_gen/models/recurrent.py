@@ -198,6 +198,36 @@ class RecurrentStep:
         return product(xp, y, weights["logits"]["kernel"]) + weights["logits"]["bias"], state
 
 
+def gate_values(spec: RecurrentSpec, xp, weights: Mapping[str, Any], ids, hidden) -> dict[str, Any]:
+    """The values of all gates at the start of a text, by name such as `lstm_1/forget`: [B, T, U].
+
+    Args:
+      ids: [B, T].
+      hidden: the outputs of all layers after each id, [B, T, layers U].
+    """
+    found: dict[str, Any] = {}
+    x, begin = None, 0
+    for layer in spec.layers:
+        own = {name: weights[f"{layer.name}/{name}"] for name in layer.weight_shapes()}
+        y = hidden[..., begin : begin + layer.units]
+        before = xp.concatenate([xp.zeros_like(y[:, :1]), y[:, :-1]], 1)
+        projected = _product_with_input(spec, xp, weights, x, own["kernel"], ids)
+        projected = projected + layer.definition.input_bias(own)
+        values = layer.definition.gate_values(xp, projected, before, own)
+        found |= {f"{layer.name}/{gate}": value for gate, value in values.items()}
+        x, begin = x + y if layer.is_residual else y, begin + layer.units
+    return found
+
+
+def _product_with_input(spec: RecurrentSpec, xp, weights: Mapping[str, Any], x, kernel, ids):
+    """The product of the input of a layer and its kernel; x is None for the first layer."""
+    if x is not None:
+        return xp.matmul(x, kernel)
+    if spec.options.embedding_size:
+        kernel = xp.matmul(weights["embedding/embeddings"], kernel)
+    return xp.take(kernel, ids, axis=0)
+
+
 def build(spec: RecurrentSpec, precision: str = "float32", kernel: str = "auto") -> LanguageModel:
     """A TensorFlow model with newly initialized weights."""
     from shakespeare_gen.models import recurrent_network

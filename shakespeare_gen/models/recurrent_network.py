@@ -64,6 +64,10 @@ class RecurrentModel(LanguageModel):
     def hidden(self, ids, state=None):
         return self.hidden_function(self.weight_arrays(), ids, state)
 
+    def gate_values(self, ids):
+        hidden, _ = self.hidden(ids)
+        return recurrent.gate_values(self.spec, tnp, self.weight_arrays(), ids, hidden)
+
     @property
     def read_function(self) -> "RecurrentRead":
         return RecurrentRead(self._key)

@@ -3,16 +3,16 @@
 Knows rows of `metrics.jsonl` and groups of runs, but nothing about models.
 """
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from shakespeare_gen.models.loss_units import bits_per_character
+from shakespeare_gen.report import figures, internals
 from shakespeare_gen.report.comparison import Group
 from shakespeare_gen.runs import Run
-from shakespeare_gen.system import logs, storage
+from shakespeare_gen.system import storage
 
 Rows = Sequence[dict[str, Any]]
 STYLES = {"loss": ("training", "--"), "validation_loss": ("validation", "-")}
@@ -29,12 +29,14 @@ def write(run: Run) -> None:
     """Writes the curves of a run into its folder."""
     picture = of_run(run.path.name, run.metrics(), run.step_metrics())
     storage.write(run.folder.loss_curve_path, picture)
+    if by_layer := internals.plot(run.path.name, run.step_metrics()):
+        storage.write(run.folder.internals_path, by_layer)
 
 
 def of_run(name: str, epochs: Rows, steps: Rows) -> bytes:
     """Plots the losses of a run by epoch and, if there are rows of steps, their metrics; a PNG."""
     figure, axes = _panels(len(STEP_PANELS) if steps and epochs else 0)
-    axes[0].set_title(_text(name))
+    axes[0].set_title(figures.text(name))
     if epochs:
         per_epoch = epochs[-1]["step"] / epochs[-1]["epoch"]
         _plot_steps(axes, steps, per_epoch)
@@ -48,7 +50,7 @@ def of_run(name: str, epochs: Rows, steps: Rows) -> bytes:
         lowest.set_xlabel("epoch")
         _whole_numbers(lowest.xaxis)
     _add_bits(axes[0])
-    return _saved(figure, "png")
+    return figures.saved(figure, "png")
 
 
 def of_runs(groups: Sequence[Group], formats: Sequence[str]) -> list[bytes]:
@@ -61,7 +63,7 @@ def of_runs(groups: Sequence[Group], formats: Sequence[str]) -> list[bytes]:
         for key, (_, style) in STYLES.items():
             _plot_mean(axes, group, key, {"linestyle": style, "color": f"C{number}"})
         seeds = f" ({len(group.results)} seeds)" if len(group.results) > 1 else ""
-        axes.plot([], color=f"C{number}", label=_text(group.name + seeds))
+        axes.plot([], color=f"C{number}", label=figures.text(group.name + seeds))
     for label, style in STYLES.values():
         axes.plot([], style, color="black", label=label)
     axes.set(xlabel="training tokens seen (millions)", ylabel="loss (nats per character)")
@@ -69,16 +71,13 @@ def of_runs(groups: Sequence[Group], formats: Sequence[str]) -> list[bytes]:
     axes.set_title(f"Learning curves of {num_runs} run{'s' * (num_runs > 1)}")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     _add_bits(axes)
-    return [_saved(figure, kind) for kind in formats]
+    return [figures.saved(figure, kind) for kind in formats]
 
 
 def _panels(num_small: int) -> tuple[Any, list[Any]]:
     """A figure with one large panel and, below it, `num_small` small ones in two columns."""
-    with logs.errors_only("matplotlib"):  # it reports its font cache
-        import matplotlib.figure
-
     num_rows = num_small // 2
-    figure = matplotlib.figure.Figure(figsize=(7, 4.5 + 1.7 * num_rows), layout="constrained")
+    figure = figures.empty(7, 4.5 + 1.7 * num_rows)
     grid = figure.add_gridspec(1 + num_rows, 2, height_ratios=[4.5, *[1.7] * num_rows])
     large = figure.add_subplot(grid[0, :])
     axes = [large]
@@ -115,12 +114,6 @@ def _plot_mean(axes, group: Group, key: str, look: dict[str, Any]) -> None:
         axes.fill_between(xs, *band, color=look["color"], alpha=0.2, linewidth=0)
 
 
-def _text(text: str) -> str:
-    """Text as a label: matplotlib reads text between dollar signs as a formula, and leaves a label
-    that starts with an underscore out of the legend."""
-    return text.replace("$", r"\$").replace("_", " _", text.startswith("_"))
-
-
 def _whole_numbers(axis) -> None:
     import matplotlib.ticker
 
@@ -132,15 +125,3 @@ def _add_bits(axes) -> None:
     to_bits: Any = bits_per_character
     right = axes.secondary_yaxis("right", functions=(to_bits, lambda bits: bits / to_bits(1)))
     right.set_ylabel("bits per character")
-
-
-def _saved(figure, kind: str) -> bytes:
-    """A figure as a file of type `png` or `svg`."""
-    import matplotlib
-
-    picture = io.BytesIO()
-    # Text is stored as text, and equal figures give equal files.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "shakespeare_gen"}):
-        metadata = {"Date": None} if kind == "svg" else None
-        figure.savefig(picture, format=kind, dpi=120, metadata=metadata)
-    return picture.getvalue()

@@ -7,6 +7,7 @@
     metrics.jsonl    one row per epoch, and one every `log_every_steps`: see `history`
     samples.txt      text generated during training
     loss.png         the loss curve
+    internals.png    gradients, updates and gates by layer, with `log_internals`
     run.json, README.md   the run card: see `card`
 
 - `folder`: paths, the lock, deletion; `history`: metrics and samples;

@@ -55,6 +55,7 @@ class RunFolder:
         self.metrics_path = self.path / "metrics.jsonl"
         self.samples_path = self.path / "samples.txt"
         self.loss_curve_path = self.path / "loss.png"
+        self.internals_path = self.path / "internals.png"
         self.card_path = self.path / "run.json"
         self.readme_path = self.path / "README.md"
         self.tensorboard_dir = self.path / "tensorboard"
@@ -210,6 +211,7 @@ class RunFolder:
             self.metrics_path,
             self.samples_path,
             self.loss_curve_path,
+            self.internals_path,
             self.card_path,
             self.readme_path,
             self.tensorboard_dir,

@@ -58,6 +58,9 @@ OPTIONAL_STEP_KEYS = {
     "update_to_weight_ratio",
     "characters_per_second",
 }
+# By layer, and by gate: `gradient_norm/lstm_1`, `saturation/lstm_1/forget`.
+INTERNALS = ("gradient_norm", "update_to_weight_ratio", "saturation")
+_INTERNAL_KEY = re.compile(rf"(?:{'|'.join(INTERNALS)})(?:/[a-z0-9_]{{1,60}}){{1,2}}")
 COUNT_KEYS = {"epoch", "step", "characters_per_second"}
 MAX_COUNT = 2**53  # larger numbers cannot be formatted as floats
 # Format 1 did not store the number of bytes.
@@ -132,7 +135,8 @@ def _checked_row(row: dict[str, Any], line: bytes) -> dict[str, Any]:
     every, optional = set(STEP_KEYS), OPTIONAL_STEP_KEYS
     if "epoch" in row:
         every, optional = set(EPOCH_KEYS), OPTIONAL_EPOCH_KEYS
-    if not line.endswith(b"\n") or not every - optional <= set(row) <= every:
+    named = {key for key in row if "epoch" in row or not _INTERNAL_KEY.fullmatch(key)}
+    if not line.endswith(b"\n") or not every - optional <= named <= every:
         raise ValueError(f"expected a row of metrics, found {line[:80]!r}")
     for key, value in row.items():
         is_count = type(value) is int and abs(value) <= MAX_COUNT

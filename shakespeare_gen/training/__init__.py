@@ -14,5 +14,6 @@
 - `model`: the Keras model for `fit`, with its `train_step`;
 - `optimizers`: optimizers and learning rate schedules from options;
 - `callbacks`: progress, validation, samples, checkpoints, early stopping;
-- `step_metrics`: rows of single steps; `tensorboard_logs`: TensorBoard.
+- `step_metrics`: rows of single steps; `internals`: their values by layer;
+- `tensorboard_logs`: TensorBoard.
 """

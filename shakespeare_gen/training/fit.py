@@ -21,6 +21,7 @@ from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.training import callbacks, optimizers, step_metrics, tensorboard_logs
 from shakespeare_gen.training.control import Control
 from shakespeare_gen.training.data import TrainingData
+from shakespeare_gen.training.internals import Internals
 from shakespeare_gen.training.model import Regularization, TrainingModel
 from shakespeare_gen.training.preparation import Prepared
 from shakespeare_gen.training.teachers import Teachers
@@ -156,11 +157,14 @@ class _Fit:
         generator = Generator(self.model.language_model, self.data.tokenizer)
         folder = self.run.folder
         records = tensorboard_logs.records(self.run, steps) if training.tensorboard else folder
+        internals = Internals(self.model, self.data) if training.log_internals else None
         return [
             callbacks.StartEpoch(progress, steps),
             callbacks.CountSteps(progress, self.data.tokenizer.size),
             show.throughput,
-            step_metrics.LogSteps(records, progress, self.data, training.log_every_steps),
+            step_metrics.LogSteps(
+                records, progress, self.data, training.log_every_steps, internals
+            ),
             callbacks.Validate(progress, self.data, self.control.interruption),
             callbacks.LogMetrics(records, progress, show.throughput),
             show,

@@ -80,8 +80,8 @@ class TrainingModel(keras.Model):
     def train_step(self, data):
         """One update, with dense gradients.
 
-        Returns the mean `loss` so far, the `step_loss` of this batch, and the global
-        `gradient_norm` before clipping.
+        Returns the mean `loss` so far, the `step_loss` of this batch, and the `gradient_norm`
+        before clipping: the global one, and the `gradient_norms` of the variables.
 
         The gradient of an embedding is sparse, with one row per id in the batch. Keras does not sum
         the rows of equal ids before clipping and squaring, so they are summed here.
@@ -101,6 +101,7 @@ class TrainingModel(keras.Model):
             "loss": self._loss_metric.result(),
             "step_loss": loss,
             "gradient_norm": tf.linalg.global_norm(gradients),
+            "gradient_norms": tf.stack([tf.norm(gradient) for gradient in gradients]),
         }
 
     def _with_teacher(self, loss, ids, logits):

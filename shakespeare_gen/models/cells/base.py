@@ -84,6 +84,16 @@ class Cell:
         """
         raise NotImplementedError
 
+    def gate_values(self, xp, projected, h, weights: Weights) -> dict[str, Any]:
+        """The values of the sigmoid gates by name, each [..., U]; empty: the cell has none.
+
+        Args:
+          projected: the product of the input and `kernel` plus `input_bias`, [..., G U].
+          h: the output of the step before, [..., U].
+          weights: as they are stored.
+        """
+        return {}
+
     def make_layer(self, units: int, **options):
         """The Keras layer that computes a whole sequence; takes the arguments of `keras.layers.RNN`
         and `kernel`."""

@@ -28,6 +28,11 @@ class LSTM(Cell):
         h = o * xp.tanh(c)
         return h, (h, c)
 
+    def gate_values(self, xp, projected, h, weights):
+        gates = projected + xp.matmul(h, weights["recurrent_kernel"])
+        i, f, _, o = split(xp, sigmoid(xp, gates), 4)
+        return {"input": i, "forget": f, "output": o}
+
     def make_layer(self, units: int, **options):
         from shakespeare_gen.models import layers
 
@@ -58,6 +63,11 @@ class GRU(Cell):
         candidate = xp.tanh(x_candidate + sigmoid(xp, x_r + h_r) * h_candidate)
         h = candidate + z * (h - candidate)
         return h, (h,)
+
+    def gate_values(self, xp, projected, h, weights):
+        recurrent = xp.matmul(h, weights["recurrent_kernel"]) + weights["bias"][1]
+        z, r, _ = split(xp, sigmoid(xp, projected + recurrent), 3)
+        return {"update": z, "reset": r}
 
     def make_layer(self, units: int, **options):
         from shakespeare_gen.models import layers

@@ -42,6 +42,9 @@ class MinGRU(MinimalCell):
         # sigmoid(-x) is 1 - sigmoid(x) without the rounding error of the difference.
         return sigmoid(xp, -update), sigmoid(xp, update) * candidate
 
+    def gate_values(self, xp, projected, h, weights):
+        return {"update": sigmoid(xp, split(xp, projected, 2)[0])}
+
     def make_layer(self, units: int, **options):
         from shakespeare_gen.models import layers
 
@@ -58,6 +61,10 @@ class MinLSTM(MinimalCell):
         # The ratio f / (f + i) of two sigmoids is the sigmoid of this difference.
         difference = _softplus(xp, -add) - _softplus(xp, -forget)
         return sigmoid(xp, difference), sigmoid(xp, -difference) * candidate
+
+    def gate_values(self, xp, projected, h, weights):
+        forget, add, _ = split(xp, sigmoid(xp, projected), 3)
+        return {"forget": forget, "input": add}
 
     def make_layer(self, units: int, **options):
         from shakespeare_gen.models import layers

@@ -139,6 +139,11 @@ class TrainingOptions(OptionGroup):
         "in metrics.jsonl, twice as many after 20,000 rows and so on; 0: one row per epoch",
         minimum=0,
     )
+    log_internals: bool = option(
+        False,
+        "add to the rows of steps, by layer, the gradient norm and the update size, and the share "
+        "of gate values that are saturated, and draw them in internals.png",
+    )
     tensorboard: bool = option(False, "write TensorBoard logs to the run folder")
 
 
