@@ -220,6 +220,7 @@ def train_model(
     sample_every_steps: int = 0,
     sample_chars: int = 200,
     log_every_steps: int = 50,
+    log_internals: bool = False,
     tensorboard: bool = False,
     run_dir: str | os.PathLike[str] = "runs/default",
     seeds: tuple[int, ...] = (),
@@ -328,11 +329,13 @@ def train_model(
       log_every_steps: steps between rows of loss, smoothed loss, learning rate, gradient norm and
         update size in metrics.jsonl, twice as many after 20,000 rows and so on; 0: one row per
         epoch.
+      log_internals: add to the rows of steps, by layer, the gradient norm and the update size, and
+        the share of gate values that are saturated, and draw them in internals.png.
       tensorboard: write TensorBoard logs to the run folder.
       run_dir: run folder.
       seeds: seeds of several runs, separated by commas: one run each, in a folder with the name
         run_dir-seed-N; empty: a single run.
-      num_parallel: number of these runs that are trained at the same time, each on its share of the
+      num_parallel: number of runs that are trained at the same time, each on its share of the
         cores.
       resume: resume the run in run_dir with its saved options.
       overwrite: delete the run in run_dir and start a new one.

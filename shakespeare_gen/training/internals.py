@@ -56,7 +56,7 @@ class Internals:
 
 def _layers(model: TrainingModel) -> dict[str, list[int]]:
     """The places of the trainable variables of each layer."""
-    names = {id(weight): name for name, weight in model.trained_model.weights.items()}
+    names = {id(weight): name for name, weight in model.language_model.weights.items()}
     found: dict[str, list[int]] = {}
     for i, variable in enumerate(model.trainable_variables):
         found.setdefault(names[id(variable)].split("/")[0], []).append(i)
@@ -72,7 +72,7 @@ def _windows(data: TrainingData) -> np.ndarray:
 
 
 def _saturation(model: TrainingModel, ids) -> dict[str, tf.Tensor]:
-    gates = model.trained_model.gate_values(ids)
+    gates = model.language_model.gate_values(ids)
     return {
         name: tf.reduce_mean(tf.cast((value < LOW) | (value > HIGH), tf.float32))
         for name, value in gates.items()
