@@ -39,6 +39,8 @@ def main(options: Options) -> None:
     from shakespeare_gen.tuning import results, storage, study
 
     tune = options[TuneOptions]
+    if storage.is_new(tune):
+        study.check(options)
     with storage.opened(tune) as place:
         plan = study.plan(place.study(), options)
         try:

@@ -78,7 +78,7 @@ def test_gate_values_are_those_of_the_recurrence(cell, expected, embedding_size)
 def test_the_gates_of_a_cell(cell, gates):
     found = model_of(cell=cell, num_layers=1).gate_values([[1, 2, 3]])
     assert set(found) == {f"{cell}_1/{gate}" for gate in gates}
-    assert all(((0 < np.array(v)) & (np.array(v) < 1)).all() for v in found.values())
+    assert all(((np.array(v) > 0) & (np.array(v) < 1)).all() for v in found.values())
 
 
 def internals(row):

@@ -239,7 +239,7 @@ def test_a_study_is_continued_with_its_own_flags(tmp_path):
     [
         ({"beta_2": 0.5}, "beta_2: expected 0.9, as in the study, received 0.5; or choose"),
         ({"epochs": 7}, "epochs: expected 3, as in the study, received 7"),
-        ({"seeds": (1, 2)}, r"seeds: expected \[\], as in the study, received \(1, 2\)"),
+        ({"seeds": (1, 2)}, r"seeds: expected \(\), as in the study, received \(1, 2\)"),
         ({"space": "lstm"}, "space=lstm: expected the search space of the study"),
     ],
 )
@@ -252,6 +252,7 @@ def test_a_study_keeps_its_flags(tmp_path, values, message):
 def test_a_new_study_needs_a_space(tmp_path):
     with pytest.raises(UsageError, match="space: expected a search space for a new study"):
         tune.main(parsed(tmp_path, space="", trials=0))
+    assert not (tmp_path / "study").exists()
 
 
 def test_an_interrupted_trial_is_continued_with_its_options(tmp_path):

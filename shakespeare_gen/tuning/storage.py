@@ -72,6 +72,12 @@ class Place:
                     attempts.retry(study, trial.number)
 
 
+def is_new(options: TuneOptions) -> bool:
+    """Whether there is no journal yet; what a database contains is known when it is open."""
+    journal = pathlib.Path(options.study_dir).expanduser() / JOURNAL
+    return not options.storage and not os.path.lexists(journal)
+
+
 @contextlib.contextmanager
 def opened(options: TuneOptions) -> Iterator[Place]:
     """A context with the storage of a study.

@@ -11,7 +11,7 @@ nothing about results.
 import math
 import pathlib
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from absl import logging
@@ -33,51 +33,71 @@ _CONFIG = "config"
 _OF_ONE_RUN = ("run_dir",)  # recipes name a run folder; a trial has its own
 
 
+class _Common(NamedTuple):
+    """The fields of a `Plan` that a study stores."""
+
+    base: Options
+    seeds: tuple[int, ...]
+    space: spaces.Space
+
+
 def plan(study: optuna.Study, options: Options) -> trials.Plan:
     """What all trials have in common: that of the study, or if it is new, of the options.
 
     Raises:
       UsageError: the options are not those of the study.
     """
-    given = {
-        name: value
-        for name, value in options.only(trainer.groups()).by_name().items()
-        if name in options.given and name not in _OF_ONE_RUN
-    }
-    seeds, tune = options[SweepOptions].seeds, options[TuneOptions]
+    given = _given(options)
     saved = study.user_attrs.get(_CONFIG)
-    if saved is None:
-        base = Options.parse(trainer.groups(), given)
-        if not tune.space:
-            raise UsageError("space: expected a search space for a new study, received none")
-        space = spaces.read(tune.space, base)
-    else:
-        base = _unchanged(saved, given)
-        space = spaces.Space(saved["space"], base, "space")
-        if tune.space and spaces.read(tune.space, base).value != space.value:
-            raise UsageError(f"space={tune.space}: expected the search space of the study")
-        if "seeds" in options.given and list(seeds) != saved["seeds"]:
-            raise UsageError(f"seeds: expected {saved['seeds']}, as in the study, received {seeds}")
-        seeds = tuple(saved["seeds"])
+    base, seeds, space = _unchanged(saved, given, options) if saved else _new(given, options)
     if seeds and "seed" in base.given:
         raise UsageError("`seed` and `seeds`: expected one of them, received both")
     if saved is None:
         config = {"flags": given, "seeds": seeds, "space": space.value}
         study.set_user_attr(_CONFIG, config)
-    return trials.Plan(pathlib.Path(tune.study_dir).expanduser(), base, seeds, space)
+    study_dir = pathlib.Path(options[TuneOptions].study_dir).expanduser()
+    return trials.Plan(study_dir, base, seeds, space)
 
 
-def _unchanged(saved: dict[str, Any], given: dict[str, Any]) -> Options:
+def check(options: Options) -> None:
+    """Checks the options of a new study, before anything is written.
+
+    Raises:
+      UsageError: an option or the search space is invalid.
+    """
+    _new(_given(options), options)
+
+
+def _given(options: Options) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in options.only(trainer.groups()).by_name().items()
+        if name in options.given and name not in _OF_ONE_RUN
+    }
+
+
+def _new(given: dict[str, Any], options: Options) -> _Common:
+    base, path = Options.parse(trainer.groups(), given), options[TuneOptions].space
+    if not path:
+        raise UsageError("space: expected a search space for a new study, received none")
+    return _Common(base, options[SweepOptions].seeds, spaces.read(path, base))
+
+
+def _unchanged(saved: dict[str, Any], given: dict[str, Any], options: Options) -> _Common:
     """The options of a study that is continued."""
     base = Options.parse(trainer.groups(), saved["flags"])
-    now, before = Options.parse(trainer.groups(), given).by_name(), base.by_name()
-    for name in given:
+    now = Options.parse(trainer.groups(), given).by_name() | options.only([SweepOptions]).by_name()
+    before = base.by_name() | {"seeds": tuple(saved["seeds"])}
+    for name in [*given, *({"seeds"} & options.given)]:
         if now[name] != before[name]:
             raise UsageError(
                 f"{name}: expected {before[name]!r}, as in the study, received {now[name]!r}; "
                 "or choose another `study_dir`"
             )
-    return base
+    space, path = spaces.Space(saved["space"], base, "space"), options[TuneOptions].space
+    if path and spaces.read(path, base).value != space.value:
+        raise UsageError(f"space={path}: expected the search space of the study")
+    return _Common(base, before["seeds"], space)
 
 
 def run(
