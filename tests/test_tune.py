@@ -343,6 +343,12 @@ def test_the_password_of_a_database_is_not_shown(tmp_path):
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.parametrize("url", ["nonsense", "nosuch://me@host/db"])
+def test_a_wrong_url_of_a_database_is_one_line(tmp_path, url):
+    with pytest.raises(UserError, match="storage: expected the URL of a database, such as"):
+        tune.main(parsed(tmp_path, storage=url))
+
+
 # Real runs
 
 

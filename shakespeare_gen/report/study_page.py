@@ -27,6 +27,7 @@ def render(found: Outcome) -> str:
         found=found,
         sections=sections,
         verdict=_verdict(found),
+        max_loss_ratio=study_charts.MAX_LOSS_RATIO,
         highlights=_highlights(found),
         history=study_charts.history(found),
         slices=slices,

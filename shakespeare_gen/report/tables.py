@@ -16,6 +16,7 @@ from shakespeare_gen.system import terminal
 MIN_WIDTH = 120  # if the output is not a terminal
 MAX_FILES = 50  # files in the table of a corpus
 MAX_RUN_WIDTH = 28  # of a column of a comparison
+MAX_STATE = 60  # characters of the error of a trial
 
 
 FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -224,10 +225,21 @@ def _comparison(columns: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
-def study(found: Outcome) -> list[Table]:
-    """The trials of a study, the best first, and the importance of its options."""
+def study(found: Outcome, width: int = 0) -> list[Table]:
+    """The trials of a study, the best first, and the importance of its options.
+
+    Args:
+      width: see `_wrapped`.
+    """
+    columns = ("bits/char", "epochs done", "minutes", *found.options, "state")
+    shares = {name: percent(share) for name, share in found.importances.items()}
+    trials = _wrapped(lambda names: _study(found, names), columns, width)
+    return [*trials, *([_facts("Importance", shares)] if shares else [])]
+
+
+def _study(found: Outcome, names: Sequence[str]) -> Table:
     counts = ", ".join(f"{number} {state}" for state, number in found.counts().items())
-    trials = Table(
+    table = Table(
         box=box.SIMPLE_HEAD,
         title=_line(f"Study {found.name}: {counts or 'no trials'}"),
         caption="Validation loss of the best epoch; of pruned trials that of the last one",
@@ -235,17 +247,16 @@ def study(found: Outcome) -> list[Table]:
         pad_edge=False,
         show_edge=False,
     )
-    trials.add_column("trial")
-    for title in ("bits/char", "epochs", "minutes", *found.options):
-        trials.add_column(title, justify="right")
-    trials.add_column("")
+    table.add_column("trial")
+    for name in names:
+        table.add_column(name, justify="left" if name == "state" else "right")
     for trial in found.ranked:
-        figures = (outcome.loss(trial), str(trial.epochs), f"{trial.seconds / 60:.1f}")
-        values = [outcome.value(trial.values.get(name, "")) for name in found.options]
-        state = "" if trial.state == outcome.COMPLETE else trial.error or trial.state
-        trials.add_row(trial.name, *figures, *values, _line(state))
-    shares = {name: percent(share) for name, share in found.importances.items()}
-    return [trials, *([_facts("Importance", shares)] if shares else [])]
+        cells = {name: outcome.value(value) for name, value in trial.values.items()}
+        cells["bits/char"], cells["epochs done"] = outcome.loss(trial), str(trial.epochs)
+        cells["minutes"] = f"{trial.seconds / 60:.1f}"
+        cells["state"] = _line(f"failed: {trial.error}" if trial.error else trial.state)[:MAX_STATE]
+        table.add_row(trial.name, *(cells.get(name, "") for name in names))
+    return table
 
 
 def description(found: dict[str, Any]) -> list[Table]:
