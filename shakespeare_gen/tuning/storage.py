@@ -139,10 +139,25 @@ def _database_errors(url: str) -> Iterator[None]:
             "storage: expected the URL of a database, such as postgresql+psycopg://user@host/name, "
             "whose driver is installed"
         ) from None
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        cause = error.__cause__ or error
-        first = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
-        raise UserError(f"storage={shown(url)}: cannot be used: {first}") from None
+    except Exception as error:
+        cause = _database_cause(error)
+        if cause is None:
+            raise
+        raise UserError(f"storage={shown(url)}: cannot be used: {cause}") from None
+
+
+def _database_cause(error: BaseException | None) -> str | None:
+    """The message of the database behind an error; None: it has another cause.
+
+    Optuna raises another error while it handles that of the database.
+    """
+    import sqlalchemy.exc
+
+    while error is not None:
+        if isinstance(error, sqlalchemy.exc.SQLAlchemyError):
+            return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        error = error.__cause__ or error.__context__
+    return None
 
 
 class _Workers:
