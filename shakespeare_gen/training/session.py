@@ -43,7 +43,8 @@ def train(prepared: Prepared, control: Control) -> Run:
     precision = _precision(options)
     options = options.replaced(precision=precision)
     method = counting if models.is_counted(options) else fit
-    training_model, checkpoint = method.start(prepared, options)
+    with control.interruption.deferred():  # an exception within a call of TensorFlow may crash it
+        training_model, checkpoint = method.start(prepared, options)
     if prepared.start:
         prepared.start.assign(training_model.language_model, data.tokenizer)
     model = training_model.language_model
@@ -61,8 +62,9 @@ def train(prepared: Prepared, control: Control) -> Run:
         train_lines.write(prepared.folder, prepared.lines)
     with Card(run, model.facts(), model.num_parameters) as card:
         method.train(run, training_model, data, progress, card, control)
-        best = _evaluate_best(run, data)
-        card.write(**best._asdict(), speakers=_speakers(data))
+        with control.interruption.deferred():
+            best = _evaluate_best(run, data)
+        card.write(**best._asdict())
     if "validation" in best.losses and not models.is_counted(options):
         _log_baseline(best.losses["validation"], data)
     return run
