@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import optuna
 import pytest
 
 import shakespeare_gen
@@ -19,12 +20,9 @@ from shakespeare_gen.errors import Interrupted, NotFiniteError, UsageError, User
 from shakespeare_gen.options import Options, recipes
 from shakespeare_gen.options.groups import TrainingOptions, TuneOptions
 from shakespeare_gen.runs import Run, RunFolder, open_run, write_spec
+from shakespeare_gen.tuning import attempts, results, space, storage, study
 from tests import fake_runs
 from tests.conftest import REPOSITORY
-
-pytest.importorskip("optuna")
-
-from shakespeare_gen.tuning import results, space, storage, study
 
 SPACE = {"units": {"low": 8, "high": 32, "step": 8}, "dropout": {"choices": [0.0, 0.5]}}
 SMALL = {"embedding_size": 4, "window_chars": 16, "batch_size": 8, "sample_every_epochs": 0}
@@ -300,6 +298,31 @@ def test_a_trial_of_a_killed_worker_is_tried_again(tmp_path):
     assert not (tmp_path / "study" / ".workers").exists()
 
 
+@pytest.mark.parametrize("epochs", [0, 3])
+def test_a_worker_that_was_taken_for_killed_goes_on(tmp_path, epochs):
+    """Others took its trial over, before its first report or after its last one."""
+    options, training = parsed(tmp_path, trials=2), FakeTraining()
+
+    def give_up():
+        with storage.opened(options[TuneOptions]) as place:
+            other = place.study()
+            other.tell(0, state=optuna.trial.TrialState.FAIL)
+            attempts.retry(other, 0)
+
+    def paused(own, reason_to_stop):
+        is_first = not training.calls
+        if is_first and epochs == 0:
+            give_up()
+        run = training(own, reason_to_stop)
+        if is_first and epochs:
+            give_up()
+        return run
+
+    found = run_study(options, paused)
+    assert found.counts() == {"complete": 2}
+    assert [path["run_dir"][-1] for path in training.calls] == ["0", "0", "1"]
+
+
 # Results
 
 
@@ -455,7 +478,7 @@ def database(tmp_path):
 def test_a_killed_worker_loses_no_trial(command, database, tmp_path):
     """Three workers on a PostgreSQL server; one is killed in the middle of a trial."""
     command += [f"--study_dir={tmp_path / 'study'}", f"--storage={database}", "--trials=6"]
-    command += ["--heartbeat_seconds=1", "--pruner=none"]
+    command += ["--heartbeat_seconds=5", "--pruner=none"]
 
     def start(number):
         with open(tmp_path / f"worker-{number}.log", "w", encoding="utf-8") as log:

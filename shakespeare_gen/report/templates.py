@@ -17,7 +17,7 @@ def source(name: str) -> str:
     return (_FOLDER / name).read_text("utf-8")
 
 
-def render(name: str, filters: Sequence[Callable], **content: Any) -> str:
+def render(template: str, filters: Sequence[Callable], /, **content: Any) -> str:
     """A page from its template; a filter has the name of its function."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(source),
@@ -27,4 +27,4 @@ def render(name: str, filters: Sequence[Callable], **content: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {function.__name__: function for function in filters}
-    return environment.get_template(name).render(**content)
+    return environment.get_template(template).render(**content)

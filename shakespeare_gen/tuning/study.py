@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import optuna
 from absl import logging
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from shakespeare_gen.errors import Interrupted, NotFiniteError, UsageError
@@ -178,6 +179,14 @@ class _Worker:
             attempts.retry(self._study, self._number)
             if isinstance(stop, Interrupted):
                 raise
+        except (ValueError, UpdateFinishedTrialError):
+            if not self._is_given_up():
+                raise
+            logging.warning("another worker has taken over a trial: its result here is dropped")
+
+    def _is_given_up(self) -> bool:
+        """Whether other workers took this one for killed, such as after a pause of the machine."""
+        return self._study.get_trials(deepcopy=False)[self._number].state == TrialState.FAIL
 
     def _value(self, trial: optuna.Trial) -> float:
         self._number = trial.number
@@ -187,6 +196,8 @@ class _Worker:
             loss = self._objective(trial, index)
         except (optuna.TrialPruned, trials.OutOfTimeError) as end:
             logging.info("trial %d: stopped by %s", index, _reason(end))
+            raise
+        except UpdateFinishedTrialError:  # see `_is_given_up`
             raise
         except Exception as error:
             self._fail(trial, index, error)
