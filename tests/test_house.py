@@ -32,6 +32,7 @@ ORDER = (
     "evaluation",
     "training",
     "report",
+    "serving",
     "tuning",
 )
 COMMANDS = tuple(VERBS)

@@ -23,7 +23,9 @@ from shakespeare_gen.runs.run import Run
 from shakespeare_gen.system import devices, storage
 
 PACKAGES = ("shakespeare_gen", "tensorflow", "keras", "numpy", "tensorflow-datasets")
-RESULTS = ("stopped_by", "best_checkpoint", "losses", "bytes_per_character")  # left out while empty
+RESULTS = (  # left out while empty
+    *("stopped_by", "best_checkpoint", "losses", "bytes_per_character", "speakers"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Facts:
       losses: nats per character of the best checkpoint, by split.
       bytes_per_character: of the held-out texts in UTF-8, by split; makes losses of texts in
         different scripts comparable.
+      speakers: the most frequent ones of the training text.
       stopped_by: what ended training before its last epoch, such as `pruning`; empty: nothing, or
         `patience`.
     """
@@ -45,6 +48,7 @@ class Facts:
     best_checkpoint: str | None = None
     losses: Mapping[str, float] = dataclasses.field(default_factory=dict)
     bytes_per_character: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    speakers: Sequence[str] = ()
     stopped_by: str = ""
 
 

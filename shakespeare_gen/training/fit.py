@@ -44,7 +44,7 @@ def compiled(
     compute, optimization = options[ComputeOptions], options[OptimizerOptions]
     language_model = models.build(spec, compute.precision, compute.kernel)
     regularization = Regularization(
-        weight_dropout=options.by_name().get("weight_dropout", 0.0),  # of recurrent models
+        weight_dropout=spec.weight_dropout,
         teacher=teachers.model(compute.precision) if teachers else None,
         teacher_weight=options[TrainingOptions].teacher_weight,
     )

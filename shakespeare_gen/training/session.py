@@ -64,7 +64,7 @@ def train(prepared: Prepared, control: Control) -> Run:
         method.train(run, training_model, data, progress, card, control)
         with control.interruption.deferred():
             best = _evaluate_best(run, data)
-        card.write(**best._asdict())
+        card.write(**best._asdict(), speakers=_speakers(data))
     if "validation" in best.losses and not models.is_counted(options):
         _log_baseline(best.losses["validation"], data)
     return run
