@@ -1,6 +1,6 @@
 """Searches for the best options of training: many runs, with a page of results and a recipe.
 
-python -m shakespeare_gen.tune --flagfile=tiny_shakespeare --space=lstm --study_dir=runs/study
+python -m shakespeare_gen.tune --flagfile=lstm_windows --space=lstm --study_dir=runs/study
 python -m shakespeare_gen.tune --study_dir=runs/study --trials=60
 python -m shakespeare_gen.tune --study_dir=runs/study --trials=0
 
