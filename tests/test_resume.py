@@ -358,7 +358,15 @@ def test_a_second_training_process_is_rejected_with_the_id_of_the_first(text_pat
 def test_a_run_stopped_before_its_first_checkpoint_can_be_restarted(
     text_path, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(models, "build", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+    """The signal arrives while the model is built, and waits: an exception within a call of
+    TensorFlow could crash the process."""
+    build = models.build
+
+    def signalled(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return build(*arguments)
+
+    monkeypatch.setattr(models, "build", signalled)
     with pytest.raises(Interrupted):
         train(text_path, tmp_path / "run")
     monkeypatch.undo()
