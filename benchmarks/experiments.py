@@ -114,6 +114,19 @@ SERIES: tuple[Series, ...] = (
             Trial("w30_d15_24", "--dropout=0.15", "less dropout of outputs", is_taken=True),
         ),
     ),
+    Series(
+        "6 epochs, the smaller batch",
+        "--flagfile=flags/tiny_shakespeare.cfg --batch_size=32 --learning_rate=0.003 --epochs=6",
+        (
+            Trial("bs32_6", "", "the smaller batch"),
+            Trial(
+                "distill_bs32_6",
+                "--teachers=runs/experiments/w30_d15_24-seed-[012] --teacher_weight=0.7",
+                "distilling three members of the record (1503.02531)",
+                is_taken=True,
+            ),
+        ),
+    ),
 )
 
 
