@@ -37,10 +37,12 @@ PUBLISHED = (
         "README of github.com/karpathy/nanoGPT",
     ),
 )
-COMPRESSORS = (  # measured with the training text as what was compressed before
-    ("PPMd, order 8", 1.3985, 1.4262, 1.4123),
-    ("zpaq -m5", 1.10, 1.32, 1.21),
-    ("paq8px -8", 1.181, 1.209, 1.195),
+# The cost of a text after the training text; of the tools as published, not measured by a command
+# of this repository, except PPMd, which `evaluate` measures.
+COMPRESSORS = (
+    ("PPMd, order 8", "1.3985", "1.4262", "1.4123"),
+    ("zpaq -m5", "1.10", "1.32", "1.21"),
+    ("paq8px -8", "1.181", "1.209", "1.195"),
 )
 
 _KEEP = flags.DEFINE_string("keep", "", "name of an entry to keep")
@@ -148,8 +150,10 @@ Nats per character on the splits of TFDS: 1,003,854 characters to train on, 55,7
 55,770 for test. Validation and test together are nanoGPT's `val`, on which it publishes {NANOGPT}.
 Flags and weights were chosen on validation; test was scored once, for this page. No model saw
 either text in training: `evaluate` checks that by the hashes of lines. Ours read each text once
-from its beginning to its end (`frozen`). Trainings ran on two cores; [Experiments](EXPERIMENTS.md)
-says what was tried, and `python -m benchmarks.record` makes this page.
+from its beginning to its end (`frozen`). Trainings ran on a machine with two cores; networks of
+`record.cfg` were trained two at a time, on one core each, which other programs shared, and their
+minutes are added up. [Experiments](EXPERIMENTS.md) says what was tried, and `python -m
+benchmarks.record` makes this page.
 """
 
 
@@ -200,10 +204,7 @@ def _adapting(entries: list[dict[str, Any]]) -> str:
         for protocol in ("adapting", "mixed"):
             if protocol in found["scores"]:
                 lines.append(f"| {found['title']}, {protocol} | {_splits(found, protocol)} |")
-    lines += [
-        f"| {name} | {' | '.join(f'{loss:.4g}' for loss in losses)} |"
-        for name, *losses in COMPRESSORS
-    ]
+    lines += [f"| {' | '.join(row)} |" for row in COMPRESSORS]
     return "\n".join(lines) + "\n"
 
 
