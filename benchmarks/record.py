@@ -2,8 +2,8 @@
 
     python -m shakespeare_gen.evaluate --run_dir='runs/record-seed-*' --protocol=windows \\
         --adapt --mix
-    python -m benchmarks.record --keep=record --evaluation=…/evaluation.json \\
-        --run_dir='runs/record-seed-*'
+    python -m benchmarks.record --keep=record --recipe=record --run_dir='runs/record-seed-*' \\
+        --evaluation=…/evaluation.json
     python -m benchmarks.record                     # writes the page again
 
 An entry keeps what `evaluate` found and what the run cards say, in `benchmarks/record`. Trains and
@@ -25,6 +25,8 @@ ENTRIES = REPOSITORY / "benchmarks" / "record"
 PAGE = REPOSITORY / "benchmarks" / "RECORD.md"
 FIGURE = REPOSITORY / "benchmarks" / "record.png"
 NANOGPT = 1.4697
+MINUTES = (2, 5, 10, 20, 50, 100)  # ticks of the figure
+_SMALL: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8}
 
 # name, parameters, validation, test, both, protocol, hardware, source
 PUBLISHED = (
@@ -47,6 +49,7 @@ COMPRESSORS = (
 
 _KEEP = flags.DEFINE_string("keep", "", "name of an entry to keep")
 _TITLE = flags.DEFINE_string("title", "", "what the entry is; by default its name")
+_RECIPE = flags.DEFINE_string("recipe", "", "name of the recipe of the runs")
 _RUN_DIR = flags.DEFINE_string("run_dir", "", "the runs of the entry, as in `evaluate`")
 _EVALUATION = flags.DEFINE_string("evaluation", "", "path of the evaluation.json of the entry")
 _TEACHER_MINUTES = flags.DEFINE_float("teacher_minutes", 0, "minutes that its teachers took")
@@ -79,6 +82,7 @@ def entry() -> dict[str, Any]:
     }
     return {
         "title": _TITLE.value or _KEEP.value,
+        "recipe": _RECIPE.value,
         "commit": cards[0]["commit"],
         "command": cards[0]["command"],
         "seeds": [card["options"].get("seed", 0) for card in cards],
@@ -99,15 +103,20 @@ def _protocol(row: dict[str, Any]) -> str:
 def draw(entries: list[dict[str, Any]]) -> None:
     """The figure: loss on validation and test against minutes of training on two cores."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    recipes = {name: card for name, card in update_recipes.cards().items() if _is_alike(card)}
-    for name, card in recipes.items():
-        _point(axes, update_recipes.minutes(card), card["losses"]["both"], name, "tab:gray")
+    names = {found["recipe"] for found in entries}
+    for name, card in update_recipes.cards().items():
+        if name not in names and _is_alike(card):
+            _point(axes, update_recipes.minutes(card), card["losses"]["both"], name, "tab:gray")
     for found in entries:
         minutes = sum(found["minutes"]) + found["teacher_minutes"]
-        _point(axes, minutes, found["scores"]["frozen"]["both"], found["title"], "tab:blue")
+        label = f"{found['recipe']}, {len(found['seeds'])} network{'s' * (len(found['seeds']) > 1)}"
+        _point(axes, minutes, found["scores"]["frozen"]["both"], label, "tab:blue")
     axes.axhline(NANOGPT, color="tab:red", linestyle="--", linewidth=1)
-    axes.annotate("nanoGPT, A100", (1.1, NANOGPT), textcoords="offset points", xytext=(0, 4))
+    axes.annotate("nanoGPT, on an A100", (MINUTES[-2], NANOGPT), (3, 3), **_SMALL, color="tab:red")
     axes.set(xscale="log", xlabel="minutes of training on 2 cores", ylabel="nats per character")
+    axes.set_xticks(MINUTES, [str(tick) for tick in MINUTES])
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(MINUTES[0] * 0.9, MINUTES[-1] * 2)
     axes.set_title("tiny_shakespeare, validation and test, frozen")
     axes.grid(alpha=0.3)
     figure.savefig(FIGURE, dpi=110)
@@ -121,7 +130,7 @@ def _is_alike(card: dict[str, Any]) -> bool:
 
 def _point(axes: plt.Axes, minutes: float, loss: float, name: str, color: str) -> None:
     axes.plot(minutes, loss, "o", color=color)
-    axes.annotate(name, (minutes, loss), textcoords="offset points", xytext=(5, 3), fontsize=8)
+    axes.annotate(name, (minutes, loss), (5, 3), **_SMALL)
 
 
 def page(entries: list[dict[str, Any]]) -> str:
