@@ -51,7 +51,9 @@ _KEEP = flags.DEFINE_string("keep", "", "name of an entry to keep")
 _TITLE = flags.DEFINE_string("title", "", "what the entry is; by default its name")
 _RECIPE = flags.DEFINE_string("recipe", "", "name of the recipe of the runs")
 _RUN_DIR = flags.DEFINE_string("run_dir", "", "the runs of the entry, as in `evaluate`")
-_EVALUATION = flags.DEFINE_string("evaluation", "", "path of the evaluation.json of the entry")
+_EVALUATION = flags.DEFINE_string(
+    "evaluation", "", "path of the evaluation.json of the entry; empty: the losses of the run card"
+)
 _TEACHER_MINUTES = flags.DEFINE_float("teacher_minutes", 0, "minutes that its teachers took")
 
 
@@ -70,28 +72,34 @@ def main(argv: list[str]) -> None:
 
 def entry() -> dict[str, Any]:
     """What is kept of an evaluation and of the cards of its runs."""
-    found = json.loads(pathlib.Path(_EVALUATION.value).read_text("utf-8"))
     folders = [runs.RunFolder(path) for path in runs.split_paths(_RUN_DIR.value)]
     cards = [update_recipes.public_card(folder.path) for folder in folders]
-    scores = {
-        _protocol(row): {
-            split: score["nats_per_character"] for split, score in row["splits"].items()
-        }
-        for row in found["scores"]
-        if row["model"].startswith("this model")
-    }
     return {
         "title": _TITLE.value or _KEEP.value,
         "recipe": _RECIPE.value,
         "commit": cards[0]["commit"],
         "command": cards[0]["command"],
         "seeds": [card["options"].get("seed", 0) for card in cards],
-        "parameters": found["parameters"],
+        "parameters": sum(card["num_parameters"] for card in cards),
         "minutes": [update_recipes.minutes(card) for card in cards],
         "teacher_minutes": _TEACHER_MINUTES.value,
         "hardware": f"{cards[0]['hardware']['processor']}, {cards[0]['precision']}",
         "validation_losses": [card["losses"]["validation"] for card in cards],
-        "scores": scores,
+        **(_evaluated() if _EVALUATION.value else {"scores": {"frozen": cards[0]["losses"]}}),
+    }
+
+
+def _evaluated() -> dict[str, Any]:
+    """Scores by protocol and split, and samples by temperature."""
+    found = json.loads(pathlib.Path(_EVALUATION.value).read_text("utf-8"))
+    rows = [row for row in found["scores"] if row["model"].startswith("this model")]
+    return {
+        "scores": {
+            _protocol(row): {
+                split: score["nats_per_character"] for split, score in row["splits"].items()
+            }
+            for row in rows
+        },
         "samples": {str(s["temperature"]): s["text"] for s in found["samples"]},
     }
 
