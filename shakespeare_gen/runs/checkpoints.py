@@ -127,9 +127,9 @@ def _weight_kinds(spec: models.Spec) -> tensors.Kinds:
     return {name: (dtypes[name], shape) for name, shape in spec.weight_shapes().items()}
 
 
-def load_model(run: Run, checkpoint: Checkpoint) -> LanguageModel:
-    """The model of a run with the weights of `checkpoint`."""
-    return models.loaded(run.spec.model_spec, checkpoint.weights)
+def load_model(run: Run, checkpoint: Checkpoint, precision: str = "float32") -> LanguageModel:
+    """The model of a run with the weights of `checkpoint`; see `models.build`."""
+    return models.loaded(run.spec.model_spec, checkpoint.weights, precision)
 
 
 def restore(run: Run, training_model: Restorable) -> Checkpoint:

@@ -102,13 +102,17 @@ def _in_numpy(every: Sequence[Run], found: Sequence[Checkpoint]) -> LanguageMode
 
 
 def load_model(
-    every: Sequence[Run], found: Sequence[Checkpoint], single_stream: bool = False
+    every: Sequence[Run],
+    found: Sequence[Checkpoint],
+    single_stream: bool = False,
+    precision: str = "float32",
 ) -> LanguageModel:
     """The model of a run, or the ensemble of several, in TensorFlow; see `load_generator`."""
     devices.start(single_stream)
     import tensorflow.experimental.numpy as tnp
 
-    loaded = [checkpoints.load_model(*pair) for pair in zip(every, found, strict=True)]
+    pairs = zip(every, found, strict=True)
+    loaded = [checkpoints.load_model(run, read, precision) for run, read in pairs]
     return loaded[0] if len(loaded) == 1 else Ensemble(loaded, tnp)
 
 

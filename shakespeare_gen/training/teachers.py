@@ -9,11 +9,9 @@ Knows nothing about the loss; see `model.TrainingModel`.
 
 import dataclasses
 
-from shakespeare_gen import models
 from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.models import LanguageModel
-from shakespeare_gen.models.ensemble import Ensemble
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import TrainingOptions
 from shakespeare_gen.runs import Run, loading
@@ -47,13 +45,8 @@ class Teachers:
 
     def model(self, precision: str) -> LanguageModel:
         """Their model, or the mean of their probabilities, in TensorFlow."""
-        import tensorflow.experimental.numpy as tnp
-
-        loaded = [
-            models.loaded(run.spec.model_spec, checkpoint.weights, precision)
-            for run, checkpoint in self.sources
-        ]
-        return loaded[0] if len(loaded) == 1 else Ensemble(loaded, tnp)
+        checkpoints = [checkpoint for _, checkpoint in self.sources]
+        return loading.load_model(self.runs, checkpoints, precision=precision)
 
 
 def find(options: Options) -> Teachers | None:
