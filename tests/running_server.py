@@ -19,7 +19,7 @@ TEXT = "SPEAKER:\nThe quick brown fox jumps over the lazy dog.\n\nOTHER:\nNo, it
 
 def write_run(path: pathlib.Path, **options):
     """A run with random weights over the characters of `TEXT`."""
-    return fake_runs.write_run(path, text=TEXT, units=24, **options)
+    return fake_runs.write_run(path, text=TEXT, **{"units": 24, **options})
 
 
 class RunningServer:

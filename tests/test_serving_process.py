@@ -104,8 +104,9 @@ def last_events(url: str, body: dict) -> list[str]:
 
 
 @pytest.mark.slow
-def test_texts_that_are_too_long_end_with_an_error_after_a_signal(run_dir):
-    """Eight requests of 16 texts take longer than the server waits."""
+def test_texts_that_are_too_long_end_with_an_error_after_a_signal(tmp_path):
+    """Eight requests of 16 texts take longer than the server waits, even on a fast machine."""
+    run_dir = write_run(tmp_path / "large", units=384).path
     bodies = [{**LONG, "n": 16, "stream": True, "seed": i} for i in range(8)]
     with (
         command(f"--run_dir={run_dir}") as server,
