@@ -165,9 +165,9 @@ _INTRODUCTION = f"""# The record on tiny_shakespeare
 
 Nats per character on the splits of TFDS: 1,003,854 characters to train on, 55,770 for validation,
 55,770 for test. Validation and test together are nanoGPT's `val`, on which it publishes {NANOGPT}.
-Flags and weights were chosen on validation; test was scored once, for this page. No model saw
-either text in training: `evaluate` checks that by the hashes of lines. Ours read each text once
-from its beginning to its end (`frozen`). Trainings ran on a machine with two cores; networks of
+Flags and weights were chosen on validation; the test loss, which every training shows at its end,
+played no part. No model saw either text in training: `evaluate` checks that by the hashes of lines.
+Ours read each text once from its beginning to its end (`frozen`). Trainings ran on a machine with two cores; networks of
 `record.cfg` were trained two at a time, on one core each, which other programs shared, and their
 minutes are added up. [Experiments](EXPERIMENTS.md) says what was tried, and `python -m
 benchmarks.record` makes this page.
