@@ -167,10 +167,10 @@ Nats per character on the splits of TFDS: 1,003,854 characters to train on, 55,7
 55,770 for test. Validation and test together are nanoGPT's `val`, on which it publishes {NANOGPT}.
 Flags and weights were chosen on validation; the test loss, which every training shows at its end,
 played no part. No model saw either text in training: `evaluate` checks that by the hashes of lines.
-Ours read each text once from its beginning to its end (`frozen`). Trainings ran on a machine with two cores; networks of
-`record.cfg` were trained two at a time, on one core each, which other programs shared, and their
-minutes are added up. [Experiments](EXPERIMENTS.md) says what was tried, and `python -m
-benchmarks.record` makes this page.
+Ours read each text once from its beginning to its end (`frozen`). Trainings ran on a machine with
+two cores; networks of `record.cfg` were trained two at a time, on one core each, which other
+programs shared, and their minutes are added up. [Experiments](EXPERIMENTS.md) says what was tried,
+and `python -m benchmarks.record` makes this page.
 """
 
 
