@@ -58,12 +58,9 @@ _INTRODUCTION = """# Experiments
 
 What was tried on tiny_shakespeare, one change at a time: `python -m benchmarks.experiments`. Losses
 are nats per character on validation, frozen, at the best epoch; the test text plays no part. Two
-seeds differ by up to 0.007 with the same flags, so that a mean difference below 0.005 says little.
+seeds differ by up to 0.009 with the same flags, so that a mean difference below 0.005 says little.
 Minutes are those of one core of two (AMD EPYC, AVX512-BF16, bfloat16), which other programs shared
 at times. What paid is a flag; what did not has no code, and its row names the last commit that had.
-
-Not in the tables: a softmax temperature of the ensemble of `base6` other than 1 gains less than
-0.0005; its mean logit instead of its mean probability 0.001.
 """
 
 SERIES: tuple[Series, ...] = (

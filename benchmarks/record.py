@@ -54,7 +54,6 @@ _RUN_DIR = flags.DEFINE_string("run_dir", "", "the runs of the entry, as in `eva
 _EVALUATION = flags.DEFINE_string(
     "evaluation", "", "path of the evaluation.json of the entry; empty: the losses of the run card"
 )
-_TEACHER_MINUTES = flags.DEFINE_float("teacher_minutes", 0, "minutes that its teachers took")
 
 
 def main(argv: list[str]) -> None:
@@ -82,7 +81,6 @@ def entry() -> dict[str, Any]:
         "seeds": [card["options"].get("seed", 0) for card in cards],
         "parameters": sum(card["num_parameters"] for card in cards),
         "minutes": [update_recipes.minutes(card) for card in cards],
-        "teacher_minutes": _TEACHER_MINUTES.value,
         "hardware": f"{cards[0]['hardware']['processor']}, {cards[0]['precision']}",
         "validation_losses": [card["losses"]["validation"] for card in cards],
         **(_evaluated() if _EVALUATION.value else {"scores": {"frozen": cards[0]["losses"]}}),
@@ -116,7 +114,7 @@ def draw(entries: list[dict[str, Any]]) -> None:
         if name not in names and _is_alike(card):
             _point(axes, update_recipes.minutes(card), card["losses"]["both"], name, "tab:gray")
     for found in entries:
-        minutes = sum(found["minutes"]) + found["teacher_minutes"]
+        minutes = sum(found["minutes"])
         label = f"{found['recipe']}, {len(found['seeds'])} network{'s' * (len(found['seeds']) > 1)}"
         _point(axes, minutes, found["scores"]["frozen"]["both"], label, "tab:blue")
     axes.axhline(NANOGPT, color="tab:red", linestyle="--", linewidth=1)
@@ -190,8 +188,6 @@ def _frozen(entries: list[dict[str, Any]]) -> str:
 
 def _frozen_row(found: dict[str, Any]) -> str:
     minutes = f"{sum(found['minutes']):.0f}"
-    if found["teacher_minutes"]:
-        minutes += f" + {found['teacher_minutes']:.0f} of teachers"
     seeds = ", ".join(map(str, found["seeds"]))
     return (
         f"| {found['title']} | {found['parameters'] / 1e6:.2f} M | {minutes} | "

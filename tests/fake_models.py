@@ -140,4 +140,15 @@ class HexTokenizer(FakeTokenizer):
         return HexDecoder()
 
 
+# All filters and penalties that can be used together.
+EVERY_FILTER = {
+    "top_k": 12,
+    "top_p": 0.95,
+    "min_p": 0.01,
+    "typical_p": 0.95,
+    "repetition_penalty": 1.1,
+    "frequency_penalty": 0.1,
+    "presence_penalty": 0.1,
+    "no_repeat_ngram": 5,
+}
 LETTERS = FakeTokenizer(tuple(string.ascii_lowercase))

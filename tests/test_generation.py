@@ -20,18 +20,7 @@ from shakespeare_gen.models.ensemble import Ensemble
 from shakespeare_gen.models.recurrent import RecurrentOptions, RecurrentSpec
 from shakespeare_gen.runs import checkpoints
 from tests.conftest import REPOSITORY
-from tests.fake_models import LETTERS, alphabet
-
-EVERY_FILTER = {
-    "top_k": 12,
-    "top_p": 0.95,
-    "min_p": 0.01,
-    "typical_p": 0.95,
-    "repetition_penalty": 1.1,
-    "frequency_penalty": 0.1,
-    "presence_penalty": 0.1,
-    "no_repeat_ngram": 5,
-}
+from tests.fake_models import EVERY_FILTER, LETTERS, alphabet
 
 
 def model_of(tokenizer, seed=0, precision="float32", **options):

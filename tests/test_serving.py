@@ -10,18 +10,9 @@ import pytest
 
 from shakespeare_gen import pretrained
 from shakespeare_gen.runs.loading import load_generator
+from tests.fake_models import EVERY_FILTER
 from tests.running_server import TEXT, running, write_run
 
-EVERY_FILTER = {
-    "top_k": 12,
-    "top_p": 0.95,
-    "min_p": 0.01,
-    "typical_p": 0.95,
-    "repetition_penalty": 1.1,
-    "frequency_penalty": 0.1,
-    "presence_penalty": 0.1,
-    "no_repeat_ngram": 5,
-}
 OPTIONS = [
     {},
     {"temperature": 0.7},

@@ -96,12 +96,13 @@ class TrainingModel(keras.Model):
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         gradients = self._restore_weights(dropped, gradients)
         self.optimizer.apply(gradients, self.trainable_variables)
+        norms = tf.stack([tf.norm(gradient) for gradient in gradients])
         self._loss_metric.update_state(loss, sample_weight=tf.shape(ids)[0])
         return {
             "loss": self._loss_metric.result(),
             "step_loss": loss,
-            "gradient_norm": tf.linalg.global_norm(gradients),
-            "gradient_norms": tf.stack([tf.norm(gradient) for gradient in gradients]),
+            "gradient_norm": tf.norm(norms),
+            "gradient_norms": norms,
         }
 
     def _with_teacher(self, loss, ids, logits):
