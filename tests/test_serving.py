@@ -238,6 +238,44 @@ def test_the_client_of_openai_streams(client, generator):
     assert last.usage.completion_tokens == 90
 
 
+def test_the_client_of_openai_sends_ids(client, generator):
+    """A text, or several, as ids of the tokenizer."""
+    encode, request = generator.tokenizer.encode, {"max_tokens": 20, "seed": 5}
+    the, no = encode("The").tolist(), encode("No").tolist()
+    expected = [generated(generator, prompt, **request)[0].text for prompt in ("The", "No")]
+    one = client.completions.create(model="small", prompt=the, echo=True, **request)
+    assert one.choices[0].text == "The" + expected[0]
+    assert one.usage.prompt_tokens == 3
+    several = client.completions.create(model="small", prompt=[the, no], **request)
+    assert [choice.text for choice in several.choices] == expected
+    with pytest.raises(
+        openai.BadRequestError, match=r"prompt: expected ids below \d+, received 999"
+    ):
+        client.completions.create(model="small", prompt=[*the, 999])
+
+
+@pytest.mark.parametrize("max_tokens", [0, 1])
+def test_an_evaluation_harness_scores_continuations(client, generator, max_tokens):
+    """The request of lm-eval's `local-completions`, and how it reads the response: the tokens of
+    the context and the drawn one are cut off by their number, and the most likely token is found
+    by equality."""
+    contexts, ends = ("The quick", "No, it"), (" brown fox", " does")
+    every = [
+        generator.tokenizer.encode(a + b).tolist() for a, b in zip(contexts, ends, strict=True)
+    ]
+    request = {"temperature": 0, "max_tokens": max_tokens, "logprobs": 1, "seed": 1234}
+    response = client.completions.create(model="small", prompt=every, echo=True, **request)
+    for choice, context, end in zip(response.choices, contexts, ends, strict=True):
+        last = -max_tokens or None
+        nats = choice.logprobs.token_logprobs[len(context) : last]
+        top = choice.logprobs.top_logprobs[len(context) : last]
+        expected = generator.score(end, start=generator.read(context))
+        np.testing.assert_allclose(nats, expected, atol=1e-4)
+        is_greedy = all(n == max(t.values()) for n, t in zip(nats, top, strict=True))
+        [greedy] = generator.generate(context, length=len(end), temperature=0)
+        assert is_greedy == (greedy.text == end)
+
+
 def test_the_client_of_openai_validates_strictly(server):
     """Its usual mode accepts almost anything."""
     strict = openai.OpenAI(

@@ -143,11 +143,13 @@ def test_stored_prompts_are_bounded_in_bytes(folder):
     size = prompts.num_bytes(generator.read("The"))
     store = prompts.PromptStore(max_bytes=4 * size)
     for i in range(20):
-        state = prompts.read(store, "one", reader, TEXT[: i + 1], True, lambda: None)
+        prompt = prompts.Prompt.of_text(TEXT[: i + 1], generator.tokenizer)
+        state = prompts.read(store, "one", reader, prompt, True, lambda: None)
         assert store.num_bytes <= 4 * size
         assert (state.logits == generator.read(TEXT[: i + 1]).logits).all()
-    assert store.beginnings("one", TEXT)[0][0] == TEXT[:20]
-    assert store.beginnings("two", TEXT) == []
+    ids = generator.tokenizer.encode(TEXT)
+    assert store.longest("one", ids)[0] == 20
+    assert store.longest("two", ids) == (0, None)
 
 
 @pytest.mark.parametrize("tokens", ["bytes", "words"])
@@ -170,3 +172,23 @@ def test_tokens_need_not_be_characters(tmp_path, tokens):
             assert "".join(event["choices"][0]["text"] for event in events) == result.text
         score = server.client.post("/v1/score", json={"text": "The fox é"}).json()
         assert "".join(token["text"] for token in score["tokens"]) == "The fox é"
+
+
+def test_ids_may_end_within_a_character_or_a_word(tmp_path):
+    """Ids are read and continued as they are; a text that ends so is not one that ids can say."""
+    run = write_run(tmp_path / "bytes", tokens="bytes")
+    with running(run.path) as server:
+        whole = server.client.post("/tokenize", json={"content": "The fox é"}).json()["tokens"]
+        [choice] = server.complete(
+            prompt=whole[:-1], echo=True, logit_bias={str(whole[-1]): 100}, max_tokens=1
+        )
+        assert choice["text"] == "The fox é"
+    run = write_run(tmp_path / "words", tokens="words", min_word_count=1)
+    generator = load_generator(run.path, engine="numpy")
+    ids = generator.tokenizer.encode("The qui")
+    state = Reader(generator.model, generator.tokenizer).read_ids(ids, None)
+    request = {"temperature": 1.0, "seed": 3}
+    expected = [r.text for r in generator.generate(start=state, num_samples=8, length=9, **request)]
+    with running(run.path) as server:
+        found = server.complete(prompt=ids.tolist(), n=8, max_tokens=9, **request)
+    assert [choice["text"] for choice in found] == expected

@@ -57,7 +57,7 @@ def test_an_ending_never_leaks_whatever_the_chunks_and_the_tokens(
     """A stop string may begin and end inside a token, and a character takes several tokens."""
     ids = tokenizer.encode(text)
     every = stopping.endings(strings, until_line, until_speaker)
-    stopper = stopping.Stopper(every, tokenizer, len(ids), prompt)
+    stopper = stopping.Stopper(every, tokenizer, len(ids), tokenizer.encode(prompt).tolist())
     pieces, nats = fed(stopper, ids, size)
     num_chars, reason = plain_end(text, strings, until_line, until_speaker, prompt)
     assert "".join(pieces) == text[:num_chars]

@@ -114,12 +114,32 @@ class Reader:
         """See `Generator.read`."""
         text = self.tokenizer.prepare(text, unknown)
         word = self.tokenizer.unfinished(text)
-        if not word:
-            return self._read(text, start, check)
         head = text.removesuffix(word)
-        before = self._read(head, start, check)
-        # Without any text before it, the word replaces the start token.
-        state = self._read(word, before if head or start else None, check)
+        state = self.read_ids(self.tokenizer.encode(head), start, check)
+        return self.read_word(word, state, is_first=not (head or start)) if word else state
+
+    def read_ids(
+        self, ids: np.ndarray, start: State | None, check: Callable[[], None] = lambda: None
+    ) -> State:
+        """The state after `ids` [N] exactly, which end no unfinished word.
+
+        Args:
+          start, check: see `Generator.read`.
+        """
+        state = start
+        for chunk, logits, model_state in self._chunks(ids, start):
+            state = State(model_state, logits[:, -1], _recent(state, chunk))
+            check()
+        assert state is not None  # without a start at least the start token is read
+        return state
+
+    def read_word(self, word: str, before: State, is_first: bool) -> State:
+        """The state after an unfinished word; see `Tokenizer.unfinished`.
+
+        Args:
+          is_first: there is no text before the word, so that it replaces the start token.
+        """
+        state = self.read_ids(self.tokenizer.encode(word), None if is_first else before)
         return dataclasses.replace(state, unfinished=self._unfinished(word, before))
 
     def _unfinished(self, word: str, before: State) -> Unfinished:
@@ -131,14 +151,6 @@ class Reader:
         logits[:, ids] = np.asarray(before.logits)[:, ids]
         probability = as_token / (as_token + spelled) if as_token else 0.0
         return Unfinished(word, State(before.model_state, logits, before.recent), probability)
-
-    def _read(self, text: str, start: State | None, check: Callable[[], None]) -> State:
-        state = start
-        for ids, logits, model_state in self._chunks(self.tokenizer.encode(text), start):
-            state = State(model_state, logits[:, -1], _recent(state, ids))
-            check()
-        assert state is not None  # without a start at least the start token is read
-        return state
 
     def score(self, text: str, unknown: str, start: State) -> np.ndarray:
         """See `Generator.score`."""

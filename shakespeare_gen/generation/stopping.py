@@ -112,7 +112,7 @@ class Stopper:
 
     Args:
       length: maximum number of tokens; -1: no limit.
-      prompt: the text before, for an unfinished speech.
+      before: the ids before the text, which may end in an unfinished speech or character.
       num_known: how many characters of the first token belong to the prompt.
     """
 
@@ -121,7 +121,7 @@ class Stopper:
         every: Sequence[Ending],
         tokenizer: Tokenizer,
         length: int = -1,
-        prompt: str = "",
+        before: Sequence[int] = (),
         num_known: int = 0,
     ) -> None:
         self.finish_reason: str | None = None
@@ -130,6 +130,7 @@ class Stopper:
         self._num_known = num_known
         self._pieces: list[str] = []
         self._nats, self._ids = np.zeros(0, np.float32), np.zeros(0, np.int32)
+        prompt = "".join(self._decoder.feed(before))
         self._has_text, self._speech = False, unfinished_speech(prompt)
         if length == 0:
             self.finish_reason = "length"

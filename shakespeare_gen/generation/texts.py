@@ -41,12 +41,12 @@ class Text:
 
 def begin(request: Request, state: State, tokenizer: Tokenizer) -> list[Text]:
     """One `Text` per sample of a request, starting at `state`."""
-    prompt = tokenizer.decode(state.recent[0])
+    recent = state.recent[0].tolist()
     length = request.generation.length
     found = []
     for number in range(request.generation.num_samples):
         first, num_known = _start(request, number, state)
-        stopper = Stopper(request.endings, tokenizer, length, prompt, num_known)
+        stopper = Stopper(request.endings, tokenizer, length, recent, num_known)
         found.append(Text(request, number, first, stopper))
     return found
 

@@ -189,7 +189,8 @@ class _Answers:
         values, served = await self._prepared(request, endpoint)
         completion = Completion.of(values, served)
         if self._log_prompts:
-            logging.info("%s: %s", served.name, json.dumps(completion.prompts))
+            texts = [prompt.text for prompt in completion.prompts]
+            logging.info("%s: %s", served.name, json.dumps(texts))
         writer = Writer(self._service, served, completion)
         with contextlib.ExitStack() as stack:
             stack.enter_context(served.admission.entered(completion.num_rows))

@@ -6,7 +6,7 @@ The same schemas are part of the OpenAPI document, which is therefore true of ev
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shakespeare_gen.data import texts
@@ -48,6 +48,12 @@ def checked(name: str, value: Any, schema: Schema) -> Any:
     if expected is not None:
         raise invalid(f"{name}: expected {expected}, received {shown(value)}", name)
     return found
+
+
+def check_ids(name: str, ids: Sequence[int], size: int) -> None:
+    """Raises `RequestError` unless all ids are below `size`; they are not negative."""
+    if ids and max(ids) >= size:
+        raise invalid(f"{name}: expected ids below {size}, received {max(ids)}", name)
 
 
 def shown(value: Any) -> str:
@@ -110,10 +116,17 @@ def _any_of(value: Any, schemas: list[Schema]) -> tuple[str | None, Any]:
             return None, found
     # The limits of the schema whose type matches say more than the list of types.
     for schema, (expected, _) in zip(schemas, results, strict=True):
-        if _wrong_type(value, schema["type"]) is None:
+        if _has_type(value, schema):
             return expected, value
     types = [_TYPES[schema["type"]] for schema in schemas if schema["type"] in _TYPES]
-    return " or ".join(types), value
+    return " or ".join(dict.fromkeys(types)), value
+
+
+def _has_type(value: Any, schema: Schema) -> bool:
+    """Whether a value, and of a list its first item, has the type of a schema."""
+    if _wrong_type(value, schema["type"]):
+        return False
+    return not (isinstance(value, list) and value) or _has_type(value[0], schema["items"])
 
 
 def _wrong_type(value: Any, expected: str) -> str | None:

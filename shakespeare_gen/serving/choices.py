@@ -12,6 +12,7 @@ import numpy as np
 from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.generation.reading import Reader, State, TokenScores
 from shakespeare_gen.generation.stopping import Part
+from shakespeare_gen.serving.prompts import Prompt
 
 # JSON has no infinity; no float32 logit differs by more from another.
 LOWEST_NATS = -9999.0
@@ -38,7 +39,7 @@ class Choice:
     Args:
       run: runs a function in a thread.
       state: what was read before the text.
-      prompt: the text before it.
+      prompt: what comes before it.
       values: the parameters of the request.
     """
 
@@ -47,23 +48,23 @@ class Choice:
         run: Callable[..., Awaitable[Any]],
         reader: Reader,
         state: State,
-        prompt: str,
+        prompt: Prompt,
         values: dict[str, Any],
     ) -> None:
         self._run, self._reader, self._state, self._prompt = run, reader, state, prompt
         self._k, self._echo = values["logprobs"], values["echo"]
-        self._offset = 0 if self._echo else len(prompt)
+        self._offset = 0 if self._echo else len(prompt.text)
 
     async def echoed(self) -> Piece:
         """The prompt; empty unless it is asked for."""
-        if not self._echo or not self._prompt:
+        ids = self._prompt.ids
+        if not self._echo or not len(ids):
             return Piece([], [])
         if self._k is None:
-            return Piece([self._prompt], [None])
-        tokenizer = self._reader.tokenizer
-        ids = tokenizer.encode(self._prompt)
+            return Piece([self._prompt.text], [None])
+        pieces = self._reader.tokenizer.decoder().feed(ids.tolist())
         scores, _ = await self._run(self._reader.token_scores, ids, None, self._k)
-        return Piece(tokenizer.pieces(ids), [None, *scores.nats[1:].tolist()], scores)
+        return Piece(pieces, [None, *scores.nats[1:].tolist()], scores)
 
     async def of(self, part: Part) -> Piece:
         """The next tokens of the text; must be called for every part, in order."""

@@ -10,14 +10,17 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.generation import Request
 from shakespeare_gen.generation.stopping import Part
 from shakespeare_gen.serving import writing
 from shakespeare_gen.serving.catalog import Served
+from shakespeare_gen.serving.checking import check_ids
 from shakespeare_gen.serving.choices import Choice
 from shakespeare_gen.serving.failures import invalid, of_user_error
 from shakespeare_gen.serving.parameters import MAX_TEXTS, SAMPLED
+from shakespeare_gen.serving.prompts import Prompt
 from shakespeare_gen.serving.service import Service
 
 OBJECT = "text_completion"
@@ -28,12 +31,11 @@ class Completion:
     """A checked request.
 
     Attributes:
-      prompts: as the tokenizer accepts them.
       num_texts: texts that are generated for each prompt.
     """
 
     values: dict[str, Any]
-    prompts: Sequence[str]
+    prompts: Sequence[Prompt]
     num_texts: int
     request: Request
 
@@ -45,20 +47,28 @@ class Completion:
           RequestError: fields contradict each other or the model.
         """
         num_texts = values["best_of"] or values["n"]
-        prompts = [values["prompt"]] if isinstance(values["prompt"], str) else values["prompt"]
-        _check_counts(values, num_texts, len(prompts))
+        given = values["prompt"]
+        # One text, or the ids of one, rather than a list.
+        every = [given] if isinstance(given, str) or isinstance(given[0], int) else given
+        _check_counts(values, num_texts, len(every))
         try:
-            prepare = served.tokenizer.prepare
-            prepared = [prepare(prompt, values["unknown"]) for prompt in prompts]
+            prompts = [_prompt(each, values["unknown"], served.tokenizer) for each in every]
             request = _request(values, num_texts, served)
         except UserError as error:
             raise of_user_error(error) from None
-        return cls(values, prepared, num_texts, request)
+        return cls(values, prompts, num_texts, request)
 
     @property
     def num_rows(self) -> int:
         """Texts of all prompts."""
         return len(self.prompts) * self.num_texts
+
+
+def _prompt(given: str | list[int], unknown: str, tokenizer: Tokenizer) -> Prompt:
+    if isinstance(given, str):
+        return Prompt.of_text(tokenizer.prepare(given, unknown), tokenizer)
+    check_ids("prompt", given, tokenizer.size)
+    return Prompt.of_ids(given, tokenizer)
 
 
 def _check_counts(values: dict[str, Any], num_texts: int, num_prompts: int) -> None:
@@ -91,12 +101,7 @@ def _request(values: dict[str, Any], num_texts: int, served: Served) -> Request:
         **{name: values[name] for name in SAMPLED if name not in ("stop", "seed")},
     )
     bias = tuple((int(name), float(v)) for name, v in (values["logit_bias"] or {}).items())
-    for token_id, _ in bias:
-        if token_id >= served.tokenizer.size:
-            raise invalid(
-                f"logit_bias: expected ids below {served.tokenizer.size}, received {token_id}",
-                "logit_bias",
-            )
+    check_ids("logit_bias", [token_id for token_id, _ in bias], served.tokenizer.size)
     return dataclasses.replace(request, logit_bias=bias)
 
 
@@ -174,8 +179,7 @@ class Writer:
 
     def _usage(self) -> dict[str, int]:
         """The tokens of the prompts and of all texts, those that `best_of` drops included."""
-        encode = self._served.tokenizer.encode
-        num_read = sum(len(encode(prompt)) for prompt in self._completion.prompts)
+        num_read = sum(len(prompt.ids) for prompt in self._completion.prompts)
         return {
             "prompt_tokens": num_read,
             "completion_tokens": self._num_written,

@@ -77,6 +77,8 @@ def _list(items: Schema, max_items: int, min_items: int = 1) -> Schema:
 _STOP = _string(256, min_length=1)
 _BOOLEAN: Schema = {"type": "boolean"}
 _TEXT = _string()
+_ID = _integer(0, 2**31 - 1)
+_IDS = _list(_ID, MAX_BODY_BYTES)
 _BIAS: Schema = {
     "type": "object",
     "propertyNames": {"pattern": "^(0|[1-9][0-9]{0,8})$"},
@@ -101,8 +103,8 @@ COMPLETION = (
     MODEL,
     Parameter(
         "prompt",
-        {"anyOf": [_TEXT, _list(_TEXT, MAX_TEXTS)]},
-        "text to continue, or a list of texts",
+        {"anyOf": [_TEXT, _list(_TEXT, MAX_TEXTS), _IDS, _list(_IDS, MAX_TEXTS)]},
+        "text to continue, or its token ids, or a list of several texts or of lists of ids",
         "",
     ),
     Parameter("max_tokens", _integer(0, MAX_TOKENS), "tokens to generate at most", 16),
@@ -170,7 +172,7 @@ DETOKENIZE = (
     MODEL,
     Parameter(
         "tokens",
-        _list(_integer(0, 2**31 - 1), MAX_BODY_BYTES, 0),
+        _list(_ID, MAX_BODY_BYTES, 0),
         "ids to convert to text",
         is_required=True,
     ),

@@ -11,15 +11,19 @@ import numpy as np
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.serving import writing
 from shakespeare_gen.serving.catalog import Served
+from shakespeare_gen.serving.checking import check_ids
 from shakespeare_gen.serving.choices import LOWEST_NATS
-from shakespeare_gen.serving.failures import invalid, of_user_error
+from shakespeare_gen.serving.failures import of_user_error
+from shakespeare_gen.serving.prompts import Prompt
 from shakespeare_gen.serving.service import Service
 
 
 async def score(service: Service, served: Served, values: dict[str, Any]) -> dict[str, Any]:
     """The log-probability of every token of a text; the first one follows the start token."""
     text = _prepared(served, values, "text")
-    [start] = await writing.read(service, served, [""], is_kept=True)
+    [start] = await writing.read(
+        service, served, [Prompt.of_text("", served.tokenizer)], is_kept=True
+    )
     ids = served.tokenizer.encode(text)
     scores, _ = await service.run(served.reader.token_scores, ids, start)
     nats = [max(value, LOWEST_NATS) for value in scores.nats.tolist()]
@@ -35,7 +39,7 @@ async def score(service: Service, served: Served, values: dict[str, Any]) -> dic
 
 async def next_tokens(service: Service, served: Served, values: dict[str, Any]) -> dict[str, Any]:
     """The most likely next tokens, the most likely one first."""
-    prompt = _prepared(served, values, "prompt")
+    prompt = Prompt.of_text(_prepared(served, values, "prompt"), served.tokenizer)
     [state] = await writing.read(service, served, [prompt], is_kept=True)
     probabilities = np.exp(state.log_probabilities)
     first = np.argsort(-probabilities, kind="stable")[: values["k"]].tolist()
@@ -55,8 +59,7 @@ async def detokenize(service: Service, served: Served, values: dict[str, Any]) -
     """The text of ids."""
     del service
     tokenizer, ids = served.tokenizer, values["tokens"]
-    if ids and max(ids) >= tokenizer.size:
-        raise invalid(f"tokens: expected ids below {tokenizer.size}, received {max(ids)}", "tokens")
+    check_ids("tokens", ids, tokenizer.size)
     return {"model": served.name, "content": tokenizer.decode(ids)}
 
 

@@ -18,6 +18,7 @@ from shakespeare_gen.serving import prompts
 from shakespeare_gen.serving.catalog import Served
 from shakespeare_gen.serving.engine import Event, Job
 from shakespeare_gen.serving.failures import RequestError
+from shakespeare_gen.serving.prompts import Prompt
 from shakespeare_gen.serving.service import Service
 
 MAX_UNREAD = 1024  # draws of a text whose client does not read
@@ -28,9 +29,9 @@ class _Cancelled(Exception):
 
 
 async def read(
-    service: Service, served: Served, every: Sequence[str], is_kept: bool
+    service: Service, served: Served, every: Sequence[Prompt], is_kept: bool
 ) -> list[State]:
-    """The states after prompts, which are known to the tokenizer.
+    """The states after prompts.
 
     Args:
       is_kept: store the states.
@@ -43,7 +44,7 @@ async def read(
 
     def read_all() -> list[State]:
         store, reader = service.prompts, served.reader
-        return [prompts.read(store, served.key, reader, text, is_kept, check) for text in every]
+        return [prompts.read(store, served.key, reader, prompt, is_kept, check) for prompt in every]
 
     try:
         return await service.run(read_all)
