@@ -212,6 +212,34 @@ def test_characters_outside_the_vocabulary_are_named_or_handled(server):
     assert server.text(prompt="T€", unknown="skip", seed=1) == server.text(prompt="T", seed=1)
 
 
+# The files of the page
+
+
+def test_files_are_compressed_and_validated(server):
+    get, plain = server.client.get, {"Accept-Encoding": "identity"}
+    for path in ("/", "/style.css", "/main.js"):
+        whole, packed = get(path, headers=plain), get(path, headers={"Accept-Encoding": "br, gzip"})
+        assert "content-encoding" not in whole.headers
+        assert packed.headers["content-encoding"] == "gzip"
+        assert packed.content == whole.content  # decompressed by the client
+        assert int(packed.headers["content-length"]) < len(whole.content)
+        assert packed.headers["vary"] == whole.headers["vary"] == "Accept-Encoding"
+        assert packed.headers["etag"] != whole.headers["etag"]
+        for response in (whole, packed):
+            again = get(
+                path,
+                headers={"If-None-Match": response.headers["etag"]}
+                | (plain if response is whole else {}),
+            )
+            assert (again.status_code, again.content) == (304, b"")
+            assert again.headers["etag"] == response.headers["etag"]
+        assert get(path, headers={"If-None-Match": '"other"'}).status_code == 200
+    for header in ("gzip;q=0", "br", "", "identity"):
+        assert "content-encoding" not in get("/", headers={"Accept-Encoding": header}).headers
+    for header in ("gzip;q=0.5", "deflate, gzip ;q=1.0"):
+        assert "content-encoding" in get("/", headers={"Accept-Encoding": header}).headers
+
+
 # The official client
 
 

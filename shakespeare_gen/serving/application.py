@@ -102,11 +102,25 @@ def _route(service: Service, guard: Guard, answer: Answer, endpoint: Endpoint) -
 
 def _static(file: pages.File) -> Callable[[Request], Awaitable[Response]]:
     async def respond(request: Request) -> Response:
-        del request
-        headers = {"Cache-Control": "no-cache"}
-        return Response(file.content, media_type=file.media_type, headers=headers)
+        is_compressed = _accepts_gzip(request.headers.get("accept-encoding", ""))
+        form = file.compressed if is_compressed else file.plain
+        headers = {"Cache-Control": "no-cache", "ETag": form.tag, "Vary": "Accept-Encoding"}
+        if form.tag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        if is_compressed:
+            headers["Content-Encoding"] = "gzip"
+        return Response(form.content, media_type=file.media_type, headers=headers)
 
     return respond
+
+
+def _accepts_gzip(header: str) -> bool:
+    """Whether Accept-Encoding names gzip, and not with the weight 0."""
+    for coding in header.lower().split(","):
+        name, _, weight = coding.replace(" ", "").partition(";q=")
+        if name == "gzip":
+            return not weight or weight.strip("0.") != ""
+    return False
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

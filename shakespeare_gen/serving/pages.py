@@ -1,9 +1,12 @@
 """The files of the page at `/`, and what types they have. Knows nothing about their contents.
 
-The files are read once, from the package: no path of a request reaches the file system.
+The files are read and compressed once, from the package: no path of a request reaches the file
+system.
 """
 
 import dataclasses
+import gzip
+import hashlib
 import importlib.resources
 import pathlib
 
@@ -21,11 +24,31 @@ TYPES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class File:
-    """A static file."""
+class Form:
+    """The content of a file as it is sent.
+
+    Attributes:
+      tag: identifies the content; differs between the forms of a file.
+    """
 
     content: bytes
+    tag: str
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A static file; `compressed` is in gzip."""
+
     media_type: str
+    plain: Form
+    compressed: Form
+
+    @classmethod
+    def of(cls, content: bytes, media_type: str) -> "File":
+        """Compresses the content."""
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        compressed = gzip.compress(content, mtime=0)
+        return cls(media_type, Form(content, f'"{digest}"'), Form(compressed, f'"{digest}-gzip"'))
 
 
 def files() -> dict[str, File]:
@@ -40,4 +63,4 @@ def files() -> dict[str, File]:
 
 
 def _read(path: pathlib.Path) -> File:
-    return File(path.read_bytes(), TYPES[path.suffix])
+    return File.of(path.read_bytes(), TYPES[path.suffix])

@@ -60,6 +60,22 @@ const RARE = [
     1,
   ),
   slider(
+    "mirostat_tau",
+    "Mirostat",
+    "Keeps the surprise near this many bits, in place of top k, top p, min p and typical p.",
+    0,
+    [0, 6, 0.1],
+    0,
+  ),
+  slider(
+    "no_repeat_ngram",
+    "No repeats",
+    "Never repeats a run of this many within the last 64 characters.",
+    0,
+    [0, 32, 1],
+    0,
+  ),
+  slider(
     "repetition_penalty",
     "Repetition penalty",
     "Above 1, recent characters are less likely.",
@@ -111,6 +127,9 @@ const PRESETS = {
   Wild: { temperature: 1.3, top_p: 1, min_p: 0.03 },
 };
 
+/** What mirostat replaces: the API refuses them beside it. */
+const REPLACED = ["top_p", "top_k", "min_p", "typical_p"];
+
 const SEED_LIMIT = 2 ** 31;
 
 function slider(name, label, meaning, value, [min, max, step], off) {
@@ -158,6 +177,7 @@ export class Settings {
     const fields = {};
     for (const { name, off, min } of SETTINGS)
       if (min !== undefined && this.#values[name] !== off) fields[name] = this.#values[name];
+    if (fields.mirostat_tau) for (const name of REPLACED) delete fields[name];
     const { until, seed, stop } = this.#values;
     if (until !== "length") fields[until] = true;
     if (stop) fields.stop = stop.replaceAll("\\n", "\n");
