@@ -191,6 +191,43 @@ def test_next_tokens_are_sorted_by_probability(generator):
     assert everything[:3] == found
 
 
+@pytest.mark.parametrize("options", [{}, EVERY_FILTER, {"mirostat_tau": 4.0}])
+def test_next_probabilities_are_those_of_the_draw(generator, options):
+    """Within 5 standard deviations of the binomial distribution."""
+    expected = generator.next_probabilities("This is", **options)
+    assert expected.sum() == pytest.approx(1, abs=1e-5)
+    drawn = generator.generate("This is", length=1, num_samples=1000, **options)
+    ids = generator.tokenizer.encode("".join(result.text for result in drawn))
+    found = np.bincount(ids, minlength=len(expected)) / 1000
+    assert (found > 0).sum() > 1
+    assert (np.abs(found - expected) <= 5 * np.sqrt(expected * (1 - expected) / 1000)).all()
+
+
+def test_next_probabilities_without_a_transform_are_those_of_the_model(generator):
+    found = generator.next_probabilities("This", temperature=1)
+    state = generator.read("This")
+    expected = np.exp(state.log_probabilities)
+    expected[list(generator.tokenizer.forbidden_ids)] = 0
+    np.testing.assert_allclose(found, expected / expected.sum(), atol=1e-6)
+    after = generator.next_probabilities("is", start=state, temperature=0)
+    assert after.argmax() == generator.next_probabilities("Thisis", temperature=1).argmax()
+    assert after.max() == 1
+
+
+def test_activations_and_gates_are_those_of_the_last_state(tokenizer):
+    generator = Generator(model_of(tokenizer, num_layers=2).in_numpy(), tokenizer)
+    activations, gates = generator.activations("This is"), generator.gates("This is")
+    assert activations.shape == (7, 24)
+    (h_1, c_1), (h_2, _) = generator.read("This is").model_state
+    np.testing.assert_allclose(activations[-1], np.concatenate([h_1[0], h_2[0]]), atol=1e-6)
+    np.testing.assert_allclose(gates["lstm_1/output"][-1] * np.tanh(c_1[0]), h_1[0], atol=1e-5)
+    assert set(gates) == {
+        f"lstm_{i}/{gate}" for i in (1, 2) for gate in ("input", "forget", "output")
+    }
+    with pytest.raises(UsageError, match="expected at least one token"):
+        generator.activations("")
+
+
 def test_a_state_can_be_kept_forked_and_gone_back_to(generator):
     state = generator.read("This is")
     whole = text_of(generator, "This is line", **EVERY_FILTER)

@@ -227,6 +227,17 @@ def test_hidden_activations_are_the_outputs_of_every_layer():
         np.testing.assert_allclose(part, other, atol=1e-6)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_hidden_activations_and_gates_are_the_same_in_numpy(cell):
+    model = model_of(cell, num_layers=2, residual=True)
+    exact, ids = model.in_numpy(), ids_of(3, 8)
+    np.testing.assert_allclose(exact.hidden(ids)[0], model.hidden(ids)[0], atol=1e-5)
+    found, expected = exact.gate_values(ids), model.gate_values(ids)
+    assert set(found) == set(expected)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-5)
+
+
 # States
 
 

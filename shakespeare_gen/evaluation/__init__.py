@@ -9,6 +9,7 @@
 - `copying`: spans copied from the training text;
 - `style`: repetition and drift; `loops`: phrases repeated in a row;
 - `breakdown`, `neurons`: the distribution of the loss, and properties tracked by single units;
+- `gradient_flow`: gradients of the loss of a token by earlier states;
 - `subject`: the model and texts to evaluate; `leaderboard`: the rows of scores; `generated`:
   generated text;
 - `assessment`: a whole evaluation, from a run to figures;

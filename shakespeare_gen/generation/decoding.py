@@ -112,6 +112,16 @@ class Decoder:
             self._weights = self._model.step_weights()
         return self._drawn(batch, self._weights, num_tokens, not self._model.uses_numpy)
 
+    def probabilities(self, row: Row) -> np.ndarray:
+        """The probabilities that the next token of a row is drawn with, float32 [V]."""
+        batch = self.new_batch()
+        batch.change((), [row])
+        logits, _, memory, recent = batch.carried
+        chain, options = Chain(batch.inputs.kinds, np, _branch), batch.inputs.options
+        biased = np.asarray(logits) + batch.inputs.bias
+        changed, _ = chain.apply(biased, options, memory, _constant(recent))
+        return arrays.softmax(np, changed)[0]
+
     def max_chunk_tokens(self, batch: Batch) -> int:
         """The number of tokens to draw at a time at most."""
         if not self._model.uses_numpy:

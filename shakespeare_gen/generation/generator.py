@@ -116,6 +116,50 @@ class Generator:
         first = np.argsort(-probabilities, kind="stable")[:k]
         return [(self.tokenizer.label(int(i)), float(probabilities[i])) for i in first]
 
+    def next_probabilities(
+        self,
+        prompt: str = "",
+        *,
+        unknown: str = "error",
+        start: State | None = None,
+        **options: Any,
+    ) -> np.ndarray:
+        """The probabilities by id that `generate` draws the next token with, float32 [V].
+
+        Args:
+          **options: the options of `sampling`, such as `temperature` and `top_k`.
+
+        Raises:
+          UsageError: an option is unknown, out of bounds or contradicts another one.
+        """
+        request = Request.of(prompt, unknown=unknown, start=start, **options)
+        state = self.read(prompt, unknown, start).in_numpy()
+        [text] = texts.begin(request, state, self.tokenizer)
+        return self._decoder.probabilities(texts.row(text, self._decoder))
+
+    def activations(self, text: str, unknown: str = "error") -> np.ndarray:
+        """The output of every unit after each token of `text`, float32 [N, U].
+
+        The units of all layers, first to last; a model without units has U = 0.
+        """
+        hidden, _ = self.model.hidden(self._ids(text, unknown)[None])
+        return np.asarray(hidden)[0]
+
+    def gates(self, text: str, unknown: str = "error") -> dict[str, np.ndarray]:
+        """The values of all gates while `text` is read, float32 [N, U].
+
+        By layer and gate, such as `lstm_1/forget`; empty: the model has none.
+        """
+        found = self.model.gate_values(self._ids(text, unknown)[None])
+        return {name: np.asarray(values)[0] for name, values in found.items()}
+
+    def _ids(self, text: str, unknown: str) -> np.ndarray:
+        check_types(text, None)
+        ids = self.tokenizer.encode(self.tokenizer.prepare(text, unknown))
+        if not len(ids):
+            raise UsageError("text: expected at least one token, received an empty text")
+        return ids
+
     def generate(
         self,
         prompts: str | Sequence[str] = "",

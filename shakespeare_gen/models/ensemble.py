@@ -114,6 +114,9 @@ class Ensemble(LanguageModel):
         parts = zip(self.models, _states_of(state, len(self.models)), strict=True)
         return _joined(concatenated, self._xp, [model.hidden(ids, own) for model, own in parts])
 
+    def gate_values(self, ids):
+        return _numbered([model.gate_values(ids) for model in self.models])
+
     def facts(self) -> dict[str, str]:
         return {"models": str(len(self.models)), **self.models[0].facts()}
 

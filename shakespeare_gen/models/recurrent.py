@@ -184,7 +184,12 @@ class RecurrentStep:
         return {"layers": layers, "logits": logits}
 
     def __call__(self, weights, ids, state) -> tuple[Any, tuple]:
-        xp = self.xp
+        logits, state, _ = self.with_outputs(weights, ids, state)
+        return logits, state
+
+    def with_outputs(self, weights, ids, state) -> tuple[Any, tuple, list]:
+        """A step that also returns the output of each layer, [B, U], first to last."""
+        xp, outputs = self.xp, []
 
         def run(layer, x, part):
             own = weights["layers"][layer.name]
@@ -192,10 +197,13 @@ class RecurrentStep:
                 projected = xp.take(own["table"], x, axis=0)
             else:
                 projected = product(xp, x, own["kernel"]) + own["bias"]
-            return layer.definition.step(xp, projected, part, own["cell"])
+            y, part = layer.definition.step(xp, projected, part, own["cell"])
+            outputs.append(y)
+            return y, part
 
         y, state = run_layers(self.spec.layers, ids, state, run)
-        return product(xp, y, weights["logits"]["kernel"]) + weights["logits"]["bias"], state
+        logits = product(xp, y, weights["logits"]["kernel"]) + weights["logits"]["bias"]
+        return logits, state, outputs
 
 
 def gate_values(spec: RecurrentSpec, xp, weights: Mapping[str, Any], ids, hidden) -> dict[str, Any]:
@@ -235,13 +243,29 @@ def build(spec: RecurrentSpec, precision: str = "float32", kernel: str = "auto")
     return recurrent_network.RecurrentModel(spec, precision, kernel)
 
 
+class NumpyRecurrentModel(StepwiseModel):
+    """A recurrent network in NumPy with the given weights."""
+
+    def __init__(self, spec: RecurrentSpec, weights: Mapping[str, np.ndarray]) -> None:
+        self.spec, self._step = spec, RecurrentStep(spec, np)
+        laid_out = self._step.weights(weights)
+        first_state = functools.partial(spec.initial_state, np)
+        super().__init__(self._step, dict(weights), laid_out, first_state, np)
+
+    def hidden(self, ids, state=None):
+        ids = np.asarray(ids)
+        state = self.initial_state(len(ids)) if state is None else state
+        found = []
+        for t in range(ids.shape[1]):
+            _, state, outputs = self._step.with_outputs(self.step_weights(), ids[:, t], state)
+            found.append(np.concatenate(outputs, -1))
+        return np.stack(found, 1), state
+
+    def gate_values(self, ids):
+        ids = np.asarray(ids)
+        return gate_values(self.spec, np, self.weights, ids, self.hidden(ids)[0])
+
+
 def from_arrays(spec: RecurrentSpec, weights: Mapping[str, np.ndarray]) -> LanguageModel:
     """A NumPy model with the given weights."""
-    step = RecurrentStep(spec, np)
-    return StepwiseModel(
-        step,
-        dict(weights),
-        step.weights(weights),
-        lambda batch_size: spec.initial_state(np, batch_size),
-        np,
-    )
+    return NumpyRecurrentModel(spec, weights)
