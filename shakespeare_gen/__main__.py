@@ -30,6 +30,7 @@ VERBS = {
     "generate": Verb("generate text with a trained model", "shakespeare_gen.generate"),
     "serve": Verb("serve a model: a page to write with, and an API", "shakespeare_gen.serve"),
     "evaluate": Verb("score a model on held-out text", "shakespeare_gen.evaluate"),
+    "export": Verb("write a model in the format of other programs", "shakespeare_gen.export"),
     "tune": Verb("search for the best options of training", "shakespeare_gen.tune"),
     "compare": Verb("compare several runs", "shakespeare_gen.compare"),
     "prepare": Verb("tokenize a text once, as arrays to train on", "shakespeare_gen.prepare"),

@@ -34,6 +34,7 @@ ORDER = (
     "report",
     "serving",
     "tuning",
+    "exporting",
 )
 COMMANDS = tuple(VERBS)
 FLAG_FILES = sorted((REPOSITORY / "flags").glob("*.cfg"))

@@ -130,6 +130,11 @@ class RecurrentSpec(Spec):
             (batch_size, layer.units) for layer in self.layers for _ in layer.definition.state_parts
         ]
 
+    def state_names(self):
+        return [
+            f"{layer.name}_{part}" for layer in self.layers for part in layer.definition.state_parts
+        ]
+
     def initial_state(self, xp, batch_size) -> tuple:
         """The state before any id is read: zeros."""
         return tuple(

@@ -43,6 +43,10 @@ class Spec(abc.ABC):
     def state_shapes(self, batch_size: int) -> list[tuple[int, ...]]:
         """The shapes of the arrays of a state, float32 or int32, as in `states.flatten`."""
 
+    def state_names(self) -> list[str]:
+        """A name for each of these arrays."""
+        return [f"state_{i}" for i in range(1, len(self.state_shapes(1)) + 1)]
+
     def find_damage(self, weights: Mapping[str, np.ndarray]) -> str | None:
         """What is wrong with weights of these names, types and shapes; None: nothing.
 

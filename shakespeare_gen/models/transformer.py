@@ -108,6 +108,10 @@ class TransformerSpec(Spec):
         cache = (batch_size, o.num_heads, o.context_tokens, o.head_size)
         return [(batch_size, 1)] * 2 + [cache] * (2 * o.num_layers)
 
+    def state_names(self):
+        caches = [f"{name}_{part}" for name in self.layer_names for part in ("keys", "values")]
+        return ["position", "slot", *caches]
+
     def initial_state(self, xp, batch_size) -> tuple:
         """The state before any id is read: zeros."""
         shapes = self.state_shapes(batch_size)
