@@ -9,6 +9,7 @@ import pytest
 import shakespeare_gen
 from shakespeare_gen import models, train
 from shakespeare_gen.options import Options
+from shakespeare_gen.report import layer_charts
 from shakespeare_gen.runs import history
 
 SMALL = {"units": 8, "embedding_size": 4, "window_chars": 16, "batch_size": 8, "num_layers": 2}
@@ -97,6 +98,46 @@ def test_rows_of_steps_have_values_by_layer(small_text, tmp_path):
         assert math.hypot(*norms) == pytest.approx(row["gradient_norm"], rel=1e-5)
         assert all(0 <= row[gate] <= 1 for gate in gates)
     assert (tmp_path / "x" / "internals.png").read_bytes()[1:4] == b"PNG"
+
+
+def places(line):
+    return [tuple(map(float, point.split(","))) for point in line.points.split()]
+
+
+def test_the_page_has_a_chart_per_kind_and_gate_with_a_line_per_layer():
+    rows = [
+        {"step": step, **{f"gradient_norm/{layer}": size * step for layer, size in sizes}}
+        | {"saturation/lstm_1/forget": 0.25, "update_to_weight_ratio/lstm_1": 0.0}
+        for sizes in ((("embedding", 0.01), ("lstm_1", 1.0)),)
+        for step in (10, 20)
+    ]
+    gradients, gate = layer_charts.of(history.by_layer(rows))  # all updates are 0: no chart
+    assert (gradients.title, gate.title) == ("Gradients", "Forget gate")
+    assert [line.label for line in gradients.chart.lines] == ["embedding", "lstm_1"]
+    assert gradients.chart.rows == [["10", "0.1", "10"], ["20", "0.2", "20"]]
+    (_, low), (_, lower) = places(gradients.chart.lines[0])
+    (left, high), (right, highest) = places(gradients.chart.lines[1])
+    assert (left, right) == (0, 100)
+    assert 0 < highest < high < lower < low < 100  # from the top
+    assert low - lower == pytest.approx(high - highest, abs=0.02)  # a factor is a distance
+    assert [label for _, label in gradients.chart.y_ticks] == ["0.1", "1", "10"]
+    assert places(gate.chart.lines[0]) == [(0, 75), (100, 75)]
+
+
+def test_the_evaluation_of_a_run_shows_its_internals(small_text, tmp_path):
+    (tmp_path / "text.txt").write_text(small_text, "utf-8")
+    text = {"corpus": str(tmp_path / "text.txt")}
+    run = shakespeare_gen.train_model(**text, run_dir=tmp_path / "x", epochs=1, **SMALL)
+    found = shakespeare_gen.evaluate_run(run, baselines=False, sample_chars=0)
+    rows = run.step_metrics()
+    assert found["internals"]["saturation"]["lstm_2/forget"] == [
+        [row["step"], row["saturation/lstm_2/forget"]] for row in rows
+    ]
+    page = (run.folder.evaluation_dir / "evaluation.html").read_text("utf-8")
+    section = page.split('<section id="internals"')[1].split("</section>")[0]
+    titles = ("Gradients", "Updates", "Input gate", "Forget gate", "Output gate")
+    assert [title for title in titles if f"<b>{title}</b>" in section] == list(titles)
+    assert section.count('class="layer"') == 2 * (4 + 4 + 3 * 2)  # in the legend and the plot
 
 
 def test_a_resumed_run_logs_the_same_values(small_text, tmp_path):

@@ -5,6 +5,7 @@ plain values; `report` creates tables and the page from them.
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +25,7 @@ from shakespeare_gen.options.groups import (
     ReportOptions,
     UnknownOptions,
 )
-from shakespeare_gen.runs import Run
+from shakespeare_gen.runs import Run, history
 from shakespeare_gen.runs.checkpoints import Checkpoint
 
 SHOWN_SECONDS = 0.1
@@ -32,6 +33,7 @@ NEURON_TOKENS = 20_000
 POSITION_TOKENS = 150_000
 NUM_POSITIONS = 256
 MAX_METRIC = 1_000_000
+MAX_INTERNAL_ROWS = 400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +99,7 @@ def assess(
         "adapting": constants,
         "examined_text": subject.main,
         "training": _training(runs[0]) if len(runs) == 1 else [],
+        "internals": _internals(runs[0]) if len(runs) == 1 else {},
         "sampling": {**sampling.options.by_name(), "seed": options[ReportOptions].sample_seed},
         "by_class": breakdown.by_class(reading, pieces),
         "by_line": breakdown.by_line(reading, pieces),
@@ -115,6 +118,19 @@ def _training(run: Run) -> list[dict[str, Any]]:
     names = ("epoch", "loss", "validation_loss")
     rows = [{name: row[name] for name in names if name in row} for row in run.metrics()]
     return [row for row in rows if all(0 <= value < MAX_METRIC for value in row.values())]
+
+
+def _internals(run: Run) -> dict[str, dict[str, list[list[float]]]]:
+    """Steps and values by kind and layer, of the rows that are shown; see `history.by_layer`."""
+    rows = run.step_metrics()
+    shown = rows[:: math.ceil(len(rows) / MAX_INTERNAL_ROWS) or 1]
+    return {
+        kind: {
+            name: [[step, value] for step, value in points if 0 <= value < MAX_METRIC]
+            for name, points in lines.items()
+        }
+        for kind, lines in history.by_layer(shown).items()
+    }
 
 
 def _timed(what: str, function, *arguments):

@@ -7,7 +7,7 @@ plot, from the left and from the top. Knows lists of numbers, but nothing about 
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from shakespeare_gen.models.loss_units import bits_per_character
 from shakespeare_gen.report import tables
@@ -16,6 +16,7 @@ MAX_POINTS = 400  # per line; a run may have any number of epochs
 MAX_ROWS = 40
 
 Points = Sequence[tuple[float, float]]
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,15 +24,17 @@ class Line:
     """A line of a chart.
 
     Attributes:
-      style: a class of the page: `first`, `second`, `faint` or `reference`.
+      style: a class of the page: `first`, `second`, `faint`, `reference` or `layer`.
       points: as in the attribute `points` of an SVG polyline.
       dots: the positions of the points to mark.
+      shade: of a `layer`, its place between the colors of the first and the last one, in percent.
     """
 
     label: str
     style: str
     points: str
     dots: tuple[tuple[str, str], ...] = ()
+    shade: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +92,7 @@ def training(rows: Sequence[dict[str, Any]]) -> Chart | None:
     """Training and validation loss by epoch; None without epochs."""
     if not rows:
         return None
-    rows = _thinned(rows, MAX_POINTS)
+    rows = thinned(rows, MAX_POINTS)
     lines = {
         name: [(row["epoch"], bits_per_character(row[key])) for row in rows if key in row]
         for name, key in (("training", "loss"), ("validation", "validation_loss"))
@@ -110,7 +113,7 @@ def training(rows: Sequence[dict[str, Any]]) -> Chart | None:
         ["epoch", "training", "validation"],
         [
             [f"{row['epoch']:,}", *(_bits(row.get(name)) for name in names)]
-            for row in _thinned(rows, MAX_ROWS)
+            for row in thinned(rows, MAX_ROWS)
         ],
     )
 
@@ -198,7 +201,7 @@ def _means(points: Points) -> list[tuple[float, float]]:
     return found
 
 
-def _thinned(rows: Sequence, num: int) -> list:
+def thinned(rows: Sequence[T], num: int) -> list[T]:
     """At most `num` of the rows, evenly spaced, with the first and the last one."""
     if len(rows) <= num:
         return list(rows)

@@ -11,15 +11,15 @@ from shakespeare_gen.runs import history
 
 # The label of each kind of values, and the scale of its axis.
 LABELS = {
-    "gradient_norm": ("gradient norm", "log"),
-    "update_to_weight_ratio": ("update / weight norm", "log"),
+    "gradient_norm": ("gradient norm before clipping", "log"),
+    "update_to_weight_ratio": ("update norm / weight norm", "log"),
     "saturation": ("share of saturated gate values", "linear"),
 }
 
 
 def plot(name: str, steps: Sequence[dict[str, Any]]) -> bytes | None:
     """A PNG with one panel per kind of values and one line per layer; None without values."""
-    panels = {kind: found for kind in history.INTERNALS if (found := _lines(kind, steps))}
+    panels = history.by_layer(steps)
     if not panels:
         return None
     figure = figures.empty(7, 1 + 2.6 * len(panels))
@@ -31,21 +31,12 @@ def plot(name: str, steps: Sequence[dict[str, Any]]) -> bytes | None:
     return figures.saved(figure, "png")
 
 
-def _lines(kind: str, steps: Sequence[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
-    """The points of each line, by layer and gate."""
-    found: dict[str, list[tuple[int, float]]] = {}
-    for row in steps:
-        for key, value in row.items():
-            if key.startswith(f"{kind}/"):
-                label = key.removeprefix(f"{kind}/").replace("/", ", ")
-                found.setdefault(label, []).append((row["step"], value))
-    return found
-
-
 def _draw(panel: Any, kind: str, lines: dict[str, list[tuple[int, float]]]) -> None:
     label, scale = LABELS[kind]
     for name, points in lines.items():
-        panel.plot(*zip(*points, strict=True), linewidth=0.9, label=figures.text(name))
+        panel.plot(
+            *zip(*points, strict=True), linewidth=0.9, label=figures.text(name.replace("/", ", "))
+        )
     panel.set_ylabel(label, fontsize="small")
     panel.set_yscale(scale)
     if scale == "linear":

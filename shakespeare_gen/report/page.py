@@ -15,7 +15,7 @@ import numpy as np
 from shakespeare_gen.evaluation.assessment import Assessment
 from shakespeare_gen.evaluation.likelihood import Reading
 from shakespeare_gen.models.loss_units import bits_per_character
-from shakespeare_gen.report import charts, excerpts, tables, templates, verdict
+from shakespeare_gen.report import charts, excerpts, layer_charts, tables, templates, verdict
 
 # In the order of the page; a section without content is left out.
 SECTIONS = {
@@ -27,6 +27,7 @@ SECTIONS = {
     "lines": "Hardest and easiest lines",
     "classes": "Loss by kind of character",
     "training": "Training",
+    "internals": "Inside the network during training",
     "context": "Use of context, and calibration",
     "units": "What single units track",
     "details": "Details of this evaluation",
@@ -94,6 +95,7 @@ def _content(assessment: Assessment) -> dict[str, Any]:
         },
         "token": token(figures["texts"]),
         "training": charts.training(figures["training"]),
+        "internals": layer_charts.of(figures["internals"]),
         "context": charts.loss_by_position(figures["nats_by_position"]),
         "calibration": charts.calibration(figures["calibration"]),
         "units": [excerpts.unit(row, pieces, assessment.activations) for row in figures["neurons"]],
@@ -113,6 +115,7 @@ def _sections(figures: dict[str, Any], heatmap_tokens: int) -> dict[str, str]:
         "surprise": not heatmap_tokens,
         "lines": not any(figures["by_line"].values()),
         "training": not figures["training"],
+        "internals": not figures["internals"],
         "units": not figures["neurons"],
     }
     return {name: title for name, title in SECTIONS.items() if not is_empty.get(name, False)}

@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from absl import logging
@@ -78,6 +79,20 @@ def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
         except ValueError as error:  # such as the last line of a killed run
             logging.warning("%s: skipping damaged line: %s", path, error)
     return rows
+
+
+def by_layer(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """Steps and values of rows of steps, by kind and name, such as `saturation`, `lstm_1/forget`.
+
+    Kinds without values are left out.
+    """
+    found: dict[str, dict[str, list[tuple[int, float]]]] = {kind: {} for kind in INTERNALS}
+    for row in rows:
+        for key, value in row.items():
+            kind, slash, name = key.partition("/")
+            if slash:
+                found[kind].setdefault(name, []).append((row["step"], value))
+    return {kind: lines for kind, lines in found.items() if lines}
 
 
 def metrics_record(row: dict[str, Any]) -> str:
