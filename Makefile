@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Each process of the tests loads TensorFlow (600 MB).
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
+COLAB_VENV := .venv-colab
+COLAB_PYTHON ?= $(shell python3.13 -c 'import sys; print(sys.executable)' 2> /dev/null || echo $(PYTHON))
+NOTEBOOKS ?=
 RUN ?=
 PORT ?= 8000
 FLAGS ?= flags/laptop.cfg
@@ -14,7 +17,7 @@ TEMPERATURE ?= 0.8
 # Passed through the environment, so that quotes and blanks in them are safe.
 export PROMPT RUN
 
-.PHONY: help install generate serve train test test-fast lint typecheck wheel docs recipes-table bench-train bench-generate bench-evaluate bench-serve clean
+.PHONY: help install generate serve train test test-fast lint typecheck wheel docs recipes-table notebooks notebooks-colab bench-train bench-generate bench-evaluate bench-serve clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -66,6 +69,13 @@ docs: $(VENV)/installed  ## regenerate the flag tables in docs/flags.md and the 
 recipes-table: $(VENV)/installed  ## write what the recipes reach from the run cards in benchmarks/runs
 	$(BIN)/python -m docs.update_recipes
 
+notebooks: $(VENV)/installed-test  ## execute the notebooks and store their outputs (NOTEBOOKS)
+	$(BIN)/python -m notebooks.execute $(NOTEBOOKS)
+
+# In an environment of its own, with Colab's Python if it is installed.
+notebooks-colab: $(COLAB_VENV)/installed  ## run the notebooks with small budgets and the versions of Colab
+	$(COLAB_VENV)/bin/python -m notebooks.execute --small $(NOTEBOOKS)
+
 bench-train: $(VENV)/installed-bench  ## measure training speed against Keras and PyTorch (benchmarks/RESULTS.md)
 	$(BIN)/python benchmarks/train_speed.py
 
@@ -79,7 +89,7 @@ bench-serve: $(VENV)/installed-test  ## measure latency and speed of the server 
 	$(BIN)/python benchmarks/serve_load.py
 
 clean:  ## delete the virtual environment and caches, but no runs
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(COLAB_VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, received " + sys.version)'
@@ -100,4 +110,10 @@ $(VENV)/installed-dev: setup.py | $(VENV)/installed
 
 $(VENV)/installed-bench: setup.py | $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[plays,evaluate,serve,bench]'
+	@touch $@
+
+$(COLAB_VENV)/installed: setup.py notebooks/colab.txt
+	@$(COLAB_PYTHON) -m venv --clear $(COLAB_VENV)
+	@$(COLAB_VENV)/bin/python -m pip install --quiet --constraint notebooks/colab.txt \
+		--editable '.[plays,evaluate,notebooks]'
 	@touch $@

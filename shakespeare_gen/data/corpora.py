@@ -153,10 +153,11 @@ def _marked(name: str, splits: Splits, options: CorpusOptions) -> Corpus:
 
 def _log_files(found: Sequence[SourceFile]) -> None:
     for file in found[:MAX_LOGGED]:
+        path = file.path.removeprefix(os.path.join(os.getcwd(), ""))
         if file.skipped:
-            logging.info("Skipped %s: %s", file.path, file.skipped)
+            logging.info("Skipped %s: %s", path, file.skipped)
         else:
-            logging.info("Read %s: %s bytes, %s", file.path, f"{file.num_bytes:,}", file.encoding)
+            logging.info("Read %s: %s bytes, %s", path, f"{file.num_bytes:,}", file.encoding)
     if rest := found[MAX_LOGGED:]:
         skipped = sum(bool(file.skipped) for file in rest)
         logging.info("Read %d more files and skipped %d", len(rest) - skipped, skipped)

@@ -104,7 +104,7 @@ def hardware() -> dict:
         for d in tf.config.list_physical_devices("GPU")
     ]
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": _processor(), "threads": threads, "gpus": gpus}
+    return {"processor": processor(), "threads": threads, "gpus": gpus}
 
 
 def choose_precision(requested: str) -> str:
@@ -128,7 +128,8 @@ def has_bfloat16_products() -> bool:
     return bool({"amx_bf16", "avx512_bf16"} & set(_cpu_info("flags").split()))
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of the processor; does not import TensorFlow."""
     return _cpu_info("model name") or platform.processor() or platform.machine()
 
 
