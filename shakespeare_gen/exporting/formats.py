@@ -69,6 +69,12 @@ class Format:
 _HERE = "shakespeare_gen.exporting"
 FORMATS: dict[str, Format] = {
     "numpy": Format("Python code that needs NumPy alone", f"{_HERE}.numpy_folder"),
+    "html": Format(
+        "the writing page as one file, with the model inside",
+        f"{_HERE}.html.exporter",
+        ("int8",),
+        is_file=True,
+    ),
 }
 
 
@@ -78,7 +84,7 @@ class ExportOptions(OptionGroup):
     TITLE = "Export"
 
     format: str = option("numpy", "format of the export", choices=FORMATS)
-    output_path: str = option("", "new folder for the export")
+    output_path: str = option("", "new folder for the export; with html, new file")
     overwrite: bool = option(False, "replace an export in output_path")
     quantize: str = option(
         AUTO,

@@ -5,7 +5,7 @@ results of the others, so that names of different modules cannot collide. Only t
 modules of this package use are supported: `import { a, b } from "./x.js"`, and `export` before a
 function, a class or a constant. Knows nothing about what the modules do.
 
-    bundle.bundle("main.js", {"main.js": 'import { a } from "./a.js";', "a.js": "export const a = 1;"})
+    bundle.bundle("b.js", {"a.js": "export const a = 1;", "b.js": 'import { a } from "./a.js";'})
 """
 
 import re

@@ -2,41 +2,25 @@
 
 The files of the page are those of `serving.page`; only its engine is another one (`page`), which
 starts a worker with the scripts of `engine`. Nothing is loaded from elsewhere, and the content
-security policy of the file forbids it. Knows nothing about run folders.
+security policy of the file forbids it. Knows nothing about models.
 """
 
 import base64
-import dataclasses
 import hashlib
 import html
 import importlib.resources
 import json
+import pathlib
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from shakespeare_gen.exporting.html import assembler, bundle
+from shakespeare_gen.exporting.html.content import Content
 
 _ROOT = importlib.resources.files("shakespeare_gen")
 _PAGE = _ROOT / "serving" / "page"
 _FOLDER = _ROOT / "exporting" / "html"
-
-
-@dataclasses.dataclass(frozen=True)
-class Content:
-    """What a page holds.
-
-    Attributes:
-      description: the networks and the tokenizer, as `engine/model.js` loads them.
-      data: the weights.
-      model: the name of the model and its card, as the page shows them.
-      note: what the file is, for the panel of the model.
-    """
-
-    description: dict[str, Any]
-    data: bytes
-    model: dict[str, Any]
-    note: str
 
 
 def render(content: Content) -> str:
@@ -59,14 +43,19 @@ def render(content: Content) -> str:
         "</body>": f"{_data_elements(content)}{_script(main)}\n</body>",
     }.items():
         if text.count(old) != 1:
-            raise ValueError(f"index.html: expected {old} once, received it {text.count(old)} times")
+            raise ValueError(
+                f"index.html: expected {old} once, received it {text.count(old)} times"
+            )
         text = text.replace(old, new)
     return text
 
 
-def worker() -> str:
-    """The script of the worker."""
-    return bundle.bundle("worker.js", _texts(_FOLDER / "engine", ".js"))
+def read(path: pathlib.Path) -> tuple[dict[str, Any], bytes]:
+    """The description and the data of a file that `render` made; see `Content`."""
+    text = path.read_text("utf-8")
+    compressed = base64.b64decode(_text_of("weights", text))
+    values = json.loads(_text_of("description", text))
+    return values["description"], zlib.decompress(compressed, -zlib.MAX_WBITS)
 
 
 def kernel() -> bytes:
@@ -74,10 +63,14 @@ def kernel() -> bytes:
     return assembler.assemble((_FOLDER / "engine" / "kernel.wat").read_text("utf-8"))
 
 
-def deflated(data: bytes) -> bytes:
-    """Compressed, as the worker inflates it."""
+def _deflated(data: bytes) -> bytes:
     compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     return compressor.compress(data) + compressor.flush()
+
+
+def _text_of(element: str, text: str) -> str:
+    """The text of an element with data."""
+    return text.partition(f' id="{element}">')[2].partition("</script>")[0]
 
 
 def _texts(folder: Any, suffix: str) -> dict[str, str]:
@@ -90,9 +83,9 @@ def _data_elements(content: Content) -> str:
     values = {"description": content.description, "model": content.model}
     elements = {
         "description": ("application/json", _json(values)),
-        "weights": ("text/plain", _base64(deflated(content.data))),
+        "weights": ("text/plain", _base64(_deflated(content.data))),
         "kernel": ("text/plain", _base64(kernel())),
-        "worker": ("text/plain", worker()),
+        "worker": ("text/plain", bundle.bundle("worker.js", _texts(_FOLDER / "engine", ".js"))),
     }
     return "".join(
         f'<script type="{kind}" id="{name}">{text}</script>\n'

@@ -1,10 +1,10 @@
-"""Weights of a file: matrices in int8 with a scale for each row, everything else in float32.
+"""Weights of a page: matrices in int8 with a scale for each row, everything else in float32.
 
 A matrix is stored with a row for each output, so that the scale is a factor of the output of a
-product. Knows nothing about pages.
+product. Knows nothing about pages and models.
 
     packed = quantization.packed(weights)
-    packed.weights["logits/kernel"]     # what the file computes with, in float32
+    quantization.unpacked(packed.index, packed.data)    # float32, as a page computes with them
 """
 
 import dataclasses
@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
-_LARGEST = 127
+LARGEST = 127
 _ALIGNMENT = 4  # of float32 in the data
+
+Index = dict[str, dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,19 +24,18 @@ class Packed:
     """Weights as they are stored.
 
     Attributes:
-      index: by the name of a weight, its shape and places in the data, in bytes.
-      weights: by name, float32, as they are after rounding.
+      index: by the name of a weight, its `shape` and `offset` in the data, in bytes; for an int8
+        matrix also the offset of its `scales`.
     """
 
-    index: dict[str, dict[str, Any]]
+    index: Index
     data: bytes
-    weights: dict[str, np.ndarray]
 
 
 def packed(weights: Mapping[str, np.ndarray]) -> Packed:
     """Rounds and packs weights; the matrices of products and embeddings become int8."""
-    index: dict[str, dict[str, Any]] = {}
-    data, rounded = bytearray(), dict[str, np.ndarray]()
+    index: Index = {}
+    data = bytearray()
 
     def put(array: np.ndarray) -> int:
         data.extend(bytes(-len(data) % _ALIGNMENT))
@@ -43,21 +44,53 @@ def packed(weights: Mapping[str, np.ndarray]) -> Packed:
         return offset
 
     for name, weight in weights.items():
-        weight = np.asarray(weight, np.float32)
-        if not name.endswith(("kernel", "embeddings")):
-            index[name], rounded[name] = {"shape": weight.shape, "offset": put(weight)}, weight
-            continue
-        is_transposed = name.endswith("kernel")
-        values, scales = quantized(weight.T if is_transposed else weight)
-        places = {"offset": put(values), "scales": put(scales)}
-        index[name] = {"shape": values.shape, **places}
-        found = values * scales[:, None]
-        rounded[name] = found.T if is_transposed else found
-    return Packed(index, bytes(data), rounded)
+        array = np.asarray(weight, np.float32)
+        if _is_rounded(name):
+            values, scales = quantized(_rows(name, array))
+            places = {"offset": put(values), "scales": put(scales)}
+            index[name] = {"shape": list(values.shape), **places}
+        else:
+            index[name] = {"shape": list(array.shape), "offset": put(array)}
+    return Packed(index, bytes(data))
+
+
+def unpacked(index: Index, data: bytes) -> dict[str, np.ndarray]:
+    """The weights by name in float32, with the shapes of the model."""
+
+    def array(dtype: str, offset: int, shape: list[int]) -> np.ndarray:
+        return np.frombuffer(data, dtype, int(np.prod(shape)), offset).reshape(shape)
+
+    found = {}
+    for name, place in index.items():
+        shape = place["shape"]
+        if "scales" in place:
+            scales = array("<f4", place["scales"], shape[:1])
+            values = array("i1", place["offset"], shape)
+            found[name] = _rows(name, values * scales[:, None])
+        else:
+            found[name] = array("<f4", place["offset"], shape)
+    return found
+
+
+def moved(index: Index, begin: int) -> Index:
+    """The index of data that follows other data of `begin` bytes."""
+    return {
+        name: {key: place if key == "shape" else place + begin for key, place in places.items()}
+        for name, places in index.items()
+    }
 
 
 def quantized(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """int8 values [N, K] and float32 scales [N] for the rows of a matrix [N, K]."""
     largest = np.abs(matrix).max(axis=1)
-    scales = np.where(largest > 0, largest / _LARGEST, 1).astype(np.float32)
+    scales = np.where(largest > 0, largest / LARGEST, 1).astype(np.float32)
     return np.rint(matrix / scales[:, None]).astype(np.int8), scales
+
+
+def _is_rounded(name: str) -> bool:
+    return name.endswith(("kernel", "embeddings"))
+
+
+def _rows(name: str, matrix: np.ndarray) -> np.ndarray:
+    """A matrix with a row for each output; and back. An embedding has one for each id."""
+    return matrix.T if name.endswith("kernel") else matrix

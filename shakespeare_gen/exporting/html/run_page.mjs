@@ -1,8 +1,9 @@
 /**
  * Runs the worker of a page in Node: `node run_page.mjs PAGE [plain] < REQUESTS > ANSWERS`.
  *
- * REQUESTS is a JSON list of `{method, values}`; an answer is `{result, text, seconds}`. With
- * `plain`, it computes in plain JavaScript.
+ * REQUESTS is a JSON list of `{method, values}`; an answer is `{result, text, seconds}`, and the
+ * first one that of loading the page. Arrays are in base64. With `plain`, it computes in plain
+ * JavaScript.
  */
 
 import { readFileSync } from "node:fs";
@@ -41,4 +42,6 @@ const answers = [await ask(0, "load", { description, data: bytesIn("weights"), c
 const requests = JSON.parse(readFileSync(0, "utf8"));
 for (const [index, { method, values }] of requests.entries())
   answers.push(await ask(index + 1, method, values));
-process.stdout.write(JSON.stringify(answers.slice(1)));
+const encoded = (key, value) =>
+  ArrayBuffer.isView(value) ? Buffer.from(value.buffer).toString("base64") : value;
+process.stdout.write(JSON.stringify(answers, encoded));

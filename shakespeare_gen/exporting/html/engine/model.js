@@ -88,6 +88,19 @@ export class Model {
     return pieces.map((piece, i) => ({ text: piece, log_probability: nats[i] }));
   }
 
+  /** The logits after each of ids, row by row, without any text before. */
+  async logits(ids, task) {
+    const parts = this.#network.start();
+    let every = null;
+    for (const [at, id] of ids.entries()) {
+      const logits = this.#network.step(id, parts);
+      every ??= new Float32Array(ids.length * logits.length);
+      every.set(logits, at * logits.length);
+      if (task.isDue) await task.pause();
+    }
+    return every;
+  }
+
   /** The `k` most likely next tokens with their probabilities. */
   async next(prompt, k, task) {
     const { logits } = await this.#reader.read(this.#tokenizer.prepare(prompt), task);

@@ -22,6 +22,9 @@ const METHODS = {
   async score({ text }, task) {
     return (await loading).score(text, task);
   },
+  async logits({ ids }, task) {
+    return (await loading).logits(ids, task);
+  },
   async next({ prompt, k }, task) {
     return (await loading).next(prompt, k, task);
   },
