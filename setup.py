@@ -41,6 +41,7 @@ setup(
         "shakespeare_gen.pretrained": ["**/*"],
         "shakespeare_gen.report": ["*.html", "*.css", "*.js"],
         "shakespeare_gen.serving": ["page/*"],
+        "shakespeare_gen.exporting.html_file": ["*.mjs", "engine/*", "page/*"],
     },
     entry_points={"console_scripts": ["shakespeare-gen = shakespeare_gen.__main__:main"]},
     python_requires=">=3.11",

@@ -71,7 +71,7 @@ FORMATS: dict[str, Format] = {
     "numpy": Format("Python code that needs NumPy alone", f"{_HERE}.numpy_folder"),
     "html": Format(
         "the writing page as one file, with the model inside",
-        f"{_HERE}.html.exporter",
+        f"{_HERE}.html_file.exporter",
         ("int8",),
         is_file=True,
     ),

@@ -15,12 +15,12 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from shakespeare_gen.exporting.html import assembler, bundle
-from shakespeare_gen.exporting.html.content import Content
+from shakespeare_gen.exporting.html_file import assembler, bundle
+from shakespeare_gen.exporting.html_file.content import Content
 
 _ROOT = importlib.resources.files("shakespeare_gen")
 _PAGE = _ROOT / "serving" / "page"
-_FOLDER = _ROOT / "exporting" / "html"
+_FOLDER = _ROOT / "exporting" / "html_file"
 
 
 def render(content: Content) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 
 from shakespeare_gen.exporting.formats import Exporter
-from shakespeare_gen.exporting.html import content, node, page
+from shakespeare_gen.exporting.html_file import content, node, page
 from shakespeare_gen.exporting.proof import ReadBack
 from shakespeare_gen.exporting.subject import Subject
 

@@ -12,8 +12,8 @@ import numpy as np
 from shakespeare_gen import __version__, models, pretrained
 from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.errors import UserError
-from shakespeare_gen.exporting.html import quantization
-from shakespeare_gen.exporting.html.quantization import Packed
+from shakespeare_gen.exporting.html_file import quantization
+from shakespeare_gen.exporting.html_file.quantization import Packed
 from shakespeare_gen.exporting.subject import Subject
 from shakespeare_gen.models import LanguageModel
 from shakespeare_gen.models.ensemble import Ensemble

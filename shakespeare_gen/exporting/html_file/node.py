@@ -63,5 +63,5 @@ def run(path: pathlib.Path, requests: Sequence[dict[str, Any]], is_plain: bool =
         said = " ".join(error.stderr.split())[-300:]
         raise UserError(f"the page cannot be run in Node: {said}") from None
     loaded, *answers = json.loads(done.stdout)
-    version = subprocess.run([node, "--version"], capture_output=True, text=True).stdout.strip()
+    version = subprocess.run([node, "-v"], capture_output=True, text=True).stdout.strip()
     return Answers(f"Node {version}, {loaded['result']['kernel']}", answers)
