@@ -96,7 +96,7 @@ def unrolled(text: str, gradients: bool = False) -> Any:
 
 def _draw_gradients(canvas: _Canvas, x: float, before: float, t: int, is_last: bool) -> None:
     """The gradient of the last loss, through every step before it."""
-    style = {"color": GRADIENT, "lw": 1.8}
+    style: dict[str, Any] = {"color": GRADIENT, "lw": 1.8}
     if is_last:
         canvas.arrow((x - 0.3, 8.05), (x - 0.3, 5.75), **style)
         canvas.text((x - 0.6, 6.9), "loss", color=GRADIENT, ha="right", fontsize=9)

@@ -75,8 +75,8 @@ def colored(
     panel.set(xlim=(0, line_chars), ylim=(num_lines, 0))
     panel.set_axis_off()
     panel.set_title(figures.text(title), fontsize=10, loc="left")
-    for piece, value, (line, column) in zip(pieces, values, places, strict=True):
-        color = mapped.to_rgba(float(value))
+    every_color = mapped.to_rgba(np.asarray(values, float))
+    for piece, color, (line, column) in zip(pieces, every_color, places, strict=True):
         panel.add_patch(patches.Rectangle((column, line), len(piece), 1, fc=color, ec="none"))
         ink = "white" if sum(color[:3]) < 1.3 else "black"
         shown = visible(piece) if piece == "\n" else figures.text(piece)
