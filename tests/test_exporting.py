@@ -1,5 +1,6 @@
 """Exports: every format against the model itself, and the command."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -13,11 +14,12 @@ from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.exporting import job
 from shakespeare_gen.exporting.formats import FORMATS
 from shakespeare_gen.exporting.subject import Subject
+from shakespeare_gen.generation import Generator
 from shakespeare_gen.options import Options
 from shakespeare_gen.runs import loading
 from tests import fake_runs
 
-SMALL = {"units": 8, "embedding_size": 4}
+SMALL = {"units": 32, "embedding_size": 4}
 TRANSFORMER = {"model": "transformer", "width": 16, "num_heads": 2, "context_tokens": 6}
 MODELS = {
     "lstm": SMALL,
@@ -47,7 +49,19 @@ def subjects(tmp_path_factory):
 
 
 def subject_of(*runs):
-    return Subject.of(loading.read_checkpoints([str(run.path) for run in runs]))
+    """A subject with weights of about the size of trained ones."""
+    found = Subject.of(loading.read_checkpoints([str(run.path) for run in runs]))
+    return dataclasses.replace(
+        found, checkpoints=tuple(smaller(checkpoint) for checkpoint in found.checkpoints)
+    )
+
+
+def smaller(checkpoint):
+    weights = {
+        name: (0.3 * weight).astype(weight.dtype) if weight.ndim > 1 else weight
+        for name, weight in checkpoint.weights.items()
+    }
+    return dataclasses.replace(checkpoint, weights=weights)
 
 
 def exported(subject, tmp_path, **values):
@@ -60,17 +74,69 @@ def logits_of(subject, ids):
     return subject.model().read(ids[None])[0][0]
 
 
-@pytest.mark.parametrize("name", [*MODELS, "ensemble"])
-def test_numpy_code_computes_the_model(subjects, name, tmp_path):
-    FORMATS["numpy"].exporter().write(subjects[name], "none", tmp_path)
-    space = {"__file__": str(tmp_path / "model.py")}
-    exec((tmp_path / "model.py").read_text("utf-8"), space)
-    model = space["Model"]()
-    state, found = model.start(2), []
-    for i in IDS:
-        logits, state = model.step(np.array([i, IDS[0]], np.int32), state)
+def written(subject, format, quantize, folder):
+    """The model of an exported folder, loaded in this process."""
+    folder.mkdir()
+    FORMATS[format].exporter().write(subject, quantize, folder)
+    path = folder / "model.py"
+    space = {"__file__": str(path)}
+    exec(compile(path.read_text("utf-8"), str(path), "exec"), space)
+    return space["Model"]()
+
+
+def stepped(model, ids, *start):
+    """The logits [N, V] of one row after each of ids [N]."""
+    state, found = model.start(*start), []
+    for i in ids:
+        rows = [i, ids[0]][: start[0] if start else 1]
+        logits, state = model.step(np.array(rows, np.int32), state)
         found.append(logits[0])
-    np.testing.assert_allclose(found, logits_of(subjects[name], IDS), rtol=1e-4, atol=1e-5)
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("name", [*MODELS, "ensemble"])
+@pytest.mark.parametrize(
+    "format",
+    [
+        "numpy",
+        "onnx",
+        *(pytest.param(f, marks=pytest.mark.slow) for f in ("litert", "saved_model")),
+    ],
+)
+def test_an_export_computes_the_model(subjects, format, name, tmp_path):
+    pytest.importorskip(
+        {"litert": "ai_edge_litert"}.get(format, format.replace("saved_model", "tensorflow"))
+    )
+    expected = logits_of(subjects[name], IDS)
+    model = written(subjects[name], format, "none", tmp_path / "out")
+    batch = [] if format == "litert" else [2]
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    np.testing.assert_allclose(stepped(model, IDS, *batch), expected, **close)
+    if not hasattr(model, "read"):
+        return
+    logits, state = model.read(IDS[None, :5], model.start())
+    later, _ = model.read(IDS[None, 5:], state)
+    np.testing.assert_allclose(np.concatenate([logits[0], later[0]]), expected, **close)
+
+
+@pytest.mark.parametrize("name", [*MODELS, "ensemble"])
+@pytest.mark.parametrize(
+    ("format", "quantize"),
+    [
+        ("onnx", "int8"),
+        pytest.param("litert", "float16", marks=pytest.mark.slow),
+        pytest.param("litert", "int8", marks=pytest.mark.slow),
+    ],
+)
+def test_a_quantized_export_is_close_to_the_model(subjects, format, quantize, name, tmp_path):
+    if quantize == "float16" and "transformer" in [spec.family for spec in subjects[name].specs]:
+        with pytest.raises(UsageError, match="quantize: expected none or int8 for a transformer"):
+            exported(subjects[name], tmp_path, format=format, quantize=quantize)
+        return
+    expected = logits_of(subjects[name], IDS)
+    found = stepped(written(subjects[name], format, quantize, tmp_path / "out"), IDS)
+    error = np.abs(found - expected).max() / expected.std()
+    assert 0 < error < {"float16": 0.01, "int8": 0.15}[quantize]
 
 
 def test_the_proof_compares_with_the_model(subjects, tmp_path):
@@ -82,7 +148,7 @@ def test_the_proof_compares_with_the_model(subjects, tmp_path):
     config = json.loads((path / "config.json").read_text("utf-8"))
     assert config["state"][0] == {
         "name": "lstm_1_h",
-        "shape": ["batch", 8],
+        "shape": ["batch", 32],
         "dtype": "float32",
         "initial": 0,
     }
@@ -97,7 +163,7 @@ def test_an_exported_folder_generates_the_text_of_the_model(subjects, tmp_path):
         check=True,
         text=True,
     )
-    generator = loading.load_generator(subjects["lstm"].runs[0], engine="numpy")
+    generator = Generator(subjects["lstm"].model(), subjects["lstm"].tokenizer)
     [result] = generator.generate("ab", length=40, temperature=0.9, seed=7)
     assert done.stdout == f"ab{result.text}\n"
 

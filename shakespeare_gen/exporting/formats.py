@@ -69,6 +69,16 @@ class Format:
 _HERE = "shakespeare_gen.exporting"
 FORMATS: dict[str, Format] = {
     "numpy": Format("Python code that needs NumPy alone", f"{_HERE}.numpy_folder"),
+    "onnx": Format(
+        "a graph for ONNX Runtime", f"{_HERE}.onnx_folder", ("none", "int8"), extra="onnx"
+    ),
+    "litert": Format(
+        "a graph for LiteRT (TensorFlow Lite), on phones",
+        f"{_HERE}.litert_folder",
+        ("none", "float16", "int8"),
+        extra="litert",
+    ),
+    "saved_model": Format("a TensorFlow SavedModel", f"{_HERE}.saved_model_folder"),
     "html": Format(
         "the writing page as one file, with the model inside",
         f"{_HERE}.html_file.exporter",

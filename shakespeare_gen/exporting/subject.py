@@ -71,6 +71,10 @@ class Subject:
         ]
         return found[0] if len(found) == 1 else Ensemble(found, np)
 
+    def tensorflow_model(self) -> LanguageModel:
+        """The model in TensorFlow."""
+        return loading.load_model(self.runs, self.checkpoints)
+
     @functools.cached_property
     def state_names(self) -> tuple[str, ...]:
         """A name for each array of a state, such as `lstm_1_h`."""

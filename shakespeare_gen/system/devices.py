@@ -20,7 +20,8 @@ from shakespeare_gen.system import logs
 
 _NOISE = re.compile(
     r"WARNING: All log messages before absl::InitializeLog|To enable the following instructions"
-    r"|I0000 |.*(cuda_\w+\.cc|cudart_stub\.cc|computation_placer\.cc|cpu_feature_guard\.cc)"
+    r"|I0000 |W0000 .*tf_tfl_flatbuffer_helpers"
+    r"|.*(cuda_\w+\.cc|cudart_stub\.cc|computation_placer\.cc|cpu_feature_guard\.cc)"
 )
 
 # XLA compiles a loop whose data is smaller than this number of bytes into one function, instead of
@@ -50,7 +51,7 @@ def start(single_stream: bool = False) -> None:
         os.environ.setdefault("XLA_FLAGS", f"--xla_backend_extra_options={_SINGLE_STREAM_FLAG}")
     # Keras imports matplotlib, which reports its font cache.
     plotting = _hidden_package("matplotlib") if single_stream else logs.errors_only("matplotlib")
-    with _filtered_stderr(), plotting, _paused_garbage_collection():
+    with filtered_stderr(), plotting, _paused_garbage_collection():
         import tensorflow as tf
 
         if not tf.config.list_physical_devices("GPU"):
@@ -71,7 +72,7 @@ def has_gpu() -> bool:
     if "tensorflow" in sys.modules:
         import tensorflow as tf
 
-        with _filtered_stderr() if _started_in is None else contextlib.nullcontext():
+        with filtered_stderr() if _started_in is None else contextlib.nullcontext():
             return bool(tf.config.get_visible_devices("GPU"))
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1"):
         return False
@@ -175,7 +176,8 @@ def _paused_garbage_collection():
 
 
 @contextlib.contextmanager
-def _filtered_stderr():
+def filtered_stderr():
+    """A context that drops the usual messages of TensorFlow from standard error."""
     if sys.stderr is None:  # it is closed
         yield
         return

@@ -6,6 +6,8 @@ from shakespeare_gen.errors import UsageError
 
 PACKAGES = {
     "evaluate": ("jinja2", "pydivsufsort", "pyppmd", "rich"),
+    "litert": ("ai_edge_litert",),
+    "onnx": ("onnx", "onnxruntime"),
     "serve": ("prometheus_client", "starlette", "uvicorn"),
     "tensorboard": ("tensorboard",),
     "tune": ("jinja2", "optuna", "psycopg", "rich"),

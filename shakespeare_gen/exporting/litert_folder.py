@@ -1,0 +1,65 @@
+"""The format `litert`: a graph of builtin operations for LiteRT, with the signatures `read` and
+`step`, for one row.
+
+    model.tflite model.py tokenizer.py generate.py config.json tokenizer.json README.md
+
+With `float16`, weights are stored in half precision; with `int8`, products are computed with
+weights in int8 (dynamic range quantization). The converter rounds every constant to `float16`, also
+the angle per position of a transformer, whose attention would be wrong: that is refused.
+"""
+
+import pathlib
+import tempfile
+
+import numpy as np
+
+from shakespeare_gen.errors import UsageError
+from shakespeare_gen.exporting import folders, saved_model_folder
+from shakespeare_gen.exporting.formats import Exporter
+from shakespeare_gen.exporting.proof import ReadBack, run_folder
+from shakespeare_gen.exporting.subject import Subject
+from shakespeare_gen.system import devices, logs
+
+
+class LiteRTExporter(Exporter):
+    """See the docstring of the module."""
+
+    def check(self, subject: Subject, quantize: str) -> None:
+        subject.check_is_network()
+        if quantize == "float16" and any(spec.family == "transformer" for spec in subject.specs):
+            raise UsageError(
+                "quantize: expected none or int8 for a transformer with `format=litert`, received "
+                "float16, in which its positions are inexact"
+            )
+
+    def write(self, subject: Subject, quantize: str, path: pathlib.Path) -> None:
+        (path / "model.tflite").write_bytes(_converted(subject, quantize))
+        folders.copy_program("litert_model.py", path / "model.py")
+        folders.write_common(subject, path, "litert", quantize, folders.Pages(_README))
+
+    def read_back(self, path: pathlib.Path, ids: np.ndarray) -> ReadBack:
+        return run_folder(path, ids)
+
+
+def _converted(subject: Subject, quantize: str) -> bytes:
+    """The content of the file."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch, "saved_model")
+        saved_model_folder.save(subject, folder, batch_size=1, has_variables=False)
+        import tensorflow as tf
+
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            str(folder), signature_keys=["read", "step"]
+        )
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if quantize != "none":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantize == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        with devices.filtered_stderr(), logs.errors_only("tensorflow"):
+            return converter.convert()
+
+
+_README = ""
+
+EXPORTER = LiteRTExporter()
