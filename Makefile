@@ -17,7 +17,7 @@ TEMPERATURE ?= 0.8
 # Passed through the environment, so that quotes and blanks in them are safe.
 export PROMPT RUN
 
-.PHONY: help install generate serve train test test-fast lint typecheck wheel docs recipes-table notebooks notebooks-colab bench-train bench-generate bench-evaluate bench-serve clean
+.PHONY: help install generate serve train test test-fast lint typecheck wheel docs docs-site recipes-table notebooks notebooks-colab bench-train bench-generate bench-evaluate bench-serve clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -66,6 +66,11 @@ docs: $(VENV)/installed  ## regenerate the flag tables in docs/flags.md and the 
 	$(BIN)/python -m docs.update_tables
 	$(BIN)/python -m docs.update_stub
 
+# Warnings are errors: a link or an anchor without a target, a page that no other page names.
+docs-site: $(VENV)/installed-docs  ## build the documentation as a site in build/docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs . build/docs
+	@echo "open build/docs/index.html"
+
 recipes-table: $(VENV)/installed  ## write what the recipes reach from the run cards in benchmarks/runs
 	$(BIN)/python -m docs.update_recipes
 
@@ -102,6 +107,10 @@ $(VENV)/installed: setup.py | $(BIN)/python
 
 $(VENV)/installed-test: setup.py | $(VENV)/installed
 	@$(BIN)/python -m pip install --quiet --editable '.[plays,evaluate,serve,test]'
+	@touch $@
+
+$(VENV)/installed-docs: setup.py | $(VENV)/installed
+	@$(BIN)/python -m pip install --quiet --editable '.[plays,evaluate,serve,docs]'
 	@touch $@
 
 $(VENV)/installed-dev: setup.py | $(VENV)/installed

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from docs import update_stub, update_tables
+from docs import messages, update_stub, update_tables
 from shakespeare_gen.__main__ import VERBS
 from shakespeare_gen.options.fields import fields_of
 from tests.conftest import REPOSITORY
@@ -259,6 +259,28 @@ def test_links_have_targets(path):
         linked = (path.parent / name).resolve() if name else path
         assert linked.exists(), f"{path.name}: {target}"
         assert not anchor or anchor in anchors(linked), f"{path.name}: {target}"
+
+
+def test_every_message_has_a_cure():
+    """docs/troubleshooting.md explains each message of the package, and no other."""
+    found = messages.collected()
+    entries = messages.entries(messages.PAGE.read_text("utf-8"))
+    unknown = [m for m in found if not any(messages.explains(e, m.text) for e in entries)]
+    assert not unknown, "add them to docs/troubleshooting.md: python -m docs.messages"
+    for entry in entries:
+        assert any(messages.explains(entry, m.text) for m in found), f"no such message: {entry}"
+
+
+def test_an_entry_explains_messages_like_it_and_no_others():
+    assert messages.explains("units: expected …", "units: expected at least 1, received …")
+    assert not messages.explains("units: expected …", "width: expected at least 1, received …")
+    page = messages.entries(messages.PAGE.read_text("utf-8"))
+    for text in (
+        "…: expected a horse, received …",
+        "`crown` and `head`: expected both",
+        "uneasy …",
+    ):
+        assert not [entry for entry in page if messages.explains(entry, text)]
 
 
 def test_all_package_data_is_in_the_wheel(monkeypatch):

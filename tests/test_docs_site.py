@@ -1,0 +1,72 @@
+"""The documentation as a site: links, no outside requests, formulas, figures."""
+
+import html.parser
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    pytest.importorskip("sphinx")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet"]
+    done = subprocess.run(
+        [*command, "-c", "docs", "-d", str(folder / "trees"), ".", str(folder / "site")],
+        capture_output=True,
+        check=False,
+        cwd=REPOSITORY,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "site"
+
+
+class Requests(html.parser.HTMLParser):
+    """The addresses that a browser loads with a page, and the links of the page."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.loaded, self.links = [], []
+        self.feed(path.read_text("utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        for name, value in attributes:
+            if name in ("src", "srcset", "poster", "data") or (name, tag) == ("href", "link"):
+                self.loaded.append(value)
+            elif name == "href":
+                self.links.append(value)
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_warnings_and_loads_nothing_from_elsewhere(site):
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > 20
+    for page in pages:
+        for address in Requests(page).loaded:
+            assert not re.match(r"(?:[a-z]+:)?//", address), f"{page.name}: {address}"
+            assert address.startswith("data:") or (page.parent / address.split("?")[0]).exists()
+    for style in site.rglob("*.css"):
+        assert not re.search(r"url\(\s*['\"]?(?:https?:)?//", style.read_text("utf-8")), style.name
+
+
+@pytest.mark.slow
+def test_the_first_page_leads_to_every_page_of_docs(site):
+    assert 'url=docs/index.html"' in (site / "index.html").read_text("utf-8")
+    links = {link.split("#")[0] for link in Requests(site / "docs" / "index.html").links}
+    pages = {f"{page.stem}.html" for page in (REPOSITORY / "docs").glob("*.md")}
+    assert pages - {"index.html"} <= links
+
+
+@pytest.mark.slow
+def test_the_api_page_has_every_public_name_and_option(site):
+    import shakespeare_gen
+
+    page = (site / "docs" / "api.html").read_text("utf-8")
+    missing = [n for n in shakespeare_gen.__all__ if f'id="shakespeare_gen.{n}"' not in page]
+    assert not missing
+    assert "<strong>dropout</strong>" in page
