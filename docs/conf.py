@@ -27,6 +27,7 @@ include_patterns = [
     "docs/*.md",
     "benchmarks/*.md",
     "notebooks/*.ipynb",
+    "notebooks/*.md",
     "shakespeare_gen/pretrained/*/README.md",
     "README.md",
     "CHANGELOG.md",

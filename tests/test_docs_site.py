@@ -49,7 +49,8 @@ def test_the_site_is_built_without_warnings_and_loads_nothing_from_elsewhere(sit
     for page in pages:
         for address in Requests(page).loaded:
             assert not re.match(r"(?:[a-z]+:)?//", address), f"{page.name}: {address}"
-            assert address.startswith("data:") or (page.parent / address.split("?")[0]).exists()
+            if not address.startswith(("data:", "#")):
+                assert (page.parent / address.split("?")[0]).exists(), f"{page.name}: {address}"
     for style in site.rglob("*.css"):
         assert not re.search(r"url\(\s*['\"]?(?:https?:)?//", style.read_text("utf-8")), style.name
 
@@ -70,3 +71,25 @@ def test_the_api_page_has_every_public_name_and_option(site):
     missing = [n for n in shakespeare_gen.__all__ if f'id="shakespeare_gen.{n}"' not in page]
     assert not missing
     assert "<strong>dropout</strong>" in page
+
+
+def test_the_pages_show_the_figures_that_are_drawn():
+    from docs import update_figures
+
+    pages = "\n".join(path.read_text("utf-8") for path in (REPOSITORY / "docs").glob("*.md"))
+    shown = set(re.findall(r"\(figures/([\w.]+)\)", pages))
+    drawn = {path.name for path in update_figures.FOLDER.iterdir()}
+    assert shown == drawn == set(update_figures.FIGURES)
+
+
+def test_the_table_of_sizes_is_that_of_the_code():
+    from shakespeare_gen.training import sizing
+
+    page = (REPOSITORY / "docs" / "text_size.md").read_text("utf-8")
+    rows = re.findall(r"^\| ([\d,]+|more) \| (.*) \|$", page, re.MULTILINE)
+    names = ("units", "embedding_size", "dropout", "batch_size", "window_chars", "epochs")
+    assert [[float(cell) for cell in row.split(" | ")] for _, row in rows] == [
+        [float(values[name]) for name in names] for values in sizing.SIZES.values()
+    ]
+    limits = [float(size.replace(",", "")) for size, _ in rows[:-1]]
+    assert limits == list(sizing.SIZES)[:-1]
