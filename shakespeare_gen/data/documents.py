@@ -1,13 +1,28 @@
 """Joins documents to one text and marks their ends. Knows nothing about their source."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 END_CHARACTER = "\x03"  # END OF TEXT, a control character that occurs in no text
 
 
 def join(texts: Iterable[str], separator: str) -> str:
     """Joins texts so that each one starts on a new line and is followed by `separator`."""
-    return "".join(text + "\n" * (not text.endswith("\n")) + separator for text in texts)
+    return "".join(text + ending(text, separator) for text in texts)
+
+
+def separated(texts: Iterable[str], separator: str) -> Iterator[str]:
+    """The pieces of `join`, without the end of the last text: the text of one file of documents."""
+    before = ""
+    for number, text in enumerate(texts):
+        if number:
+            yield ending(before, separator)
+        yield text
+        before = text[-1:]
+
+
+def ending(text: str, separator: str) -> str:
+    """What `join` puts after a text: a line end, unless there is one, and `separator`."""
+    return "\n" * (not text.endswith("\n")) + separator
 
 
 def mark_ends(text: str, separator: str) -> str:

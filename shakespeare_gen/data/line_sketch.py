@@ -6,17 +6,25 @@
 Lines are compared by hashes, without the blanks at both ends; short lines occur in many texts and
 do not count. Of a long text only the lines with the smallest hashes are kept (a bottom-k sketch,
 Broder 1997), and of another text only lines with such hashes are compared: the share is an
-estimate.
+estimate. A text of a few lines may be in the training text with none of them in the sketch: of a
+training text of L lines, `MAX_LINES` / L of the lines are compared.
+
+The upper half of a hash is computed from the ends of a line and its length, for all lines at once; the lower half from the whole line, only of lines that may be kept. So the sketch of a long
+text takes a fraction of the time of tokenizing it.
 """
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 
 MIN_LINE_CHARS = 20
 MAX_LINES = 1 << 14
+LARGEST = 2**64 - 1
+_WORD = 8  # bytes that are read at each end of a line
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_NEWLINE = ord("\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,16 +50,18 @@ class LineSketch:
 
     hashes: np.ndarray
 
+    @property
+    def limit(self) -> int:
+        """The largest hash of a line that the sketch would have kept."""
+        return LARGEST if len(self.hashes) < MAX_LINES else int(self.hashes[-1])
+
     @classmethod
     def of(cls, pieces: Iterable[str]) -> "LineSketch":
         """The sketch of a text that comes in pieces of any length."""
-        found = np.zeros(0, np.uint64)
-        batch: list[int] = []
-        for line in _lines(pieces):
-            batch.append(_hash(line))
-            if len(batch) == 4 * MAX_LINES:
-                found, batch = _smallest([found, np.array(batch, np.uint64)]), []
-        return cls(_smallest([found, np.array(batch, np.uint64)]))
+        sampler = LineSampler()
+        for piece in pieces:
+            sampler.add(piece.encode("utf-8", "surrogatepass"))
+        return sampler.sketch()
 
     def merged(self, other: "LineSketch") -> "LineSketch":
         """The sketch of both texts together."""
@@ -59,28 +69,101 @@ class LineSketch:
 
     def compare(self, text: str) -> Comparison:
         """Compares the different lines of `text`."""
-        hashes = np.unique(np.array([_hash(line) for line in _lines([text])], np.uint64))
-        is_whole = len(self.hashes) < MAX_LINES
-        compared = hashes if is_whole else hashes[hashes <= self.hashes[-1]]
-        return Comparison(len(compared), int(np.isin(compared, self.hashes).sum()))
+        data = text.encode("utf-8", "surrogatepass")
+        hashes = np.unique(_hashes(data, np.uint64(self.limit)))
+        return Comparison(len(hashes), int(np.isin(hashes, self.hashes).sum()))
 
 
-def _lines(pieces: Iterable[str]) -> Iterator[str]:
-    """The lines that count."""
-    rest = ""
-    for piece in pieces:
-        *whole, rest = (rest + piece).split("\n")
-        yield from filter(_counts, map(str.strip, whole))
-    yield from filter(_counts, [rest.strip()])
+class LineSampler:
+    """Makes the sketch of a text that comes in pieces of UTF-8.
+
+    Args:
+      limit: the largest hash to keep, for a sketch that is merged with a full one.
+    """
+
+    def __init__(self, limit: int = LARGEST) -> None:
+        self._rest = b""
+        self._found = [np.zeros(0, np.uint64)]
+        self._limit = np.uint64(limit)
+
+    def add(self, data: bytes) -> None:
+        """Adds the next piece; a line may go on in the piece after it."""
+        end = data.rfind(b"\n") + 1
+        if not end:
+            self._rest += data
+            return
+        self._count(self._rest + data[:end] if self._rest else data[:end])
+        self._rest = data[end:]
+
+    def sketch(self) -> LineSketch:
+        """The sketch of all pieces."""
+        self._count(self._rest)
+        self._rest = b""
+        return LineSketch(_smallest(self._found))
+
+    def _count(self, lines: bytes) -> None:
+        self._found.append(_hashes(lines, self._limit))
+        if sum(map(len, self._found)) >= 2 * MAX_LINES:
+            self._found = [_smallest(self._found)]
+            self._limit = min(self._limit, np.uint64(LineSketch(self._found[0]).limit))
 
 
-def _counts(line: str) -> bool:
-    return len(line) >= MIN_LINE_CHARS
+def _hashes(data: bytes, limit: np.uint64) -> np.ndarray:
+    """The hashes up to `limit` of the lines in `data`, uint64; in any order."""
+    data += b"\n"
+    codes = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(codes == _NEWLINE)
+    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])
+    counts = ends - starts >= MIN_LINE_CHARS  # a character has at least a byte
+    starts, ends = starts[counts], ends[counts]
+    # Blanks outside ASCII exist: lines with such ends are stripped one by one.
+    first, last = codes[starts], codes[ends - 1]
+    is_clean = (first > 0x20) & (first < 0x7F) & (last > 0x20) & (last < 0x7F)
+    found = _smaller(data, starts[is_clean], ends[is_clean], limit)
+    others = zip(starts[~is_clean].tolist(), ends[~is_clean].tolist(), strict=True)
+    stripped = [_stripped(data[begin:end]) for begin, end in others]
+    stripped = [line for line in stripped if len(line) >= MIN_LINE_CHARS]
+    ends = np.cumsum([len(line) for line in stripped], dtype=np.int64)
+    starts = ends - np.array([len(line) for line in stripped], np.int64)
+    return np.concatenate([found, _smaller(b"".join(stripped), starts, ends, limit)])
 
 
-def _hash(line: str) -> int:
-    data = line.encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+def _stripped(line: bytes) -> bytes:
+    return line.decode("utf-8", "surrogatepass").strip().encode("utf-8", "surrogatepass")
+
+
+def _smaller(data: bytes, starts: np.ndarray, ends: np.ndarray, limit: np.uint64) -> np.ndarray:
+    """The hashes up to `limit` of lines of at least `MIN_LINE_CHARS` bytes."""
+    if not len(starts):
+        return np.zeros(0, np.uint64)
+    upper = _upper_halves(data, starts, ends)
+    kept = np.flatnonzero(upper <= limit >> np.uint64(32))
+    found = []
+    for place in kept.tolist():
+        line = data[starts[place] : ends[place]]
+        if len(line) >= 4 * MIN_LINE_CHARS or _num_chars(line) >= MIN_LINE_CHARS:
+            digest = hashlib.blake2b(line, digest_size=4).digest()
+            found.append(int(upper[place]) << 32 | int.from_bytes(digest, "little"))
+    hashes = np.array(found, np.uint64)
+    return hashes[hashes <= limit]
+
+
+def _upper_halves(data: bytes, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    codes = np.frombuffer(data, np.uint8)
+    positions = np.arange(_WORD)
+
+    def words(first: np.ndarray) -> np.ndarray:
+        return codes[first[:, None] + positions].view("<u8")[:, 0]
+
+    mixed = words(starts) * _MULTIPLIER + (ends - starts).astype(np.uint64)
+    mixed = (mixed ^ (mixed >> np.uint64(32))) * _MULTIPLIER + words(ends - _WORD)
+    for shift in (32, 29):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * _MULTIPLIER
+    return mixed >> np.uint64(32)
+
+
+def _num_chars(line: bytes) -> int:
+    return len(line.decode("utf-8", "surrogatepass"))
 
 
 def _smallest(parts: list[np.ndarray]) -> np.ndarray:

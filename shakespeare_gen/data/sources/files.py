@@ -12,16 +12,18 @@ import glob
 import os
 import pathlib
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 
-from shakespeare_gen.data import documents, formats, text_files, texts
+from shakespeare_gen.data import compression, documents, formats, json_lines, text_files, texts
 from shakespeare_gen.data.sources import names
 from shakespeare_gen.data.splits import SourceFile, Splits, cut, cut_at_lines
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.options.groups import CorpusOptions
 from shakespeare_gen.system import storage
 
-SUFFIXES = (".txt", ".text", ".md", ".markdown")  # in folders; each also with .gz
+# In folders; each also with .gz or .zst.
+SUFFIXES = (".txt", ".text", ".md", ".markdown", *json_lines.SUFFIXES)
 MAX_SHOWN = 200  # characters of a path in messages
 
 
@@ -99,7 +101,7 @@ def _reason_to_skip(file: pathlib.Path, in_folder: bool) -> str | None:
         return "not a regular file"
     if found := formats.by_name(file.name):
         return f"{found.name}; {found.advice}"
-    if in_folder and not file.name.lower().removesuffix(".gz").endswith(SUFFIXES):
+    if in_folder and not compression.plain_name(file).endswith(SUFFIXES):
         return "its suffix is not that of a text file"
     return None
 
@@ -109,7 +111,7 @@ def _nothing_found(is_folder: bool, skipped: dict[pathlib.Path, str]) -> str:
     if not is_folder and not skipped:
         known = ", ".join(names())
         return f"expected a file, a folder, a glob that matches, or one of {known}, found none"
-    expected = f"expected files ending in {', '.join(SUFFIXES)} (or these with .gz), found "
+    expected = f"expected files ending in {', '.join(SUFFIXES)} (or these with .gz or .zst), found "
     kinds = collections.Counter(
         (file.suffix.lower() or "without suffix", reason) for file, reason in skipped.items()
     )
@@ -143,11 +145,42 @@ def _read_all(
 ) -> Iterator[text_files.TextFile]:
     num_bytes, max_bytes = 0, text_files.MAX_BYTES
     for place in files:
-        found = text_files.read(
-            place, options.encoding, options.encoding_errors, max_bytes, num_bytes
-        )
+        found = read(place, options, max_bytes, num_bytes)
         num_bytes += found.num_bytes
         yield found
+
+
+def read(
+    place: pathlib.Path,
+    options: CorpusOptions,
+    max_bytes: int = text_files.MAX_BYTES,
+    num_bytes_before: int = 0,
+) -> text_files.TextFile:
+    """The text of a file; that of JSON lines is their documents, separated as files are.
+
+    See `text_files.read` for arguments and errors.
+    """
+    if not json_lines.is_json_lines(place):
+        return text_files.read(
+            place, options.encoding, options.encoding_errors, max_bytes, num_bytes_before
+        )
+    text = "".join(json_pieces(place, options, max_bytes - num_bytes_before))
+    return text_files.TextFile(text, "utf-8", texts.num_bytes(text))
+
+
+def json_pieces(
+    place: pathlib.Path, options: CorpusOptions, max_bytes: int = sys.maxsize
+) -> Iterator[str]:
+    """The text of JSON lines in pieces: the documents, and what separates them."""
+    with storage.open_regular(place, sys.maxsize, follow_links=True) as file:
+        chunks = compression.chunks(place, file)
+        found = json_lines.documents(chunks, place, options.text_feature)
+        num_bytes = 0
+        for piece in documents.separated(map(text_files.normalized, found), options.document_separator):
+            num_bytes += len(piece)
+            if num_bytes > max_bytes:
+                raise text_files.too_large(place, max_bytes, 0)
+            yield piece
 
 
 def _split(found: list[str], options: CorpusOptions, name: str) -> Splits:
