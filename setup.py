@@ -20,6 +20,7 @@ serve = ["starlette>=0.46", "uvicorn>=0.34", "prometheus-client>=0.21"]
 docs = ["sphinx>=9.0", "myst-parser>=5.0", "myst-nb>=1.4", "furo>=2025.12.19", "latex2mathml>=3.78"]
 litert = ["ai-edge-litert>=2.1"]
 onnx = ["onnx>=1.19", "onnxruntime>=1.22"]
+zst = ["zstandard>=0.23"]
 clients = ["httpx>=0.28", "openai>=3.54", "schemathesis>=4.32", "selenium>=4.30"]
 
 setup(
@@ -87,11 +88,13 @@ setup(
             *litert,
             *onnx,
             *docs,
+            *zst,
         ],
         "bench": ["torch==2.13.0"],
         "dev": ["ruff>=0.17,<0.18", "mypy>=2.4,<2.5", "pre-commit>=4.7"],
         "docs": docs,
         "tensorboard": tensorboard,
         "tune": tune,
+        "zst": zst,
     },
 )

@@ -17,6 +17,7 @@ from absl import logging
 
 from shakespeare_gen.data import documents, mojibake, sources, text_files, texts
 from shakespeare_gen.data.arrays import folder
+from shakespeare_gen.data.shards import manifest
 from shakespeare_gen.data.sources import files
 from shakespeare_gen.data.splits import SourceFile, Splits
 from shakespeare_gen.data.text_encodings import AUTO
@@ -115,6 +116,10 @@ def _load(name: str, options: CorpusOptions) -> Corpus:
             "it as text=... in Python, or as a file with `corpus=PATH`"
         )
     found = sources.find(name)
+    if found is None and (shards := manifest.find(name)):
+        from shakespeare_gen.data.shards import reading  # which extends this module
+
+        return reading.load(shards, name)
     if found is None and (place := folder.find(name)):
         return _of_arrays(name, place)
     splits = found[0].load(found[1], options) if found else files.load(name, options)

@@ -81,7 +81,7 @@ def normalized(text: str) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def check_is_plain_text(path: pathlib.Path, beginning: bytes) -> None:
+def check_is_plain_text(path: pathlib.Path, beginning: bytes | bytearray) -> None:
     """Checks that a file is no document in another format, by its name and its first bytes."""
     if found := formats.by_name(path.name) or formats.by_content(beginning):
         raise _not_plain_text(path, found)
@@ -116,11 +116,7 @@ def _decoded(
     path: pathlib.Path, data: bytearray, encoding: str, encoding_errors: str
 ) -> tuple[str, str]:
     """The text and its encoding."""
-    found = text_encodings.detect(data) if encoding == AUTO else encoding
-    if found is None:
-        if encoding_errors == "strict":
-            raise UserError(_unrecognized(path, data))
-        found = "utf-8"
+    found = encoding_of(path, data, encoding, encoding_errors)
     try:
         return text_encodings.decode(data, found, encoding_errors), found
     except UnicodeError as error:
@@ -128,7 +124,21 @@ def _decoded(
         raise undecodable(path, offset, encoding, data[offset:], data) from None
 
 
-def _unrecognized(path: pathlib.Path, data: bytearray) -> str:
+def encoding_of(
+    path: pathlib.Path, data: bytes | bytearray, encoding: str, encoding_errors: str
+) -> str:
+    """The encoding of a file; see `read` for the arguments.
+
+    Raises:
+      UserError: none is plausible.
+    """
+    found = text_encodings.detect(data) if encoding == AUTO else encoding
+    if found is None and encoding_errors == "strict":
+        raise UserError(_unrecognized(path, data))
+    return found or "utf-8"
+
+
+def _unrecognized(path: pathlib.Path, data: bytes | bytearray) -> str:
     kind = "binary data" if b"\0" in data else "bytes in no known encoding"
     return (
         f"{path}: expected plain text, received {kind}; if it is text, give its `encoding`, or "

@@ -42,6 +42,16 @@ def num_bytes(text: str) -> int:
     return sum(map(len, utf_8(text)))
 
 
+def num_chars(data: bytes) -> int:
+    """The number of characters of a text in UTF-8."""
+    return len(data) if data.isascii() else int(np.count_nonzero(is_start(data)))
+
+
+def is_start(data: bytes) -> np.ndarray:
+    """Whether each byte of a text in UTF-8 is the first one of a character, bool [len(data)]."""
+    return np.frombuffer(data, np.uint8) & 0xC0 != 0x80
+
+
 def first_surrogate(text: str) -> int | None:
     """Position of the first surrogate, which UTF-8 cannot encode; None if there is none."""
     for begin, chunk in chunks(text):

@@ -14,19 +14,21 @@ from absl import logging
 from shakespeare_gen.data import texts
 from shakespeare_gen.data.corpora import SPLITS, Corpus
 from shakespeare_gen.data.tokenizers import Tokenizer
+from shakespeare_gen.data.windows import TokenSlices
 
 MAX_NAMED = 40  # left-out characters that the warning names
+NUM_STRETCHES = 100  # equally spaced parts of a sample
 
 
 class Tokens(Protocol):
     """The tokens of a text, and the number of its characters; the text may be elsewhere.
 
     Attributes:
-      ids: token ids, integers [N].
+      ids: token ids, integers [N]; not all of them may be in memory.
     """
 
     @property
-    def ids(self) -> np.ndarray: ...
+    def ids(self) -> TokenSlices: ...
 
     @property
     def num_tokens(self) -> int: ...
@@ -86,6 +88,15 @@ def tokenize(
         smallest = train.ids.astype(np.min_scalar_type(tokenizer.size - 1))
         stored["train"] = TokenizedText(train.text, smallest)
     return stored
+
+
+def sample(ids: TokenSlices, max_tokens: int) -> np.ndarray:
+    """All tokens of a text, or `NUM_STRETCHES` equally spaced parts of them."""
+    if len(ids) <= max_tokens:
+        return ids[:]
+    size = max(max_tokens // NUM_STRETCHES, 1)
+    begins = np.linspace(0, len(ids) - size, NUM_STRETCHES).astype(np.int64).tolist()
+    return np.concatenate([ids[begin : begin + size] for begin in begins])
 
 
 def with_both(found: Mapping[str, float], texts: Mapping[str, TokenizedText]) -> dict[str, float]:

@@ -17,7 +17,7 @@ Shapes: B batch_size, T window_chars (a number of tokens); inputs and targets ar
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -26,6 +26,14 @@ from shakespeare_gen.options.groups import WindowOptions
 
 if TYPE_CHECKING:  # importing TensorFlow takes seconds
     import tensorflow as tf
+
+
+class TokenSlices(Protocol):
+    """The tokens of a text: a NumPy array, or files that slices are read from."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: slice, /) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,18 +125,21 @@ def whole(num_tokens: int) -> Plan:
 
 
 def batches(
-    tokens: np.ndarray, plan: Plan, seed: int, first_step: int = 0, num_steps: int = -1
+    tokens: TokenSlices, plan: Plan, seed: int, first_step: int = 0, num_steps: int = -1
 ) -> "tf.data.Dataset":
     """A `tf.data.Dataset` of (inputs, targets), both int32 [B, T], from batch `first_step` on.
 
     Args:
-      tokens: token ids of the training text, integers [num_tokens], or all of its windows,
+      tokens: token ids of the training text, [num_tokens], or all of its windows,
         integers [num_available, T + 1], which may be a memory map.
       num_steps: number of batches; -1: endless.
     """
     import tensorflow as tf
 
-    gather = _of_text(tokens, plan, seed) if tokens.ndim == 1 else _of_array(tokens, plan, seed)
+    if isinstance(tokens, np.ndarray) and tokens.ndim == 2:
+        gather = _of_array(tokens, plan, seed)
+    else:
+        gather = _of_text(tokens, plan, seed)
     shape = (plan.batch_size, plan.window_chars)
 
     def pair(step):
@@ -143,19 +154,30 @@ def batches(
     return dataset.prefetch(2).with_options(options)
 
 
-def _of_text(ids: np.ndarray, plan: Plan, seed: int) -> "Callable[[tf.Tensor], tf.Tensor]":
+def _of_text(ids: "TokenSlices", plan: Plan, seed: int) -> "Callable[[tf.Tensor], tf.Tensor]":
     """A function from a step to its windows, int32 [B, T + 1], cut from a text."""
     import tensorflow as tf
 
-    text = tf.constant(ids)
+    def cut(starts: np.ndarray) -> np.ndarray:
+        return cut_windows(ids, starts, plan.window_chars + 1)
 
     def gather(step):
-        positions = window_starts(plan, seed, step)[:, None] + tf.range(
-            plan.window_chars + 1, dtype=tf.int64
-        )
-        return tf.cast(tf.gather(text, positions % plan.num_tokens), tf.int32)
+        starts = window_starts(plan, seed, step) % plan.num_tokens
+        # Not a constant of the graph, which would be a copy of the text.
+        return tf.numpy_function(cut, [starts], tf.int32, stateful=False)
 
     return gather
+
+
+def cut_windows(ids: "TokenSlices", starts: np.ndarray, size: int) -> np.ndarray:
+    """Windows of a text that begin at `starts` and go on at its beginning, int32 [B, size]."""
+    found = np.empty((len(starts), size), np.int32)
+    for window, start in zip(found, starts.tolist(), strict=True):
+        part = ids[start : start + size]
+        window[: len(part)] = part
+        if len(part) < size:
+            window[len(part) :] = ids[: size - len(part)]
+    return found
 
 
 def _of_array(rows: np.ndarray, plan: Plan, seed: int) -> "Callable[[tf.Tensor], tf.Tensor]":

@@ -9,6 +9,7 @@ import dataclasses
 
 import numpy as np
 
+from shakespeare_gen.data import token_store
 from shakespeare_gen.data.token_store import TokenizedText, Tokens
 from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.evaluation.ngrams import NGrams, scaled_context
@@ -16,7 +17,6 @@ from shakespeare_gen.evaluation.ngrams import NGrams, scaled_context
 MAX_TRAIN_TOKENS = 2_000_000
 MAX_SCORED_TOKENS = 200_000
 MAX_CONTEXT_TOKENS = 6  # see `ngrams.scaled_context`
-NUM_STRETCHES = 100  # equally spaced parts of a sample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Baseline:
 
 def baseline(train: Tokens, validation: TokenizedText, tokenizer: Tokenizer) -> Baseline:
     """The baseline for models of `train` on `validation`, which is not empty."""
-    ids = _sample(train.ids, MAX_TRAIN_TOKENS)
-    scored = _sample(validation.ids, MAX_SCORED_TOKENS)
+    ids = token_store.sample(train.ids, MAX_TRAIN_TOKENS)
+    scored = token_store.sample(validation.ids, MAX_SCORED_TOKENS)
     context_tokens = scaled_context(MAX_CONTEXT_TOKENS, train.num_tokens / train.num_chars)
     model = NGrams(ids, tokenizer.size, tokenizer.start_id, context_tokens)
     losses = model.frozen(scored).mean(1)
@@ -49,12 +49,3 @@ def baseline(train: Tokens, validation: TokenizedText, tokenizer: Tokenizer) -> 
     ]
     nats = float(losses[best]) * validation.num_tokens / validation.num_chars
     return Baseline(best + 1, nats, ", ".join(limits))
-
-
-def _sample(ids: np.ndarray, max_tokens: int) -> np.ndarray:
-    """All tokens, or `NUM_STRETCHES` equally spaced parts of them."""
-    if len(ids) <= max_tokens:
-        return ids
-    size = max(max_tokens // NUM_STRETCHES, 1)
-    begins = np.linspace(0, len(ids) - size, NUM_STRETCHES).astype(np.int64)
-    return np.concatenate([ids[begin : begin + size] for begin in begins])

@@ -11,6 +11,7 @@ PACKAGES = {
     "serve": ("prometheus_client", "starlette", "uvicorn"),
     "tensorboard": ("tensorboard",),
     "tune": ("jinja2", "optuna", "psycopg", "rich"),
+    "zst": ("zstandard",),
 }
 
 

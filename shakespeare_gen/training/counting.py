@@ -65,7 +65,7 @@ def start(prepared: Prepared, options: Options) -> tuple[CountedModel, Checkpoin
     family = models.FAMILIES[spec.family]
     assert family.count is not None
     began = time.perf_counter()
-    counted = family.count(spec, data.train.ids, data.tokenizer.start_id)
+    counted = family.count(spec, data.train.ids[:], data.tokenizer.start_id)
     seconds = time.perf_counter() - began
     return CountedModel(models.loaded(spec, counted.weights), counted.nats, seconds), None
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from absl import logging
 
 from shakespeare_gen import models, runs
-from shakespeare_gen.data import corpora
+from shakespeare_gen.data import corpora, text_files
 from shakespeare_gen.data.corpora import CorpusIdentity
 from shakespeare_gen.data.line_sketch import LineSketch
 from shakespeare_gen.data.windows import Plan
@@ -140,7 +140,7 @@ def _lines(
     Raises:
       UserError: a held-out text is among those that `start` or a teacher was trained on.
     """
-    lines = LineSketch.of(source.train_pieces())
+    lines = source.lines()
     runs_before = [start.run] if start else []
     runs_before += found.runs if found else []
     for run in runs_before:
@@ -170,6 +170,11 @@ def _checked(source: TrainingSource, options: Options) -> TrainingData:
     if training.tensorboard:
         extras.require("tensorboard", "tensorboard")
     if models.is_counted(options):
+        if source.train.num_tokens > text_files.MAX_BYTES:
+            raise UsageError(
+                f"model: expected a network for {source.train.num_tokens:,} tokens, received one "
+                "that counts them in memory"
+            )
         return TrainingData(source.tokenizer, source.train, source.held_out, plan)
     _log_epoch(options[WindowOptions].steps_per_epoch, plan)
     if training.patience and not source.held_out["validation"].num_tokens:

@@ -20,8 +20,18 @@ FORMAT_VERSION = 1
 MAX_SPEC_BYTES = 1 << 26  # mostly the vocabulary
 MAX_TOKENS = 1 << 40
 ARRAYS = ("windows", "tokens")
-# Options that a run cannot take from a folder: where the text was, and where the folder is.
-LOCATION = frozenset({"corpus", "data_dir", "fallback_corpus", "output_dir", "overwrite"})
+# Options that a run cannot take from a folder: where the text was, and how the folder was made.
+LOCATION = frozenset(
+    {
+        "corpus",
+        "data_dir",
+        "fallback_corpus",
+        "layout",
+        "num_processes",
+        "output_dir",
+        "overwrite",
+    }
+)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

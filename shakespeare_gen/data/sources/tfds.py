@@ -10,6 +10,7 @@ import io
 import pathlib
 import queue
 import threading
+from collections.abc import Container, Iterator
 
 from absl import logging
 
@@ -33,6 +34,18 @@ def load(name: str, options: CorpusOptions, requested: str = "") -> Splits:
       CorpusUnavailableError: the dataset is not on this machine and cannot be downloaded.
       UserError: there is no such dataset or text feature, or a downloaded file is damaged.
     """
+    texts = {
+        split: "".join(pieces) for split, pieces in stream(name, options, requested).items()
+    }
+    rest = cut(texts["train"], *fractions_left(texts, options))
+    return Splits(
+        rest.train, texts.get("validation", rest.validation), texts.get("test", rest.test)
+    )
+
+
+def stream(name: str, options: CorpusOptions, requested: str = "") -> dict[str, Iterator[str]]:
+    """The splits that a dataset has, in pieces: its documents, joined as by `documents.join`; a
+    single document as it is. See `load` for arguments and errors."""
     requested = requested or f"tfds:{name}"
     builder = _builder(name, options.data_dir, requested)
     _check_feature(builder, options.text_feature)
@@ -44,18 +57,18 @@ def load(name: str, options: CorpusOptions, requested: str = "") -> Splits:
         raise UserError(
             f"{requested}: expected a split named train, found {', '.join(builder.info.splits)}"
         )
-    texts = {
+    return {
         split: _read(builder, split, options.text_feature, options.document_separator)
         for split in ("train", "validation", "test")
         if split in builder.info.splits
     }
-    rest = cut(
-        texts["train"],
-        0.0 if "validation" in texts else options.validation_fraction,
-        0.0 if "test" in texts else options.test_fraction,
-    )
-    return Splits(
-        rest.train, texts.get("validation", rest.validation), texts.get("test", rest.test)
+
+
+def fractions_left(splits: Container[str], options: CorpusOptions) -> tuple[float, float]:
+    """The fractions of train that are cut from its end, for the splits that a dataset lacks."""
+    return (
+        0.0 if "validation" in splits else options.validation_fraction,
+        0.0 if "test" in splits else options.test_fraction,
     )
 
 
@@ -198,8 +211,13 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:600]}"
 
 
-def _read(builder, split: str, text_feature: str, document_separator: str) -> str:
+def _read(builder, split: str, text_feature: str, document_separator: str) -> Iterator[str]:
     with _errors_only():
         examples = builder.as_dataset(split=split, shuffle_files=False).as_numpy_iterator()
-    texts = [example[text_feature].decode("utf-8") for example in examples]
-    return texts[0] if len(texts) == 1 else documents.join(texts, document_separator)
+    texts = (example[text_feature].decode("utf-8") for example in examples)
+    last = ""
+    for piece in documents.separated(texts, document_separator):
+        yield piece
+        last = piece
+    if builder.info.splits[split].num_examples != 1:
+        yield documents.ending(last, document_separator)

@@ -4,6 +4,7 @@
 - `characters`: one token per character;
 - `bytes`: one token per byte of UTF-8;
 - `words`: words, and the spelling of rare ones;
+- `counts`: counts of a text in pieces, to build a vocabulary from;
 - `folding`: the nearest ASCII text of a character.
 
 To add a tokenizer, write a subclass of `Tokenizer` and register it:
@@ -22,6 +23,7 @@ from typing import Any
 from shakespeare_gen.data.tokenizers.base import Decoder, TableDecoder, Tokenizer
 from shakespeare_gen.data.tokenizers.bytes import ByteTokenizer
 from shakespeare_gen.data.tokenizers.characters import CharacterOptions, CharacterTokenizer
+from shakespeare_gen.data.tokenizers.counts import TextCounts
 from shakespeare_gen.data.tokenizers.words import WordOptions, WordTokenizer
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.options import OptionGroup, Options, option
@@ -33,11 +35,14 @@ __all__ = [
     "CharacterTokenizer",
     "Decoder",
     "TableDecoder",
+    "TextCounts",
     "TokenOptions",
     "Tokenizer",
     "WordOptions",
     "WordTokenizer",
+    "new_counts",
     "extended",
+    "from_counts",
     "from_json",
     "from_text",
     "groups",
@@ -75,6 +80,26 @@ def from_text(text: str, options: Options) -> Tokenizer:
     """
     kind = TOKENIZERS[options[TokenOptions].tokens]
     return kind.from_text(text, options[kind.OPTIONS])
+
+
+def new_counts(options: Options) -> TextCounts:
+    """New counts of a text in pieces, for `from_counts`.
+
+    Raises:
+      UserError: the tokenizer can only be built from a text as a whole.
+    """
+    kind = TOKENIZERS[options[TokenOptions].tokens]
+    return kind.counts(options[kind.OPTIONS])
+
+
+def from_counts(found: TextCounts, options: Options) -> Tokenizer:
+    """Builds the tokenizer chosen by `options` from the counts of a training text.
+
+    Raises:
+      UserError: the vocabulary would be empty.
+    """
+    kind = TOKENIZERS[options[TokenOptions].tokens]
+    return kind.from_counts(found, options[kind.OPTIONS])
 
 
 def extended(tokenizer: Tokenizer, text: str, options: Options) -> Tokenizer:

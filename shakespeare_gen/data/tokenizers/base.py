@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from shakespeare_gen.data.tokenizers import folding
+from shakespeare_gen.data.tokenizers.counts import TextCounts
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.options import OptionGroup
 
@@ -70,6 +71,23 @@ class Tokenizer(abc.ABC):
         """
 
     @classmethod
+    def counts(cls, options: Any) -> TextCounts:
+        """New counts of a text in pieces, for `from_counts`.
+
+        Raises:
+          UserError: the vocabulary can only be built from a text as a whole.
+        """
+        del options
+        raise UserError(
+            f"tokens: expected tokens whose vocabulary is built from counts, received {cls.NAME}"
+        )
+
+    @classmethod
+    def from_counts(cls, counts: TextCounts, options: Any) -> Self:
+        """Builds the same vocabulary as `from_text` from the counts of the text."""
+        raise NotImplementedError
+
+    @classmethod
     @abc.abstractmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
         """The inverse of `to_json`.
@@ -102,6 +120,11 @@ class Tokenizer(abc.ABC):
         """Number of ids, V."""
 
     @property
+    def dtype(self) -> np.dtype:
+        """The smallest unsigned type for all ids."""
+        return np.min_scalar_type(self.size - 1)
+
+    @property
     @abc.abstractmethod
     def start_id(self) -> int:
         """The token that a model reads before the first token of a text."""
@@ -132,6 +155,18 @@ class Tokenizer(abc.ABC):
         Raises:
           UserError: characters are unknown, and there is no unknown id.
         """
+
+    def encode_utf8(self, data: bytes, unknown: str) -> tuple[np.ndarray, int]:
+        """Token ids of a text in UTF-8, and the number of characters that they stand for.
+
+        Args:
+          unknown: see `prepare`.
+
+        Returns:
+          The ids have the type `dtype`.
+        """
+        text = self.prepare(data.decode(), unknown, "train")
+        return self.encode(text).astype(self.dtype), len(text)
 
     @abc.abstractmethod
     def decoder(self) -> Decoder:

@@ -21,6 +21,7 @@ import numpy as np
 from shakespeare_gen.data import texts
 from shakespeare_gen.data.documents import END_CHARACTER
 from shakespeare_gen.data.tokenizers.base import Decoder, Tokenizer, unknown_message
+from shakespeare_gen.data.tokenizers.counts import TextCounts
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.options import OptionGroup
 
@@ -75,6 +76,14 @@ class ByteTokenizer(Tokenizer):
         return cls(has_end=END_CHARACTER in text)
 
     @classmethod
+    def counts(cls, options: Any) -> TextCounts:
+        return TextCounts(is_exact=False)
+
+    @classmethod
+    def from_counts(cls, counts: TextCounts, options: Any) -> Self:
+        return cls(has_end=END_CHARACTER in counts.characters)
+
+    @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
         if {key: type(item) for key, item in value.items()} != {"has_end": bool}:
             raise UserError(
@@ -120,6 +129,9 @@ class ByteTokenizer(Tokenizer):
         if unknown:
             raise UserError(unknown_message(text, unknown))
         return np.frombuffer(text.encode(), np.uint8).astype(np.int32)
+
+    def encode_utf8(self, data: bytes, unknown: str) -> tuple[np.ndarray, int]:
+        return np.frombuffer(data, np.uint8), texts.num_chars(data)
 
     def decoder(self) -> Decoder:
         return Utf8Decoder(self.token_bytes)

@@ -17,9 +17,11 @@ import numpy as np
 from shakespeare_gen.data import texts
 from shakespeare_gen.data.documents import END_CHARACTER
 from shakespeare_gen.data.tokenizers.base import Decoder, TableDecoder, Tokenizer, unknown_message
+from shakespeare_gen.data.tokenizers.counts import TextCounts
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.options import OptionGroup, option
 
+NUM_BYTES = 256
 UNKNOWN_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -69,7 +71,18 @@ class CharacterTokenizer(Tokenizer):
 
     @classmethod
     def from_text(cls, text: str, options: CharacterOptions) -> Self:
-        counts = texts.character_counts(text)
+        return cls._of(texts.character_counts(text), options)
+
+    @classmethod
+    def counts(cls, options: CharacterOptions) -> TextCounts:
+        return TextCounts(is_exact=options.min_count > 1)
+
+    @classmethod
+    def from_counts(cls, counts: TextCounts, options: CharacterOptions) -> Self:
+        return cls._of(counts.characters, options)
+
+    @classmethod
+    def _of(cls, counts: dict[str, int], options: CharacterOptions) -> Self:
         kept = [c for c, count in counts.items() if count >= options.min_count]
         if not kept:
             raise UserError(
@@ -131,6 +144,22 @@ class CharacterTokenizer(Tokenizer):
         if len(ids) and ids.min() < 0:
             raise UserError(unknown_message(text, self.unknown_characters(text)))
         return ids
+
+    def encode_utf8(self, data: bytes, unknown: str) -> tuple[np.ndarray, int]:
+        if unknown != "skip" and self.unknown_id is None:
+            return super().encode_utf8(data, unknown)
+        if data.isascii() and self.size <= NUM_BYTES:
+            ids = np.frombuffer(data.translate(*self._ascii_table), np.uint8)
+        else:
+            found = self._id_of_code_point[texts.code_points(data.decode())]
+            ids = (found if found.min(initial=0) >= 0 else found[found >= 0]).astype(self.dtype)
+        return ids, len(ids)
+
+    @functools.cached_property
+    def _ascii_table(self) -> tuple[bytes, bytes]:
+        """For `bytes.translate`: the id of each ASCII character, and those that are left out."""
+        ids = self._id_of_code_point[:NUM_BYTES]
+        return np.maximum(ids, 0).astype(np.uint8).tobytes(), bytes(np.flatnonzero(ids < 0).tolist())
 
     def decoder(self) -> Decoder:
         """Decodes the unknown id to U+FFFD."""

@@ -25,7 +25,7 @@ import dataclasses
 import functools
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -35,6 +35,7 @@ from shakespeare_gen.data.documents import END_CHARACTER
 from shakespeare_gen.data.tokenizers.base import unknown_message
 from shakespeare_gen.data.tokenizers.bytes import NUM_BYTES, ByteTokenizer
 from shakespeare_gen.data.tokenizers.characters import VocabularyOptions
+from shakespeare_gen.data.tokenizers.counts import TextCounts
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.options import OptionGroup, option
 
@@ -88,14 +89,29 @@ class WordTokenizer(ByteTokenizer):
 
     @classmethod
     def from_text(cls, text: str, options: WordOptions) -> Self:
-        characters = {c: n for c, n in texts.character_counts(text).items() if not c.isascii()}
         words = collections.Counter[str]()
         for pieces in _pieces(text):
             words.update(pieces)
-        kept = _most_frequent(characters, options.min_count)
+        return cls._of(texts.character_counts(text), words, options)
+
+    @classmethod
+    def counts(cls, options: WordOptions) -> TextCounts:
+        return TextCounts(words=_pieces)
+
+    @classmethod
+    def from_counts(cls, counts: TextCounts, options: WordOptions) -> Self:
+        return cls._of(counts.characters, counts.words, options)
+
+    @classmethod
+    def _of(
+        cls, characters: Mapping[str, int], words: Mapping[str, int], options: WordOptions
+    ) -> Self:
+        others = {c: n for c, n in characters.items() if not c.isascii()}
+        kept = _most_frequent(others, options.min_count)
         kept += _most_frequent({w: n for w, n in words.items() if w[1:]}, options.min_word_count)
         usable = [token for token in kept if _is_token(token)]
-        return cls(END_CHARACTER in text, tuple(usable[: options.vocabulary_size - NUM_BYTES]))
+        has_end = END_CHARACTER in characters
+        return cls(has_end, tuple(usable[: options.vocabulary_size - NUM_BYTES]))
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
@@ -131,6 +147,10 @@ class WordTokenizer(ByteTokenizer):
             raise UserError(unknown_message(text, unknown))
         parts = [np.array(self._chunk_ids(pieces), np.int32) for pieces in _pieces(text)]
         return np.concatenate([np.zeros(0, np.int32), *parts])
+
+    def encode_utf8(self, data: bytes, unknown: str) -> tuple[np.ndarray, int]:
+        text = data.decode()
+        return self.encode(text).astype(self.dtype), len(text)
 
     def unfinished(self, text: str) -> str:
         pieces = _pattern().findall(text, text.rfind("\n") + 1)

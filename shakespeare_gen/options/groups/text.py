@@ -13,10 +13,12 @@ class CorpusOptions(OptionGroup):
     corpus: str = option(
         "tiny_shakespeare",
         "tiny_shakespeare, tfds:NAME, plays, verse, dialogue, names, music, stdlib, "
-        "django:LANGUAGE, or the path of a file, a folder, a glob, or of arrays written by "
-        "`prepare`",
+        "django:LANGUAGE, or the path of a file, a folder, a glob, or of arrays or shards "
+        "written by `prepare`",
     )
-    text_feature: str = option("text", "with tfds:NAME: the feature that contains the text")
+    text_feature: str = option(
+        "text", "with tfds:NAME and JSON lines: the feature or key that contains the text"
+    )
     data_dir: str = option("", "TFDS data folder; empty: the TFDS default")
     fallback_corpus: str = option(
         "", "corpus to use if the requested one cannot be downloaded; empty: none"
@@ -106,9 +108,22 @@ class ArrayOptions(OptionGroup):
 
     TITLE = "Arrays"
 
-    window_chars: int = option(128, "tokens (characters by default) per window", minimum=1)
+    layout: str = option(
+        "auto",
+        "windows: every window of a text that fits into memory; shards: the tokens of a text of "
+        "any size, in parts; auto: shards for JSON lines, TFDS and files of more than 64 MiB",
+        choices=("auto", "windows", "shards"),
+    )
+    window_chars: int = option(
+        128, "with layout=windows: tokens (characters by default) per window", minimum=1
+    )
     window_stride: int = option(
-        0, "tokens between the starts of consecutive windows; 0: window_chars", minimum=0
+        0,
+        "with layout=windows: tokens between the starts of consecutive windows; 0: window_chars",
+        minimum=0,
+    )
+    num_processes: int = option(
+        0, "with layout=shards: processes that read the text; 0: one per core", minimum=0
     )
     output_dir: str = option("processed", "folder for the arrays")
     overwrite: bool = option(False, "replace the arrays of the same name in output_dir")
