@@ -15,7 +15,7 @@ import pytest
 
 import shakespeare_gen
 from shakespeare_gen import prepare, train
-from shakespeare_gen.data import compression, corpora, line_sketch, token_store, tokenizers, windows
+from shakespeare_gen.data import compression, corpora, token_store, tokenizers, windows
 from shakespeare_gen.data.line_sketch import LineSketch
 from shakespeare_gen.data.shards import manifest, pieces, reading, units, writing
 from shakespeare_gen.data.tokenizers import counts
@@ -451,16 +451,6 @@ def test_counts_of_parts_are_those_of_the_whole():
     assert tokenizers.WordTokenizer.from_counts(merged, options) == (
         tokenizers.WordTokenizer.from_text(text, options)
     )
-
-
-def test_a_limited_sampler_completes_a_full_sketch(monkeypatch):
-    monkeypatch.setattr(line_sketch, "MAX_LINES", 100)
-    first, second = ("".join(f"a line with number {i}\n" for i in r) for r in (range(900), range(800, 2_000)))
-    sketch = LineSketch.of([first])
-    sampler = line_sketch.LineSampler(sketch.limit)
-    sampler.add(second.encode())
-    merged = sketch.merged(sampler.sketch())
-    np.testing.assert_array_equal(merged.hashes, LineSketch.of([first, second]).hashes)
 
 
 def test_slices_of_shards_keep_few_pages(folder, monkeypatch):

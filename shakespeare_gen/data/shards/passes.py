@@ -103,11 +103,8 @@ def _counts_path(work: Work) -> pathlib.Path:
     return work.path("counts/#.json" if work.cut is None else "counts/#-train.json")
 
 
-def encode(work: Work, tokenizer: Tokenizer, line_limit: int) -> Shard:
+def encode(work: Work, tokenizer: Tokenizer) -> Shard:
     """Writes the tokens of the training text of a unit, and its held-out texts.
-
-    Args:
-      line_limit: see `LineSampler`.
 
     Raises:
       UserError: a file cannot be read, or the result cannot be written.
@@ -116,7 +113,7 @@ def encode(work: Work, tokenizer: Tokenizer, line_limit: int) -> Shard:
     if path.exists():
         return Shard(**json.loads(path.read_bytes()))
     chars, sizes = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
-    num_tokens, num_chars, lines, digest = 0, 0, LineSampler(line_limit), hashlib.sha256()
+    num_tokens, num_chars, lines, digest = 0, 0, LineSampler(), hashlib.sha256()
     unknown = token_store.unknown_policy(tokenizer)
     with _Outputs(work) as outputs:
         for split, data, _ in work.pieces():

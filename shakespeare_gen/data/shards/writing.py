@@ -194,8 +194,7 @@ def _encoded(
 ) -> tuple[list[Shard], LineSketch]:
     """The second pass."""
     lines, found = LineSketch(np.zeros(0, np.uint64)), dict[int, Shard]()
-    # Taken when a process is free: what is known of the lines by then saves hashing others.
-    jobs = ((work, tokenizer, lines.limit) for work in works)
+    jobs = [(work, tokenizer) for work in works]
     for (work, *_), shard in _logged("encoding", passes.encode, jobs, plan, num_processes):
         found[work.number] = shard
         lines = lines.merged(LineSketch(passes.lines(work)))
