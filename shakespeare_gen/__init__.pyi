@@ -235,8 +235,9 @@ def train_model(
       text: the text to train on, instead of `corpus`. Its SHA-256 identifies it: to resume the
         run, pass the same text again.
       corpus: tiny_shakespeare, tfds:NAME, plays, verse, dialogue, names, music, stdlib,
-        django:LANGUAGE, or the path of a file, a folder, a glob, or of arrays written by `prepare`.
-      text_feature: with tfds:NAME: the feature that contains the text.
+        django:LANGUAGE, or the path of a file, a folder, a glob, or of arrays or shards written by
+        `prepare`.
+      text_feature: with tfds:NAME and JSON lines: the feature or key that contains the text.
       data_dir: TFDS data folder; empty: the TFDS default.
       fallback_corpus: corpus to use if the requested one cannot be downloaded; empty: none.
       validation_fraction: fraction of the text held out for validation.

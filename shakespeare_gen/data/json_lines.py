@@ -59,7 +59,9 @@ def _document(line: bytes, key: str, place: str) -> str:
         ) from None
     except (ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0][:80]
-        raise UserError(f"{place}: expected a JSON object, received {_shown(line)}: {reason}") from None
+        raise UserError(
+            f"{place}: expected a JSON object, received {_shown(line)}: {reason}"
+        ) from None
     if not isinstance(value, dict):
         raise UserError(f"{place}: expected a JSON object, received {_shown(line)}")
     if key not in value:

@@ -119,7 +119,7 @@ def read(folder: pathlib.Path) -> Manifest:
         parsed = Options.parse(groups(tokenizer.NAME), value["options"])
     except UserError as error:
         raise UserError(f"{path}: {str(error)[:400]}") from None
-    if tokenizer.NAME != parsed[TokenOptions].tokens:
+    if parsed[TokenOptions].tokens != tokenizer.NAME:
         raise UserError(f"{path}: expected tokens={tokenizer.NAME} in the options, found others")
     checked = {
         "tokenizer": tokenizer,
@@ -179,4 +179,6 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_counts(value: Any, keys: tuple[str, ...]) -> bool:
-    return isinstance(value, dict) and set(value) == set(keys) and all(map(_is_count, value.values()))
+    return (
+        isinstance(value, dict) and set(value) == set(keys) and all(map(_is_count, value.values()))
+    )

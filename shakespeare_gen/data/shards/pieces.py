@@ -47,7 +47,9 @@ class Piece(NamedTuple):
     num_chars: int
 
 
-def read(unit: Unit, scope: Scope, options: CorpusOptions, cut: Cut | None = None) -> Iterator[Piece]:
+def read(
+    unit: Unit, scope: Scope, options: CorpusOptions, cut: Cut | None = None
+) -> Iterator[Piece]:
     """The text of a unit.
 
     Args:
@@ -153,10 +155,8 @@ def _stretch(unit: Unit, separator: bytes) -> Iterator[bytes]:
                 raise UserError(f"{path}: expected {unit.end:,} bytes, found {position:,}")
             position += len(data)
             rest += data
-            if position < unit.end:
-                end = boundary(rest, separator, from_end=True)
-            else:
-                end = len(rest)
+            is_end = position == unit.end
+            end = len(rest) if is_end else boundary(rest, separator, from_end=True)
             if not end:
                 continue
             block, rest = rest[:end], rest[end:]

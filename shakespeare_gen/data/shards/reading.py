@@ -211,7 +211,11 @@ def _held_out(folder: pathlib.Path, found: Manifest, name: str, split: str) -> s
     size = MAX_HELD_OUT_BYTES // token_store.NUM_STRETCHES
     parts = []
     with storage.open_regular(path, sys.maxsize) as opened:
-        for begin in np.linspace(0, file.num_bytes - size, token_store.NUM_STRETCHES).astype(np.int64).tolist():
+        for begin in (
+            np.linspace(0, file.num_bytes - size, token_store.NUM_STRETCHES)
+            .astype(np.int64)
+            .tolist()
+        ):
             opened.seek(begin)
             parts.append(_decoded(path, _whole_lines(opened.read(size), is_first=not begin)))
     text = "".join(parts)

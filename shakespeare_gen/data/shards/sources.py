@@ -1,8 +1,8 @@
 """Where the text of shards comes from: finds the files, and unpacks what cannot be read in parts.
 
 Compressed files, JSON lines, encodings other than UTF-8 and datasets of TFDS are written as UTF-8
-to a folder, in one pass each; that takes as much space as the text while it is prepared. Large UTF-8
-files and small files are read where they are.
+to a folder, in one pass each; that takes as much space as the text while it is prepared. Small
+files, and large ones in UTF-8, are read where they are.
 """
 
 import dataclasses
@@ -72,7 +72,9 @@ def plan(options: CorpusOptions, folder: pathlib.Path, num_processes: int) -> Pl
     for split, pieces in texts.items():
         _write(paths[split], pieces)
     scopes = [
-        Scope(fractions, has_endings=False, split="" if split == "train" and any(fractions) else split)
+        Scope(
+            fractions, has_endings=False, split="" if split == "train" and any(fractions) else split
+        )
         for split in paths
     ]
     sizes = [os.path.getsize(path) for path in paths.values()]
@@ -165,8 +167,9 @@ def _write(place: pathlib.Path, pieces: Iterable[str]) -> None:
             file.writelines(piece.encode() for piece in pieces)
         partial.replace(place)
     except OSError as error:
+        reason = storage.reason(error)
         raise UserError(
-            f"{place}: cannot be written: {storage.reason(error)}; run the command again to continue"
+            f"{place}: cannot be written: {reason}; run the command again to continue"
         ) from None
 
 

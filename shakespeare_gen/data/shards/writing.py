@@ -1,9 +1,9 @@
 """Writes the shards of a corpus in two passes: one counts, the other encodes.
 
-Both passes run in parallel processes and keep their results in a hidden folder until all is done, so
-that the same command goes on after an interruption. The vocabulary is counted in the training text
-alone, whose end is known after the first pass: units that are cut are counted again. Knows nothing
-about reading.
+Both passes run in parallel processes and keep their results in a hidden folder until all is done,
+so that the same command goes on after an interruption. The vocabulary is counted in the training
+text alone, whose end is known after the first pass: units that are cut are counted again. Knows
+nothing about reading.
 """
 
 import contextlib
@@ -111,7 +111,9 @@ def _reserved(folder: pathlib.Path) -> Iterator[None]:
 
 def _check_room(folder: pathlib.Path, overwrite: bool) -> None:
     if arrays.listed(folder):
-        raise UserError(f"output_dir={folder}: expected no arrays, found some; choose another folder")
+        raise UserError(
+            f"output_dir={folder}: expected no arrays, found some; choose another folder"
+        )
     if (folder / manifest.NAME).exists() and not overwrite:
         raise UserError(f"output_dir={folder}: expected no shards, found some; use `overwrite`")
 
@@ -301,5 +303,3 @@ def identity(
             for data in _data(folder / f"{split}.txt"):
                 digest.update(data)
     return digest.hexdigest()
-
-

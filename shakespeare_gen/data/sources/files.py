@@ -176,7 +176,9 @@ def json_pieces(
         chunks = compression.chunks(place, file)
         found = json_lines.documents(chunks, place, options.text_feature)
         num_bytes = 0
-        for piece in documents.separated(map(text_files.normalized, found), options.document_separator):
+        for piece in documents.separated(
+            map(text_files.normalized, found), options.document_separator
+        ):
             num_bytes += len(piece)
             if num_bytes > max_bytes:
                 raise text_files.too_large(place, max_bytes, 0)

@@ -34,9 +34,7 @@ def load(name: str, options: CorpusOptions, requested: str = "") -> Splits:
       CorpusUnavailableError: the dataset is not on this machine and cannot be downloaded.
       UserError: there is no such dataset or text feature, or a downloaded file is damaged.
     """
-    texts = {
-        split: "".join(pieces) for split, pieces in stream(name, options, requested).items()
-    }
+    texts = {split: "".join(pieces) for split, pieces in stream(name, options, requested).items()}
     rest = cut(texts["train"], *fractions_left(texts, options))
     return Splits(
         rest.train, texts.get("validation", rest.validation), texts.get("test", rest.test)

@@ -40,12 +40,12 @@ __all__ = [
     "Tokenizer",
     "WordOptions",
     "WordTokenizer",
-    "new_counts",
     "extended",
     "from_counts",
     "from_json",
     "from_text",
     "groups",
+    "new_counts",
     "to_json",
 ]
 

@@ -159,7 +159,9 @@ class CharacterTokenizer(Tokenizer):
     def _ascii_table(self) -> tuple[bytes, bytes]:
         """For `bytes.translate`: the id of each ASCII character, and those that are left out."""
         ids = self._id_of_code_point[:NUM_BYTES]
-        return np.maximum(ids, 0).astype(np.uint8).tobytes(), bytes(np.flatnonzero(ids < 0).tolist())
+        return np.maximum(ids, 0).astype(np.uint8).tobytes(), bytes(
+            np.flatnonzero(ids < 0).tolist()
+        )
 
     def decoder(self) -> Decoder:
         """Decodes the unknown id to U+FFFD."""
