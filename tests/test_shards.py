@@ -475,7 +475,7 @@ def test_a_dataset_of_many_documents(letters, tmp_path):
         "document_separator": "<end>",
     }
     found = check_equal(letters, tmp_path / "out", **options)
-    assert found.chars["validation"] and found.chars["test"]
+    assert min(found.chars.values()) > 0
     assert len(found.shards) > 5
 
 
