@@ -42,6 +42,7 @@ setup(
     package_data={
         recipes: ["*.cfg", "spaces/*.json"],
         "shakespeare_gen": ["py.typed", "__init__.pyi"],
+        "shakespeare_gen.exporting": ["pages/*"],
         "shakespeare_gen.pretrained": ["**/*"],
         "shakespeare_gen.report": ["*.html", "*.css", "*.js"],
         "shakespeare_gen.serving": ["page/*"],

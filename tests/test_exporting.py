@@ -2,22 +2,29 @@
 
 import dataclasses
 import json
+import os
+import pathlib
+import re
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import shakespeare_gen
 from shakespeare_gen import export
 from shakespeare_gen.errors import UsageError, UserError
-from shakespeare_gen.exporting import job
+from shakespeare_gen.exporting import folders, job
 from shakespeare_gen.exporting.formats import FORMATS
 from shakespeare_gen.exporting.subject import Subject
 from shakespeare_gen.generation import Generator
+from shakespeare_gen.models.cells import CELLS, Cell, product
 from shakespeare_gen.options import Options
 from shakespeare_gen.runs import loading
 from tests import fake_runs
+from tests.conftest import REPOSITORY
 
 SMALL = {"units": 32, "embedding_size": 4}
 TRANSFORMER = {"model": "transformer", "width": 16, "num_heads": 2, "context_tokens": 6}
@@ -39,12 +46,12 @@ IDS = np.array([2, 0, 1, 1, 0, 2, 0, 1, 0, 1, 1, 2, 0], np.int32)
 def subjects(tmp_path_factory):
     """A subject by the name of its model, with random weights."""
     folder = tmp_path_factory.mktemp("runs")
-    runs = {
+    written_runs = {
         name: fake_runs.write_run(folder / str(i), **options)
         for i, (name, options) in enumerate(MODELS.items())
     }
-    found = {name: subject_of(run) for name, run in runs.items()}
-    found["ensemble"] = subject_of(runs["gru"], runs["transformer"])
+    found = {name: subject_of(run) for name, run in written_runs.items()}
+    found["ensemble"] = subject_of(written_runs["gru"], written_runs["transformer"])
     return found
 
 
@@ -99,20 +106,18 @@ def stepped(model, ids, *start):
     "format",
     [
         "numpy",
+        "safetensors",
         "onnx",
-        *(pytest.param(f, marks=pytest.mark.slow) for f in ("litert", "saved_model")),
+        *(pytest.param(f, marks=pytest.mark.slow) for f in ("litert", "saved_model", "keras")),
     ],
 )
 def test_an_export_computes_the_model(subjects, format, name, tmp_path):
-    pytest.importorskip(
-        {"litert": "ai_edge_litert"}.get(format, format.replace("saved_model", "tensorflow"))
-    )
     expected = logits_of(subjects[name], IDS)
     model = written(subjects[name], format, "none", tmp_path / "out")
     batch = [] if format == "litert" else [2]
     close = {"rtol": 1e-4, "atol": 1e-4}
     np.testing.assert_allclose(stepped(model, IDS, *batch), expected, **close)
-    if not hasattr(model, "read"):
+    if getattr(model, "read", None) is None:
         return
     logits, state = model.read(IDS[None, :5], model.start())
     later, _ = model.read(IDS[None, 5:], state)
@@ -206,9 +211,163 @@ def ngram_subject(abab_path, tmp_path_factory):
     return subject_of(run)
 
 
-def test_an_ngram_model_is_an_error_where_the_format_holds_no_tables(ngram_subject, tmp_path):
+@pytest.mark.slow
+def test_counted_models_fit_into_a_saved_model_alone(ngram_subject, tmp_path):
     with pytest.raises(UserError, match="expected a neural network, found model=ngram"):
         exported(ngram_subject, tmp_path)
+    model = written(ngram_subject, "saved_model", "none", tmp_path / "out")
+    expected = logits_of(ngram_subject, IDS)
+    np.testing.assert_allclose(stepped(model, IDS, 2), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model.read(IDS[None], model.start())[0][0], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("format", ["numpy", "safetensors", "hub", "onnx"])
+def test_the_python_code_of_a_readme_runs(subjects, format, tmp_path):
+    FORMATS[format].exporter().write(subjects["gru"], "none", tmp_path)
+    page = (tmp_path / "README.md").read_text("utf-8")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout
+
+
+@pytest.mark.skipif(
+    not (shutil.which("node") and os.environ.get("ONNXRUNTIME_WEB_DIR")),
+    reason="needs node, and ONNXRUNTIME_WEB_DIR, a folder with onnxruntime-web",
+)
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_the_javascript_of_a_readme_continues_a_prompt_as_python_does(subjects, quantize, tmp_path):
+    subject = subjects["gru"]
+    model = written(subject, "onnx", quantize, tmp_path / "out")
+    page = (tmp_path / "out" / "README.md").read_text("utf-8")
+    [code] = re.findall(r"```js\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "out" / "example.mjs").write_text(code)
+    (tmp_path / "out" / "node_modules").symlink_to(
+        pathlib.Path(os.environ["ONNXRUNTIME_WEB_DIR"]) / "node_modules"
+    )
+    done = subprocess.run(
+        ["node", "example.mjs"], cwd=tmp_path / "out", capture_output=True, check=True, text=True
+    )
+    ids = [json.loads(re.search(r"let ids = (.*?);", code)[1])[0]]
+    state, found = model.start(), []
+    for _ in range(20):
+        logits, state = model.step(np.array(ids[-1:], np.int32), state)
+        ids.append(int(logits[0].argmax()))
+        found.append(ids[-1])
+    assert json.loads(done.stdout) == found
+
+
+TEXT = "Knights’ café:\nTwo  knights, 12 café\u0301s; naïve — ok_ok\x03\n"
+
+
+@pytest.mark.parametrize("tokens", ["characters", "bytes", "words"])
+def test_the_tokenizer_of_a_folder_is_that_of_the_model(tokens, tmp_path):
+    run = fake_runs.write_run(tmp_path / "run", text=TEXT * 3, tokens=tokens, **SMALL)
+    FORMATS["numpy"].exporter().write(subject_of(run), "none", tmp_path)
+    space = {"__file__": str(tmp_path / "tokenizer.py")}
+    exec((tmp_path / "tokenizer.py").read_text("utf-8"), space)
+    theirs, ours = space["Tokenizer"](), run.spec.tokenizer
+    text = TEXT if tokens == "characters" else f"{TEXT} ünknown Knights \U0001f600"
+    assert theirs.encode(text) == ours.encode(text).tolist()
+    assert theirs.decode(ours.encode(text).tolist()) == text
+    assert theirs.decode(range(ours.size)) == ours.decode(range(ours.size))
+
+
+def test_a_character_outside_the_vocabulary_is_an_error_or_the_unknown_id(tmp_path):
+    for unknown_id in (False, True):
+        folder = tmp_path / str(unknown_id)
+        run = fake_runs.write_run(folder / "run", unknown_id=unknown_id, **SMALL)
+        FORMATS["numpy"].exporter().write(subject_of(run), "none", folder)
+        space = {"__file__": str(folder / "tokenizer.py")}
+        exec((folder / "tokenizer.py").read_text("utf-8"), space)
+        if unknown_id:
+            assert space["Tokenizer"]().encode("aé") == run.spec.tokenizer.encode("aé").tolist()
+            continue
+        with pytest.raises(ValueError, match="outside the vocabulary: 'é'"):
+            space["Tokenizer"]().encode("aé")
+
+
+def test_the_proof_reads_the_validation_text_of_the_run(abab_run, tmp_path):
+    subject = Subject.of(loading.read_checkpoints([str(abab_run.path)]))
+    _, proof = exported(subject, tmp_path)
+    assert (proof.text, proof.num_chars) == ("validation text", 300)
+    assert proof.nats_before == pytest.approx(abab_run.losses["validation"], abs=1e-4)
+
+
+def test_the_proof_reads_a_given_text(subjects, tmp_path):
+    (tmp_path / "text.txt").write_text("abba" * 1000)
+    text_path = str(tmp_path / "text.txt")
+    _, proof = exported(subjects["lstm"], tmp_path, text_path=text_path)
+    assert (proof.text, proof.num_chars) == (f"text_path={text_path}", 2000)
+
+
+def test_a_run_of_format_1_whose_corpus_is_not_there_is_exported(tmp_path):
+    golden = str(REPOSITORY / "tests" / "golden" / "format-1")
+    subject = Subject.of(loading.read_checkpoints([golden]))
+    _, proof = exported(subject, tmp_path)
+    assert proof.text == "text that the model wrote"
+    assert proof.largest_error < 1e-4
+
+
+def test_a_cell_from_outside_the_package_is_exported(tmp_path, monkeypatch):
+    class Leaky(Cell):
+        def step(self, xp, projected, state, weights):
+            new = xp.tanh(projected + product(xp, state[0], weights["recurrent_kernel"]))
+            h = 0.5 * state[0] + 0.5 * new
+            return h, (h,)
+
+    monkeypatch.setitem(CELLS, "leaky", Leaky())
+    subject = subject_of(fake_runs.write_run(tmp_path / "run", **{**SMALL, "cell": "leaky"}))
+    expected = logits_of(subject, IDS)
+    for format in ("numpy", "safetensors", "onnx"):
+        found = stepped(written(subject, format, "none", tmp_path / format), IDS)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_model_card_has_metadata_losses_and_a_sample(tmp_path):
+    subject = Subject.of(loading.read_checkpoints(["pretrained:tiny-shakespeare"]))
+    (tmp_path / "text.txt").write_text("To be, or not to be" * 9)
+    path, _ = exported(subject, tmp_path, format="hub", text_path=str(tmp_path / "text.txt"))
+    front, page = (path / "README.md").read_text("utf-8").split("---\n")[1:]
+    assert "license: mit\n" in front
+    assert 'split: "validation"' in front
+    assert "validation 1.3369" in page
+    assert "```\nROMEO:\n" in page
+    weights = load_file(path / "model.safetensors")
+    config = json.loads((path / "config.json").read_text("utf-8"))
+    assert {n: list(w.shape) for n, w in weights.items()} == config["weights"]
+
+
+def test_the_licence_of_a_hub_folder_is_that_of_the_package():
+    assert (folders.PAGES / "LICENSE").read_bytes() == (REPOSITORY / "LICENSE").read_bytes()
+
+
+def test_the_command_prints_the_proof(subjects, tmp_path):
+    (tmp_path / "text.txt").write_text("abba" * 10)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "shakespeare_gen.export", "--format=onnx", "--quantize=int8"),
+            f"--run_dir={subjects['lstm'].runs[0].path}",
+            f"--output_path={tmp_path / 'out'}",
+            f"--text_path={tmp_path / 'text.txt'}",
+            "--max_loss_increase=9",
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == str(tmp_path / "out")
+    assert re.fullmatch(r"  loaded with +onnxruntime [\d.]+", lines[1])
+    assert re.fullmatch(r"  nats per character +[\d.]+ before, [\d.]+ after \(.*\)", lines[5])
+    assert "tensorflow" not in done.stderr
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="format=onnx: expected the packages of the extra onnx"):
+        export.main(Options.parse(export.groups(), {"format": "onnx", "output_path": "out"}))
 
 
 def test_a_missing_path_and_a_wrong_quantization_are_reported(subjects, tmp_path):

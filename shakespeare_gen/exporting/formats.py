@@ -79,6 +79,11 @@ FORMATS: dict[str, Format] = {
         extra="litert",
     ),
     "saved_model": Format("a TensorFlow SavedModel", f"{_HERE}.saved_model_folder"),
+    "keras": Format("a Keras file of stock layers", f"{_HERE}.keras_folder"),
+    "safetensors": Format(
+        "the weights by name, with a config that names everything", f"{_HERE}.safetensors_folder"
+    ),
+    "hub": Format("a folder for a model hub, with a model card", f"{_HERE}.hub_folder"),
     "html": Format(
         "the writing page as one file, with the model inside",
         f"{_HERE}.html_file.exporter",

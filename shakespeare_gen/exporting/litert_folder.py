@@ -35,7 +35,7 @@ class LiteRTExporter(Exporter):
     def write(self, subject: Subject, quantize: str, path: pathlib.Path) -> None:
         (path / "model.tflite").write_bytes(_converted(subject, quantize))
         folders.copy_program("litert_model.py", path / "model.py")
-        folders.write_common(subject, path, "litert", quantize, folders.Pages(_README))
+        folders.write_common(subject, path, "litert", quantize)
 
     def read_back(self, path: pathlib.Path, ids: np.ndarray) -> ReadBack:
         return run_folder(path, ids)
@@ -59,7 +59,5 @@ def _converted(subject: Subject, quantize: str) -> bytes:
         with devices.filtered_stderr(), logs.errors_only("tensorflow"):
             return converter.convert()
 
-
-_README = ""
 
 EXPORTER = LiteRTExporter()

@@ -1,21 +1,23 @@
-"""A recorded step as Python code that computes it with NumPy.
+"""Recorded operations as Python code that computes them with NumPy.
 
 A value that is used once stands where it is used, if the line stays short; others have a name.
 Knows nothing about files.
 
-    code = Code(trace, {"layers/lstm_1/table": table})
+    code = Code(trace.outputs)
     code.lines      # ["tanh_1 = np.tanh(w['layers/lstm_1/table'][ids] + ...", ...]
-    code.constants  # the arrays that they use, by name
+    code.outputs    # the expressions of the outputs
+    code.constants  # the arrays that they use as `w[name]`
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from shakespeare_gen.exporting.tracing import Tensor, Trace
+from shakespeare_gen.exporting.tracing import Tensor, collected, num_uses
 
 MAX_INLINE = 60  # characters of a value that stands where it is used
-MAX_NUMBERS = 1  # of a constant that is written out
+MAX_NUMBERS = 32  # of a constant that is written out
+MAX_RUNS = 4  # of equal numbers in a constant that is written as their lengths
 
 # How tightly the operators bind.
 _BINARY = {
@@ -36,24 +38,26 @@ _REDUCTIONS = ("sum", "mean", "max")
 
 
 class Code:
-    """The lines of a step, from `ids` and the state by name to `logits` and the new state.
+    """The code of `outputs`.
+
+    Args:
+      input_form: how an input is written, with its name at `{}`.
 
     Attributes:
       lines: assignments.
-      logits: the expression of the logits.
-      new_state: that of each array of the state.
+      outputs: the expression of each output.
       constants: the arrays that the lines use as `w[name]`.
     """
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, outputs: Sequence[Tensor], input_form: str = "{}") -> None:
         self.lines: list[str] = []
         self.constants: dict[str, np.ndarray] = {}
-        self._uses, self._numbers = trace.num_uses(), dict[str, int]()
+        self._input_form = input_form
+        self._uses, self._numbers = num_uses(outputs), dict[str, int]()
         self._expressions: dict[int, tuple[str, int]] = {}
-        for node in trace.nodes():
+        for node in collected(outputs):
             self._expressions[id(node)] = self._kept(node, *self._expression(node))
-        self.logits = self._text(trace.logits)
-        self.new_state = [self._text(node) for node in trace.new_state]
+        self.outputs = [self._text(node) for node in outputs]
 
     def _kept(self, node: Tensor, text: str, binding: int) -> tuple[str, int]:
         is_short = len(text) <= MAX_INLINE and self._uses[id(node)] == 1
@@ -73,7 +77,7 @@ class Code:
         """The expression of a tensor, and how tightly it binds."""
         operation, inputs = node.operation, node.inputs
         if operation == "input":
-            return node.name, _ATOM
+            return self._input_form.format(node.name), _ATOM
         if operation == "constant":
             return self._constant(node), _ATOM
         if operation in _BINARY:
@@ -88,19 +92,29 @@ class Code:
         return _OTHERS[operation](self, node)
 
     def _constant(self, node: Tensor) -> str:
-        value = node.value
-        if value.size <= MAX_NUMBERS and not value.shape:
-            return _number(value)
-        name = node.name or self._name_of(value)
-        self.constants[name] = value
-        return f"w[{name!r}]"
+        if not node.name and (text := _written(node.value)):
+            return text
+        name = node.name or f"constants/{len(self.constants)}"
+        self.constants[name] = node.value
+        return f'w["{name}"]'
 
-    def _name_of(self, value: np.ndarray) -> str:
-        """The name of a constant without one; equal ones have the same."""
-        for name, known in self.constants.items():
-            if known.dtype == value.dtype and np.array_equal(known, value):
-                return name
-        return f"constants/{len(self.constants)}"
+
+def _written(value: np.ndarray) -> str:
+    """A constant as Python code; "" if that would be long."""
+    if not value.shape:
+        return _number(value)
+    flat, dtype = value.reshape(-1), f"np.{value.dtype.name}"
+    if value.ndim == 1 and np.array_equal(flat, np.arange(len(flat))):
+        return f"np.arange({len(flat)}, dtype={dtype})"
+    starts = np.flatnonzero(np.diff(flat, prepend=flat[0] + 1))
+    if len(starts) <= min(MAX_RUNS, len(flat) // 2):
+        numbers, lengths = flat[starts].tolist(), np.diff(starts, append=len(flat)).tolist()
+        text = f"np.repeat(np.array({numbers}, {dtype}), {lengths})"
+    elif len(flat) <= MAX_NUMBERS:
+        text = f"np.array({flat.tolist()}, {dtype})"
+    else:
+        return ""
+    return text if value.ndim == 1 else f"{text}.reshape({', '.join(map(str, value.shape))})"
 
 
 def _number(value: np.ndarray) -> str:
@@ -151,6 +165,10 @@ def _negative(code: Code, node: Tensor) -> tuple[str, int]:
     return f"-{code._text(node.inputs[0], _UNARY)}", _UNARY
 
 
+def _transpose(code: Code, node: Tensor) -> tuple[str, int]:
+    return f"{code._text(node.inputs[0], _ATOM)}.T", _ATOM
+
+
 _OTHERS: dict[str, Callable[[Code, Tensor], tuple[str, int]]] = {
     "product": _product,
     "take": _take,
@@ -159,4 +177,5 @@ _OTHERS: dict[str, Callable[[Code, Tensor], tuple[str, int]]] = {
     "concatenate": _concatenate,
     "cast": _cast,
     "negative": _negative,
+    "transpose": _transpose,
 }

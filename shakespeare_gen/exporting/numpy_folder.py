@@ -5,6 +5,7 @@
 `model.py` is written from the operations of the step; see `numpy_code`.
 """
 
+import dataclasses
 import pathlib
 import textwrap
 from collections.abc import Sequence
@@ -19,17 +20,15 @@ from shakespeare_gen.exporting.subject import Subject
 
 WEIGHTS = "model.npz"
 _MODEL = '''\
-"""{title}
+"""The language model {title}, in NumPy.
 
     model = Model()
     logits, state = model.step(np.array([{start_id}], np.int32), model.start())    # [1, {size}]
-
-The weights are in {weights}; see README.md.
 """
 
 import pathlib
 
-import numpy as np
+{imports}
 
 RUNTIME = f"numpy {{np.__version__}}"
 
@@ -38,8 +37,7 @@ class Model:
     """Predicts the next token from those before it."""
 
     def __init__(self, folder=pathlib.Path(__file__).parent):
-        with np.load(folder / "{weights}") as file:
-            self.weights = dict(file)
+{loading}
 
     def start(self, batch_size=1):
         """The state before any token is read."""
@@ -56,6 +54,25 @@ class Model:
 '''
 
 
+@dataclasses.dataclass(frozen=True)
+class Loading:
+    """How `model.py` loads its weights.
+
+    Attributes:
+      imports: the lines that import NumPy and what else is needed.
+      lines: assign `self.weights`, from files in `folder`.
+    """
+
+    imports: str
+    lines: Sequence[str]
+
+
+LOADING = Loading(
+    "import numpy as np",
+    [f'with np.load(folder / "{WEIGHTS}") as file:', "    self.weights = dict(file)"],
+)
+
+
 class NumpyExporter(Exporter):
     """See the docstring of the module."""
 
@@ -63,32 +80,34 @@ class NumpyExporter(Exporter):
         subject.check_is_network()
 
     def write(self, subject: Subject, quantize: str, path: pathlib.Path) -> None:
-        code = Code(subject.trace())
+        code = Code(subject.trace().outputs)
         np.savez(path / WEIGHTS, **code.constants)  # type: ignore[arg-type]
-        (path / "model.py").write_text(source(subject, code), "utf-8")
-        folders.write_common(subject, path, "numpy", quantize, folders.Pages(_README))
+        (path / "model.py").write_text(source(subject, code, LOADING), "utf-8")
+        folders.write_common(subject, path, "numpy", quantize)
 
     def read_back(self, path: pathlib.Path, ids: np.ndarray) -> ReadBack:
         return run_folder(path, ids)
 
 
-def source(subject: Subject, code: Code) -> str:
+def source(subject: Subject, code: Code, loading: Loading) -> str:
     """The content of `model.py`."""
     config = subject.config("numpy", "none")
     parts = [
         f"np.zeros(({', '.join(['batch_size', *map(str, part['shape'][1:])])}), np.float32),"
         for part in config["state"]
     ]
+    logits, *new_state = code.outputs
     return _MODEL.format(
-        title=f"The language model {subject.name}, in NumPy.",
+        title=subject.name,
         start_id=config["start_id"],
         size=config["vocabulary_size"],
-        weights=WEIGHTS,
+        imports=loading.imports,
+        loading=textwrap.indent("\n".join(loading.lines), " " * 8),
         state=textwrap.indent("\n".join(parts), " " * 12),
         names=_tuple(subject.state_names),
         lines=textwrap.indent("\n".join(code.lines), " " * 8),
-        logits=code.logits,
-        new_state=_tuple(code.new_state),
+        logits=logits,
+        new_state=_tuple(new_state),
     )
 
 
@@ -96,28 +115,5 @@ def _tuple(items: Sequence[str]) -> str:
     """The items of a tuple, without its parentheses."""
     return ", ".join(items) if len(items) > 1 else f"{items[0]},"
 
-
-_README = """\
-## Python
-
-`model.py` is the whole model: read it. It needs NumPy and `model.npz`, nothing else.
-
-```python
-import numpy as np
-from model import Model
-from tokenizer import Tokenizer
-
-model, tokenizer = Model(), Tokenizer()
-state = model.start()
-for token in tokenizer.encode({prompt}):
-    logits, state = model.step(np.array([token], np.int32), state)
-print(tokenizer.decode([int(logits[0].argmax())]))
-```
-
-## Other languages
-
-The arrays of `model.npz` are NumPy files in a zip file; `step` in `model.py` says what to compute
-with them. It uses products of matrices, elementwise functions and slices.
-"""
 
 EXPORTER = NumpyExporter()

@@ -29,12 +29,22 @@ class OnnxExporter(Exporter):
         model = model or onnx_graph.stepwise(trace, quantize)
         (path / "model.onnx").write_bytes(model.SerializeToString())
         folders.copy_program("onnx_model.py", path / "model.py")
-        folders.write_common(subject, path, "onnx", quantize, folders.Pages(_README))
+        folders.write_common(
+            subject, path, "onnx", quantize, opset=onnx_graph.OPSET, note=_note(quantize)
+        )
 
     def read_back(self, path: pathlib.Path, ids: np.ndarray) -> ReadBack:
         return run_folder(path, ids)
 
 
-_README = ""
+def _note(quantize: str) -> str:
+    """What a reader of the README must know about a quantization."""
+    if quantize == "none":
+        return ""
+    return (
+        " Products are computed in int8, with one scale for all rows of a batch, so that rows "
+        "affect each other slightly."
+    )
+
 
 EXPORTER = OnnxExporter()

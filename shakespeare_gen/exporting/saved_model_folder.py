@@ -25,7 +25,7 @@ class SavedModelExporter(Exporter):
     def write(self, subject: Subject, quantize: str, path: pathlib.Path) -> None:
         save(subject, path / "1", batch_size=None, has_variables=True)
         folders.copy_program("saved_model.py", path / "model.py")
-        folders.write_common(subject, path, "saved_model", quantize, folders.Pages(_README))
+        folders.write_common(subject, path, "saved_model", quantize)
 
     def read_back(self, path: pathlib.Path, ids: np.ndarray) -> ReadBack:
         return run_folder(path, ids)
@@ -43,7 +43,5 @@ def save(subject: Subject, path: pathlib.Path, batch_size: int | None, has_varia
     with devices.filtered_stderr(), logs.errors_only("tensorflow"):
         tf.saved_model.save(functions, str(path), signatures=signatures)
 
-
-_README = ""
 
 EXPORTER = SavedModelExporter()

@@ -126,6 +126,7 @@ class Subject:
             "start_id": tokenizer.start_id,
             "end_id": tokenizer.end_id,
             "forbidden_ids": list(tokenizer.forbidden_ids),
+            "weights": {name: list(weight.shape) for name, weight in self.weights.items()},
             "state": [
                 {
                     "name": name,

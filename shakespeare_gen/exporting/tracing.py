@@ -302,22 +302,14 @@ class Trace:
 
     def nodes(self) -> list[Tensor]:
         """Every tensor that the outputs depend on, each after its inputs."""
-        found: dict[int, Tensor] = {}
-        for output in self.outputs:
-            _collect(output, found)
-        return list(found.values())
-
-    def num_uses(self) -> dict[int, int]:
-        """How often each tensor is used, by `id`; an output counts as a use."""
-        counts: dict[int, int] = {}
-        for used in (*self.outputs, *(i for node in self.nodes() for i in node.inputs)):
-            counts[id(used)] = counts.get(id(used), 0) + 1
-        return counts
+        return collected(self.outputs)
 
 
-def _collect(root: Tensor, found: dict[int, Tensor]) -> None:
-    """Adds a tensor after its inputs; without recursion, as a step may have thousands."""
-    stack: list[tuple[Tensor, bool]] = [(root, False)]
+def collected(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Every tensor that `outputs` depend on, each after its inputs."""
+    found: dict[int, Tensor] = {}
+    # Without recursion, as a step may have thousands.
+    stack = [(output, False) for output in reversed(outputs)]
     while stack:
         node, has_inputs = stack.pop()
         if id(node) in found:
@@ -327,6 +319,15 @@ def _collect(root: Tensor, found: dict[int, Tensor]) -> None:
         else:
             stack.append((node, True))
             stack += [(node, False) for node in reversed(node.inputs)]
+    return list(found.values())
+
+
+def num_uses(outputs: Sequence[Tensor]) -> dict[int, int]:
+    """How often each tensor is used, by `id`; an output counts as a use."""
+    counts: dict[int, int] = {}
+    for used in (*outputs, *(i for node in collected(outputs) for i in node.inputs)):
+        counts[id(used)] = counts.get(id(used), 0) + 1
+    return counts
 
 
 def trace(step_function: Callable, step_weights: Any, state: Any, names: Sequence[str]) -> Trace:
@@ -365,6 +366,30 @@ def with_namespace(step_function: Any, xp: Any) -> Callable:
     return dataclasses.replace(step_function, xp=xp)  # type: ignore
 
 
+def preparation(step_function: Any, weights: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """What the weights of a step are computed from: by the names of `named`, from `weights`.
+
+    Args:
+      step_function: see `trace`.
+      weights: by name, as a model has them.
+    """
+    inputs = {name: Tensor(array, "input", name=name) for name, array in weights.items()}
+    return dict(named(_prepared(with_namespace(step_function, Namespace()), inputs)))
+
+
+def _prepared(step_function: Any, inputs: Mapping[str, Tensor]) -> Any:
+    if not isinstance(step_function, EnsembleFunction):
+        return step_function.weights(inputs)
+    return tuple(
+        _prepared(part, {n.removeprefix(f"{i}/"): x for n, x in inputs.items() if _is_of(i, n)})
+        for i, part in enumerate(step_function.parts)
+    )
+
+
+def _is_of(index: int, name: str) -> bool:
+    return name.startswith(f"{index}/")
+
+
 def _named_constants(weights: Any) -> Any:
     """A tree of weights as constants, named by their place in it."""
     paths = iter([path for path, _ in named(weights)])
@@ -372,7 +397,7 @@ def _named_constants(weights: Any) -> Any:
 
 
 def named(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The arrays of a tree with names such as `layers/lstm_1/table`, in the order of `states`."""
+    """The arrays of a tree by names such as `layers/lstm_1/table`, in the order of `states`."""
     if isinstance(tree, dict | tuple | list):
         items = tree.items() if isinstance(tree, dict) else enumerate(tree)
         for key, value in items:

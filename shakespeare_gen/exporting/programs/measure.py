@@ -32,7 +32,7 @@ def measure(model, ids) -> dict:
         row, state = model.step(ids[i : i + 1], state)
         logits.append(row[0])
     found = {"logits": np.stack(logits), "step_seconds": time.perf_counter() - began}
-    if not hasattr(model, "read"):
+    if getattr(model, "read", None) is None:  # one token in a call
         return found
     parts = [ids[None, i : i + MAX_READ_TOKENS] for i in range(0, len(ids), MAX_READ_TOKENS)]
     model.read(parts[0], model.start())
