@@ -17,6 +17,9 @@ import time
 from typing import Any
 
 from absl import app, flags, logging
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 import shakespeare_gen
 from docs import update_recipes
@@ -47,11 +50,30 @@ COMMON: dict[str, Any] = dict(
 SIZES = {"20k": 20_000, "60k": 60_000, "200k": 200_000, "1m": 1_000_000}
 FEWER = {"1m": 3}
 GRID: dict[str, dict[str, tuple]] = {
-    "20k": dict(units=(64, 128), dropout=(0.0, 0.4), epochs=(8, 15)),
+    "20k": dict(units=(64, 128, 768), dropout=(0.0, 0.4), epochs=(8, 15)),
     "200k": dict(units=(128, 256), dropout=(0.0, 0.3), epochs=(4, 7)),
-    "1m": dict(epochs=(3,), units=(128, 256), dropout=(0.0, 0.2)),
     "60k": dict(units=(128,), dropout=(0.0, 0.4), epochs=(8, 15)),
+    "1m": dict(epochs=(3,), units=(128, 256), dropout=(0.0, 0.2)),
 }
+
+COLORS = {"20k": "tab:red", "60k": "tab:orange", "200k": "tab:green", "1m": "tab:blue"}
+LABELS = {"20k": "20 kB", "60k": "60 kB", "200k": "200 kB", "1m": "1 MB"}
+TICKS = {"units": (64, 128, 256, 384, 512, 768), "epochs": (500, 1000, 2000, 5000, 10_000, 20_000)}
+NATS = "validation, nats per character"
+COLUMNS = (
+    *("change", "units", "dropout", "epochs", "parameters", "updates to the best"),
+    *("training at the end", "validation"),
+)
+_INTRODUCTION = f"""# Text size
+
+What a text's size asks for: `python -m benchmarks.text_size`. Each text is a piece of
+tiny_shakespeare that ends where its validation text begins; all are scored on the first
+{VALIDATION_CHARS:,} characters of that, frozen, in nats per character. A trial has the options that
+`auto_size` chooses, except the change in its row; early stopping ended some trials before the end.
+One seed; two seeds differ by about 0.01. Trained on one core in bfloat16 (Intel Xeon,
+AVX512-BF16), which other programs shared. The test text was never read. [Choosing a size for a
+text](../docs/text_size.md) says what follows.
+"""
 
 _TRAIN = flags.DEFINE_list("train", [], "names of trials to train; `all`: those without a result")
 _RUNS_DIR = flags.DEFINE_string("runs_dir", "runs/text_size", "folder of the runs")
@@ -139,6 +161,7 @@ def main(argv: list[str]) -> None:
     results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     if _TRAIN.value:
         train_missing(results)
+    draw(results)
     PAGE.write_text(page(results), "utf-8")
 
 
@@ -153,11 +176,123 @@ def train_missing(results: dict[str, Any]) -> None:
             logging.info("%s: not trained, because the time is over", trial.name)
             continue
         results[trial.name] = train(trial, text_by_size[trial.size])
-        RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", "utf-8")
+        RESULTS.write_text(to_json(results), "utf-8")
+
+
+def to_json(results: dict[str, Any]) -> str:
+    """The results with one trial per line."""
+    lines = [f"{json.dumps(name)}: {json.dumps(results[name])}" for name in sorted(results)]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def draw(results: dict[str, Any]) -> None:
+    """The figure: the loss by units, dropout and updates, and how a small text is overfitted."""
+    figure = Figure(figsize=(9, 6.4), layout="constrained")
+    panels = figure.subplots(2, 2)
+    for panel, option in zip(panels.flat, ("units", "dropout", "epochs"), strict=False):
+        for size, color in COLORS.items():
+            if line := _line(results, size, option):
+                _draw_line(panel, line, size, color)
+        panel.set(xlabel="updates" if option == "epochs" else option, ylabel=NATS)
+        if option != "dropout":
+            panel.set_xscale("log")
+            panel.set_xticks(TICKS[option], [f"{tick:,}" for tick in TICKS[option]])
+            panel.set_xticks([], minor=True)
+    _draw_overfitting(panels[1, 1], results)
+    shown = [size for size in COLORS if any(name.split("_")[0] == size for name in results)]
+    handles = [Line2D([], [], color=COLORS[size], label=LABELS[size]) for size in shown]
+    handles += [Line2D([], [], marker="o", mfc="none", color="black", ls="", label="auto_size")]
+    handles += [Line2D([], [], ls=":", color="black", label="Kneser-Ney n-grams")]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    figure.savefig(FIGURE, dpi=110, metadata={"Software": None})
+
+
+@dataclasses.dataclass(frozen=True)
+class _Series:
+    """Trials of a size that differ in one option: pairs of its value and the loss.
+
+    Attributes:
+      chosen: the point of what `auto_size` chooses, or of its choice with `FEWER` epochs.
+      n_grams: the loss of n-grams; None: not measured.
+    """
+
+    points: list[tuple[float, float]]
+    chosen: tuple[float, float]
+    n_grams: float | None
+
+
+def _line(results: dict[str, Any], size: str, option: str) -> _Series | None:
+    fewer = (("epochs", FEWER[size]),) if size in FEWER and option != "epochs" else ()
+    base = results.get(Trial(size, fewer).name)
+    if not base:
+        return None
+    values = GRID[size].get(option, ())
+    trials = [results.get(Trial(size, (*fewer, (option, value))).name) for value in values]
+    points = sorted(_point(found, option) for found in [base, *filter(None, trials)])
+    n_grams = results.get(size, {}).get("n_grams")
+    return _Series(points, _point(base, option), n_grams)
+
+
+def _point(result: dict[str, Any], option: str) -> tuple[float, float]:
+    if option != "epochs":
+        return result["options"][option], result["validation"]
+    per_epoch = result["epochs"][0][0]
+    return per_epoch * result["options"]["epochs"], result["validation"]
+
+
+def _draw_line(panel: Axes, line: _Series, size: str, color: str) -> None:
+    panel.plot(*zip(*line.points, strict=True), "-", marker=".", color=color, label=LABELS[size])
+    panel.plot(*line.chosen, "o", mfc="none", ms=9, color=color)
+    if line.n_grams:
+        panel.axhline(line.n_grams, color=color, linestyle=":", linewidth=1)
+    panel.grid(alpha=0.3)
+
+
+def _draw_overfitting(panel: Axes, results: dict[str, Any]) -> None:
+    """Training and validation loss by update on the smallest text."""
+    size = min(SIZES, key=SIZES.__getitem__)
+    for trial, color in ((Trial(size, (("dropout", 0.0),)), "tab:red"), (Trial(size), "tab:blue")):
+        if found := results.get(trial.name):
+            steps, training, held_out = zip(*found["epochs"], strict=True)
+            label = f"dropout {found['options']['dropout']:g}"
+            panel.plot(steps, held_out, color=color, label=f"{label}, validation")
+            panel.plot(steps, training, "--", color=color, label=f"{label}, training")
+    panel.set(xlabel="updates", ylabel="nats per character", title=LABELS[size])
+    panel.set_ylim(0.5, 3)
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize="small")
 
 
 def page(results: dict[str, Any]) -> str:
-    return ""
+    """The text of TEXT_SIZE.md."""
+    parts = [_INTRODUCTION, "![Loss by units, dropout and updates](text_size.png)\n"]
+    for size in SIZES:
+        rows = [trial for trial in trials() if trial.size == size and trial.name in results]
+        if rows:
+            parts += [f"## {LABELS[size]}\n", _table(rows, results)]
+    return "\n".join(parts)
+
+
+def _table(rows: list[Trial], results: dict[str, Any]) -> str:
+    best = min(results[trial.name]["validation"] for trial in rows)
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    for trial in rows:
+        found = results[trial.name]
+        shown = f"**{found['validation']:.4f}**" if found["validation"] == best else ""
+        change = ", ".join(f"{name}={value:g}" for name, value in trial.changes)
+        best_step = min(found["epochs"], key=lambda row: row[2])[0]
+        cells = (
+            f"`{change}`" if change else "what `auto_size` chooses",
+            *(f"{found['options'][name]:g}" for name in ("units", "dropout", "epochs")),
+            f"{found['parameters'] / 1e6:.2f} M",
+            f"{best_step:,}",
+            f"{found['epochs'][-1][1]:.3f}",
+            shown or f"{found['validation']:.4f}",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    n_grams = [results[t.name]["n_grams"] for t in rows if "n_grams" in results[t.name]]
+    note = f"\nKneser-Ney n-grams: {n_grams[0]:.4f}." if n_grams else ""
+    return "\n".join(lines) + f"\n{note}\n"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m docs.update_figures                  # all of them, about a minute
     python -m docs.update_figures samplers.png     # one
 
-Diagrams are drawn; the rest is computed with the pretrained model and fixed seeds.
+Diagrams are those of the notebooks; the rest is computed with the pretrained model and fixed seeds.
 """
 
 import pathlib
@@ -11,18 +11,18 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import shakespeare_gen
 from shakespeare_gen import pretrained, runs
 from shakespeare_gen.generation import Generator
 from shakespeare_gen.models import LanguageModel
+from shakespeare_gen.report import diagrams
 from shakespeare_gen.runs import checkpoints
 
 FOLDER = pathlib.Path(__file__).parent / "figures"
 MODEL = pretrained.PREFIX + "tiny-shakespeare"
-BLUE, ORANGE, GRAY, PALE = "#1f5a9e", "#b4531a", "#5f594f", "#dce7f3"
+BLUE, PALE, GRAY = "#1f5a9e", "#84b6f2", "#5f594f"
 LINE = "ROMEO:\nBut, soft! what light through yonder window breaks?\n"
 PROMPT = "ROMEO:\nThe night is mother of the morning, and the mo"
 # What is drawn of the distribution after PROMPT, and how.
@@ -42,81 +42,6 @@ SAMPLERS = {
 }
 NUM_SHOWN = 10  # tokens of a distribution
 NUM_TEXTS, NUM_STEPS = 32, 64  # of the gradients
-
-
-def unrolled() -> Figure:
-    """A recurrent network, one column per character."""
-    figure, axes = _canvas(9, 4.6)
-    for t, (read, predicted) in enumerate(zip("ROME", "OMEO", strict=True)):
-        x = 1.5 + 2.1 * t
-        _box(axes, (x, 0.6), f"“{read}”", "white", GRAY)
-        _box(axes, (x, 1.7), "embedding\n[B, D]")
-        _box(axes, (x, 2.8), f"cell\n$h_{t + 1}$ [B, U]", PALE)
-        _box(axes, (x, 3.9), "logits\n[B, V]")
-        _box(axes, (x, 5.0), f"“{predicted}”?", "white", GRAY)
-        for y in (0.6, 1.7, 2.8, 3.9):
-            _arrow(axes, (x, y + 0.28), (x, y + 0.86))
-        _arrow(axes, (x - 1.6, 2.8), (x - 0.4, 2.8), BLUE)
-    _arrow(axes, (8.3, 2.8), (9.2, 2.8), BLUE)
-    axes.text(0.1, 2.8, "$h_0$", va="center", ha="right", color=BLUE)
-    axes.text(9.25, 2.8, "carried\non", va="center", color=BLUE, fontsize=9)
-    axes.set(xlim=(-0.3, 10), ylim=(0.1, 5.5))
-    return figure
-
-
-def through_time() -> Figure:
-    """Where the gradient of one loss flows."""
-    figure, axes = _canvas(9, 2.9)
-    for t in range(4):
-        x = 1.3 + 2.2 * t
-        _box(axes, (x, 1), f"cell, $h_{t + 1}$", PALE)
-        _box(axes, (x, 2.3), "loss" if t == 3 else "", "white" if t == 3 else "none", GRAY)
-        _arrow(axes, (x, 0.2), (x, 0.8))
-        if t:
-            _arrow(axes, (x - 1.8, 1.12), (x - 0.4, 1.12), BLUE)
-            _arrow(axes, (x - 0.4, 0.88), (x - 1.8, 0.88), ORANGE)
-            axes.text(x - 1.1, 0.45, f"$J_{t + 1}$", ha="center", color=ORANGE)
-    _arrow(axes, (7.8, 1.2), (7.8, 2.1), BLUE)
-    _arrow(axes, (8.0, 2.1), (8.0, 1.2), ORANGE)
-    axes.text(3.3, 2.3, "forward: states", color=BLUE, ha="center")
-    axes.text(3.3, 1.85, "backward: products of Jacobians", color=ORANGE, ha="center")
-    axes.set(xlim=(0.3, 9), ylim=(0, 2.8))
-    return figure
-
-
-def lstm() -> Figure:
-    """The gates of an LSTM cell."""
-    figure, axes = _canvas(9, 4.2)
-    _arrow(axes, (0.4, 4), (9.6, 4), BLUE)
-    axes.text(0.3, 4, "$c_{t-1}$", ha="right", va="center", color=BLUE)
-    axes.text(9.7, 4, "$c_t$", va="center", color=BLUE)
-    for x, sign in ((2, "×"), (5, "+")):
-        _circle(axes, (x, 4), sign)
-    _circle(axes, (5, 2.9), "×")
-    _circle(axes, (8, 1.6), "×")
-    for x, name, what in (
-        (2, "forget gate\n$f=\\sigma$", "what to keep"),
-        (4, "input gate\n$i=\\sigma$", "what to write"),
-        (6, "candidate\n$g=\\tanh$", "the new content"),
-        (8, "output gate\n$o=\\sigma$", "what to show"),
-    ):
-        _box(axes, (x, 0.6), name, PALE)
-        axes.text(x, -0.05, what, ha="center", va="top", fontsize=9, color=GRAY)
-    for begin, end in (
-        ((2, 0.95), (2, 3.78)),
-        ((4, 0.95), (4.83, 2.76)),
-        ((6, 0.95), (5.17, 2.76)),
-        ((5, 3.12), (5, 3.78)),
-        ((8, 0.95), (8, 1.38)),
-    ):
-        _arrow(axes, begin, end)
-    _arrow(axes, (8, 4), (8, 1.82), BLUE)
-    axes.text(8.15, 2.9, "tanh", color=BLUE, fontsize=9)
-    _arrow(axes, (8.25, 1.6), (9.6, 1.6), BLUE)
-    axes.text(9.7, 1.6, "$h_t$", va="center", color=BLUE)
-    axes.text(5, -0.75, "each reads $[x_t, h_{t-1}]$", ha="center", color=GRAY)
-    axes.set(xlim=(-0.4, 10.2), ylim=(-1, 4.5))
-    return figure
 
 
 def gates() -> Figure:
@@ -145,7 +70,7 @@ def gradients() -> Figure:
     ((h, c),) = gradient_flow.norms(_in_tensorflow(), ids)
     for label, norms, color in (
         ("by the cell $c$", c, BLUE),
-        ("by the output $h$", h, "#84b6f2"),
+        ("by the output $h$", h, PALE),
     ):
         axes.plot(np.median(norms, 0) / np.median(norms[:, 0]), label=label, color=color)
     axes.set(
@@ -189,36 +114,12 @@ def _shown(character: str) -> str:
     return {"\n": "⏎", " ": "␣"}.get(character, character)
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    axes.axis("off")
-    return figure, axes
-
-
-def _box(
-    axes: Axes, at: tuple[float, float], text: str, fill: str = "white", edge: str = BLUE
-) -> None:
-    if fill != "none":
-        style = {"boxstyle": "round,pad=0.35", "facecolor": fill, "edgecolor": edge}
-        axes.text(*at, text, ha="center", va="center", fontsize=9, bbox=style, zorder=3)
-
-
-def _circle(axes: Axes, at: tuple[float, float], text: str) -> None:
-    style = {"boxstyle": "circle,pad=0.25", "facecolor": "white", "edgecolor": ORANGE}
-    axes.text(*at, text, ha="center", va="center", fontsize=11, bbox=style, zorder=3)
-
-
-def _arrow(
-    axes: Axes, begin: tuple[float, float], end: tuple[float, float], color: str = GRAY
-) -> None:
-    axes.annotate("", end, begin, arrowprops={"arrowstyle": "-|>", "color": color, "lw": 1.3})
-
-
 FIGURES: dict[str, Callable[[], Figure]] = {
-    "unrolled.png": unrolled,
-    "through_time.png": through_time,
-    "lstm.png": lstm,
+    "unrolled.png": lambda: diagrams.unrolled("ROMEO"),
+    "shapes.png": lambda: diagrams.shapes(vocabulary_size=8, units=16),
+    "through_time.png": lambda: diagrams.unrolled("ROMEO", gradients=True),
+    "lstm.png": lambda: diagrams.cell("lstm"),
+    "gru.png": lambda: diagrams.cell("gru"),
     "gates.png": gates,
     "gradients.png": gradients,
     "samplers.png": samplers,

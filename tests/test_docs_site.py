@@ -1,6 +1,7 @@
 """The documentation as a site: links, no outside requests, formulas, figures."""
 
 import html.parser
+import json
 import re
 import subprocess
 import sys
@@ -93,3 +94,23 @@ def test_the_table_of_sizes_is_that_of_the_code():
     ]
     limits = [float(size.replace(",", "")) for size, _ in rows[:-1]]
     assert limits == list(sizing.SIZES)[:-1]
+
+
+def test_the_page_of_text_sizes_is_made_from_its_results():
+    from benchmarks import text_size
+
+    results = json.loads(text_size.RESULTS.read_text("utf-8"))
+    assert set(results) <= {trial.name for trial in text_size.trials()}
+    assert text_size.page(results) == text_size.PAGE.read_text("utf-8")
+
+
+def test_a_trial_trains_on_as_many_characters_as_its_size_says():
+    from benchmarks import text_size
+    from shakespeare_gen.data import splits
+
+    for size, num_chars in text_size.SIZES.items():
+        options = text_size.options_of(text_size.Trial(size, (("units", 64),)))
+        text = "x" * (num_chars + text_size.VALIDATION_CHARS)
+        found = splits.cut(text, options["validation_fraction"], options["test_fraction"])
+        assert (len(found.train), found.test) == (num_chars, "")
+        assert options["units"] == 64
