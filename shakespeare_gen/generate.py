@@ -5,16 +5,20 @@ python -m shakespeare_gen.generate --run_dir=runs/quick --interactive
 """
 
 import dataclasses
+import hashlib
+import pathlib
 import secrets
 import signal
 from collections.abc import Callable
 
+import numpy as np
 from absl import logging
 
 from shakespeare_gen import generation, writing
 from shakespeare_gen.data import text_files
 from shakespeare_gen.errors import Interrupted, UsageError
 from shakespeare_gen.generation import Generator, Request, Result
+from shakespeare_gen.generation.generator import BATCH_SAMPLES
 from shakespeare_gen.generation.stopping import Part
 from shakespeare_gen.options import OptionGroup, Options, command_line
 from shakespeare_gen.options.groups import (
@@ -30,7 +34,12 @@ from shakespeare_gen.runs import loading
 from shakespeare_gen.system import terminal
 from shakespeare_gen.system.signals import Interruption
 from shakespeare_gen.writing import console, samples
+from shakespeare_gen.writing.many_samples import SampleFile
 from shakespeare_gen.writing.samples import Source
+
+# Options that do not change the samples, and the seed, which may be that of the file.
+FREE_OPTIONS = frozenset({"output_path", "overwrite", "run_dir", "seed"})
+FINISHING = "\nFinishing the batch of samples; a second signal stops immediately.\n"
 
 
 def groups() -> tuple[type[OptionGroup], ...]:
@@ -54,6 +63,10 @@ def main(options: Options) -> None:
         return
     path = samples.output_path(output)
     prompt = read_prompt(options[PromptOptions])
+    chosen = options[GenerationOptions]
+    if path and chosen.num_beams == 1 and chosen.num_samples > BATCH_SAMPLES:
+        _write_many(options, prompt, path)
+        return
     if options[GenerationOptions].seed < 0:
         options = options.replaced(seed=secrets.randbelow(2**31))
     request = Request.from_options(options, prompt, options[UnknownOptions].unknown)
@@ -95,6 +108,46 @@ def _load(options: Options, prompt: str, is_single: bool) -> tuple[Generator, So
     generator.tokenizer.prepare(prompt, options[UnknownOptions].unknown, name)
     runs = ",".join(run.name for run, _ in found)
     return generator, Source(runs, ",".join(read.place.name for _, read in found))
+
+
+def _write_many(options: Options, prompt: str, path: pathlib.Path) -> None:
+    """Writes samples to a file as they are complete; continues an unfinished file."""
+    output, unknown = options[OutputOptions], options[UnknownOptions].unknown
+    first = options.replaced(seed=max(options[GenerationOptions].seed, 0))
+    Request.from_options(first, prompt, unknown).check_is_sampled()
+    generator, source = _load(options, prompt, is_single=False)
+    description = {
+        "prompt": prompt,
+        "source": dataclasses.asdict(source),
+        "weights": _weights_sha256(generator),
+        "options": {name: v for name, v in options.by_name().items() if name not in FREE_OPTIONS},
+    }
+    seed = options[GenerationOptions].seed
+    with SampleFile.open(path, description, seed) as file, Interruption(FINISHING) as interruption:
+        if file.seed < 0:
+            file.start(secrets.randbelow(2**31))
+        logging.info("seed %d", file.seed)
+        request = Request.from_options(options.replaced(seed=file.seed), prompt, unknown)
+        num_samples = request.generation.num_samples
+        try:
+            with interruption.deferred():
+                for results in generator.sample_batches(request, file.num_done):
+                    found = samples.lines(output.format, request, results, source, file.num_done)
+                    file.append(found, samples.separator(output.format))
+                    interruption.check()
+        except Interrupted as stop:
+            done = f"{file.num_done:,} of {num_samples:,} samples"
+            message = f"interrupted after {done}; run the command again to continue"
+            raise Interrupted(stop.signal_number, message) from None
+    logging.info("%s: wrote %s samples", path, f"{num_samples:,}")
+
+
+def _weights_sha256(generator: Generator) -> str:
+    """Distinguishes runs whose folders and checkpoints have the same names."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(generator.model.weights.items()):
+        digest.update(name.encode() + np.asarray(weight).tobytes())
+    return digest.hexdigest()
 
 
 def _interact(options: Options) -> None:

@@ -22,6 +22,7 @@ import pytest
 from shakespeare_gen import generate
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.options import Options
+from shakespeare_gen.writing import many_samples
 from tests import fake_runs
 from tests.conftest import REPOSITORY
 
@@ -465,3 +466,66 @@ def test_prompts_go_to_standard_error_if_the_text_goes_to_a_file(run_dir, tmp_pa
         terminal.send("\x04")
         terminal.read_until(None)
     assert path.read_bytes() == run(run_dir, "--prompt=ROMEO:").stdout
+
+
+# Many samples in a file
+
+
+def many(run_dir, path, **values):
+    values = {"run_dir": str(run_dir), "seed": 1, "length": 5, "num_samples": 600, **values}
+    generate.main(Options.parse(generate.groups(), {"output_path": str(path), **values}))
+
+
+@pytest.mark.parametrize("format", ["text", "jsonl"])
+def test_many_samples_are_written_in_batches_that_an_interruption_keeps(
+    run_dir, tmp_path, monkeypatch, format
+):
+    many(run_dir, tmp_path / "whole", format=format)
+    whole = (tmp_path / "whole").read_bytes()
+    if format == "jsonl":
+        numbers = [json.loads(line)["sample"] for line in whole.splitlines()]
+        assert numbers == list(range(1, 601))
+    append = many_samples.SampleFile.append
+
+    def fail(file, *arguments):
+        if file.num_done == 512:
+            raise KeyboardInterrupt
+        append(file, *arguments)
+
+    monkeypatch.setattr(many_samples.SampleFile, "append", fail)
+    with pytest.raises(KeyboardInterrupt):
+        many(run_dir, tmp_path / "parts", format=format)
+    assert not (tmp_path / "parts").exists()
+    counted = []
+    monkeypatch.setattr(
+        many_samples.SampleFile,
+        "append",
+        lambda file, lines, between: counted.append(len(lines)) or append(file, lines, between),
+    )
+    many(run_dir, tmp_path / "parts", format=format, seed=-1)  # goes on with the seed
+    assert counted == [600 - 512]
+    assert (tmp_path / "parts").read_bytes() == whole
+    assert sorted(path.name for path in tmp_path.iterdir() if "state" not in path.name) == [
+        "parts",
+        "whole",
+    ]
+
+
+def test_an_unfinished_file_of_other_samples_is_started_again(run_dir, tmp_path, monkeypatch):
+    append = many_samples.SampleFile.append
+    monkeypatch.setattr(
+        many_samples.SampleFile, "append", lambda file, *rest: append(file, *rest) or 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError):
+        many(run_dir, tmp_path / "out")
+    monkeypatch.undo()
+    many(run_dir, tmp_path / "out", length=3)
+    many(run_dir, tmp_path / "same", length=3)
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "same").read_bytes()
+
+
+def test_two_commands_do_not_write_the_same_file(run_dir, tmp_path):
+    with many_samples.SampleFile.open(tmp_path / "out", {}, 1) as file:
+        file.append(["A sample.\n"])
+        with pytest.raises(UserError, match="expected a file that no other process writes"):
+            many(run_dir, tmp_path / "out")

@@ -76,6 +76,12 @@ class Request:
                 "a text without end can only be streamed"
             )
 
+    def check_is_sampled(self) -> None:
+        """Raises `UsageError` unless the texts have an end and are sampled one by one."""
+        self.check_is_finite()
+        if self.generation.num_beams > 1:
+            raise UsageError(f"num_beams: expected 1, received {self.generation.num_beams}")
+
     def check_is_single(self) -> None:
         """Raises `UsageError` unless the request is for one sampled text."""
         for name in ("num_samples", "num_beams"):

@@ -39,12 +39,18 @@ class Text:
     stopper: Stopper
 
 
-def begin(request: Request, state: State, tokenizer: Tokenizer) -> list[Text]:
-    """One `Text` per sample of a request, starting at `state`."""
+def begin(
+    request: Request, state: State, tokenizer: Tokenizer, numbers: Sequence[int] | None = None
+) -> list[Text]:
+    """One `Text` per sample of a request, starting at `state`.
+
+    Args:
+      numbers: the numbers of the samples; None: all of the request.
+    """
     recent = state.recent[0].tolist()
     length = request.generation.length
     found = []
-    for number in range(request.generation.num_samples):
+    for number in range(request.generation.num_samples) if numbers is None else numbers:
         first, num_known = _start(request, number, state)
         stopper = Stopper(request.endings, tokenizer, length, recent, num_known)
         found.append(Text(request, number, first, stopper))

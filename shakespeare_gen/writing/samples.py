@@ -38,11 +38,18 @@ def output_path(options: OutputOptions) -> pathlib.Path | None:
     return storage.new_file(label, options.output_path, options.overwrite, "try `overwrite`")
 
 
-def lines(format: str, request: Request, results: Sequence[Result], source: Source) -> list[str]:
-    """Every sample, with a line end: prompt and continuation, or a JSON object in ASCII."""
+def lines(
+    format: str, request: Request, results: Sequence[Result], source: Source, first: int = 0
+) -> list[str]:
+    """Every sample, with a line end: prompt and continuation, or a JSON object in ASCII.
+
+    Args:
+      first: the number of samples before `results`.
+    """
     if format == "text":
         return [f"{request.prompt}{result.text}\n" for result in results]
-    return [json.dumps(_record(request, i, r, source)) + "\n" for i, r in enumerate(results)]
+    numbered = enumerate(results, first)
+    return [json.dumps(_record(request, number, r, source)) + "\n" for number, r in numbered]
 
 
 def _record(request: Request, number: int, result: Result, source: Source) -> dict:
@@ -56,6 +63,11 @@ def _record(request: Request, number: int, result: Result, source: Source) -> di
     }
 
 
+def separator(format: str) -> str:
+    """What is between two samples: a blank line between texts."""
+    return "\n" if format == "text" else ""
+
+
 def write(samples: Sequence[str], format: str, path: pathlib.Path | None) -> None:
     """Writes samples, with a blank line between texts.
 
@@ -65,15 +77,14 @@ def write(samples: Sequence[str], format: str, path: pathlib.Path | None) -> Non
     Raises:
       UserError: the file cannot be written.
     """
-    is_text = format == "text"
-    separator = "\n" if is_text else ""
+    is_text, between = format == "text", separator(format)
     if path:
-        storage.write(path, separator.join(samples).encode("utf-8"))
+        storage.write(path, between.join(samples).encode("utf-8"))
         logging.info("%s: wrote %d sample%s", path, len(samples), "s"[: len(samples) - 1])
         return
     for i, sample in enumerate(samples):
         if i:
-            terminal.write(separator)
+            terminal.write(between)
         if is_text and len(samples) > 1:
             terminal.report_line(f"--- sample {i + 1} ---")
         terminal.write(sample)

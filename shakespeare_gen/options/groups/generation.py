@@ -107,7 +107,13 @@ class GenerationOptions(OptionGroup):
         "number of tokens (characters by default) to generate; -1: until interrupted",
         minimum=-1,
     )
-    num_samples: int = option(1, "number of texts to generate", minimum=1, maximum=4096)
+    num_samples: int = option(
+        1,
+        "number of texts to generate; many are written to output_path in batches, and the same "
+        "command goes on after an interruption",
+        minimum=1,
+        maximum=10**9,
+    )
     num_beams: int = option(
         1,
         "more than 1: beam search for the most likely text, with penalties, instead of sampling",
