@@ -10,9 +10,10 @@ no text of its own and is left out.
 
 import ast
 import dataclasses
+import functools
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from shakespeare_gen import errors
 from shakespeare_gen.serving.failures import RequestError
@@ -45,13 +46,17 @@ _COMMON = re.compile(r"expected|received|found")
 
 def collected() -> list[Message]:
     """All messages of the package with a text of their own."""
-    trees = {path: ast.parse(path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
-    returned = _returned(list(trees.values()))
+    found = {
+        path: list(ast.walk(ast.parse(path.read_text("utf-8"))))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+    returned = _returned(node for nodes in found.values() for node in nodes)
     return [
         Message(f"{path.relative_to(REPOSITORY)}:{node.lineno}", text)
-        for path, tree in trees.items()
-        for assigned in (_assigned(tree),)
-        for node in ast.walk(tree)
+        for path, nodes in found.items()
+        for assigned in (_assigned(nodes),)
+        for node in nodes
+        if isinstance(node, ast.Call)
         for text in _texts(node, assigned, returned)
         if num_letters(text) >= MIN_LETTERS
     ]
@@ -68,28 +73,32 @@ def explains(entry: str, message: str) -> bool:
     message = message.replace("`", "")
     if num_letters(_COMMON.sub("", entry)) < MIN_OWN_LETTERS:
         return entry == message
-    pattern = ".*".join(map(re.escape, entry.split(ANY)))
-    return bool(re.fullmatch(pattern, message, re.DOTALL))
+    return bool(_pattern(entry).fullmatch(message))
+
+
+@functools.cache
+def _pattern(entry: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, entry.split(ANY))), re.DOTALL)
 
 
 def num_letters(text: str) -> int:
     return sum(character.isalpha() for character in text)
 
 
-def _returned(trees: list[ast.Module]) -> Values:
+def _returned(nodes: Iterable[ast.AST]) -> Values:
     """What functions return, by name; messages of several lines of code come from such ones."""
     found: Values = {}
-    for node in (node for tree in trees for node in ast.walk(tree)):
+    for node in nodes:
         if isinstance(node, ast.FunctionDef):
             values = [n.value for n in ast.walk(node) if isinstance(n, ast.Return) and n.value]
             found.setdefault(node.name, []).extend(values)
     return found
 
 
-def _assigned(tree: ast.Module) -> Values:
+def _assigned(nodes: Iterable[ast.AST]) -> Values:
     """What the variables of a module are set to, by name."""
     found: Values = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             found.setdefault(node.targets[0].id, []).append(node.value)
     return found
@@ -104,10 +113,8 @@ def _resolved(value: ast.expr, assigned: Values, returned: Values) -> list[ast.e
     return [value]
 
 
-def _texts(node: ast.AST, assigned: Values, returned: Values) -> Iterator[str]:
-    """The texts of a message that `node` makes."""
-    if not isinstance(node, ast.Call):
-        return
+def _texts(node: ast.Call, assigned: Values, returned: Values) -> Iterator[str]:
+    """The texts of a message that a call makes."""
     name = _name(node)
     if name not in CALLS or len(node.args) <= CALLS[name]:
         return
