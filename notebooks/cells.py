@@ -111,8 +111,8 @@ def with_first_cells(name: str, notebook: Any) -> Any:
     for cell in before:
         notebook.cells.remove(cell)
     first = nbformat.v4.new_markdown_cell(badge(name), id=BADGE, metadata={"tags": [BADGE]})
-    second = nbformat.v4.new_code_cell(
-        set_up(), id=SET_UP, metadata={"tags": [SET_UP]}, execution_count=count
-    )
+    # Colab shows its title and address only, JupyterLab its first line.
+    folded = {"cellView": "form", "jupyter": {"source_hidden": True}, "tags": [SET_UP]}
+    second = nbformat.v4.new_code_cell(set_up(), id=SET_UP, metadata=folded, execution_count=count)
     notebook.cells[:0] = [first, second]
     return notebook

@@ -9,6 +9,7 @@ shown in red, or has a path or the name of this machine in its output.
 """
 
 import argparse
+import contextlib
 import getpass
 import importlib.metadata
 import json
@@ -28,6 +29,7 @@ from notebooks import cells
 PACKAGES = ("shakespeare_gen", "tensorflow", "keras", "numpy", "matplotlib")
 REPOSITORY = cells.FOLDER.parent
 SMALL_CHARS = 40_000
+MAX_SHOWN = 600  # characters of a message
 CELL_SECONDS = 1800  # no cell takes longer
 ABSOLUTE_PATH = re.compile(
     r"(?<![\w.:/])/(?:home|root|tmp|usr|opt|var|Users|content|work|private)/[\w./-]+"
@@ -36,13 +38,10 @@ ABSOLUTE_PATH = re.compile(
 
 
 def executed(notebook: Any, files: dict[str, str]) -> Any:
-    """The notebook with its outputs.
+    """The notebook with its outputs; a cell that fails is the last one, and its output says why.
 
     Args:
       files: the texts of the files in the folder in which it runs, by name.
-
-    Raises:
-      nbclient.exceptions.CellExecutionError: a cell failed.
     """
     import nbclient
 
@@ -59,7 +58,8 @@ def executed(notebook: Any, files: dict[str, str]) -> Any:
         )
         # The kernel imports the package of this repository.
         path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
-        client.execute(env={**os.environ, "PYTHONPATH": path})
+        with contextlib.suppress(nbclient.exceptions.CellExecutionError):
+            client.execute(env={**os.environ, "PYTHONPATH": path})
     for cell in notebook.cells:
         if "outputs" in cell:
             cell.outputs = joined(cell.outputs)
@@ -93,8 +93,8 @@ def faults(notebook: Any) -> list[str]:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if output.output_type == "error" or output.get("name") == "stderr":
-                text = output.get("text") or output.get("evalue")
-                found.append(f"cell {cell.id}: shown in red: {text.strip()[:300]!r}")
+                text = output.get("text") or f"{output.ename}: {output.evalue}"
+                found.append(f"cell {cell.id}: shown in red: {text.strip()[:MAX_SHOWN]}")
             shown = "\n".join(texts(output))
             names = [m[0] for m in ABSOLUTE_PATH.finditer(shown)]
             names += [name for name in names_of_this_machine() if name in shown]

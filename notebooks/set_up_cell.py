@@ -1,3 +1,4 @@
+# @title Set up (run this cell first)
 import importlib.util
 import pathlib
 import subprocess
@@ -5,7 +6,7 @@ import sys
 
 # In a clone of the repository, this cell finds the package and installs nothing. Elsewhere, it
 # installs the package from this address.
-REPOSITORY = ""
+REPOSITORY = ""  # @param {type:"string"}
 
 for folder in (pathlib.Path.cwd(), *pathlib.Path.cwd().parents):
     if (folder / "shakespeare_gen" / "__init__.py").is_file():

@@ -34,15 +34,21 @@ __all__ = [
     "NotFiniteError",
     "UsageError",
     "UserError",
+    "compare_runs",
+    "describe_corpus",
     "evaluate_run",
     "load_generator",
+    "surprise_map",
     "train_model",
 ]
 
 # Functions by the module that defines them; it is imported on first use.
 _MODULES = {
+    "compare_runs": "shakespeare_gen.compare",
+    "describe_corpus": "shakespeare_gen.describe",
     "evaluate_run": "shakespeare_gen.evaluate",
     "load_generator": "shakespeare_gen.runs.loading",
+    "surprise_map": "shakespeare_gen.report.surprise",
     "train_model": "shakespeare_gen.train",
 }
 

@@ -12,6 +12,7 @@ from shakespeare_gen.errors import (
     UserError,
 )
 from shakespeare_gen.generation.generator import Generator
+from shakespeare_gen.report.surprise import SurpriseMap
 from shakespeare_gen.runs.run import Run
 
 __version__: str
@@ -21,10 +22,72 @@ __all__ = [
     "NotFiniteError",
     "UsageError",
     "UserError",
+    "compare_runs",
+    "describe_corpus",
     "evaluate_run",
     "load_generator",
+    "surprise_map",
     "train_model",
 ]
+
+def compare_runs(
+    run_dir: str | os.PathLike[str] | collections.abc.Sequence[str | os.PathLike[str]] = (),
+) -> dict[str, Any]:
+    """Compares runs: the options in which they differ, their budgets and losses.
+
+    Runs that differ only in the seed form a group, whose figures are mean and standard deviation.
+    A notebook shows the groups as a table.
+
+    Args:
+      run_dir: run folder; several are separated by commas, repeated, or named by a glob; empty: the
+        newest finished run in the folder runs.
+
+    Returns:
+      `groups`, each with `name`, `runs`, `options` and `figures`; and `warnings`, what makes the
+      comparison unfair.
+
+    Raises:
+      UserError: a run cannot be opened, or occurs twice.
+    """
+
+def describe_corpus(
+    *,
+    corpus: str = "tiny_shakespeare",
+    text_feature: str = "text",
+    data_dir: str | os.PathLike[str] = "",
+    fallback_corpus: str = "",
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.05,
+    document_separator: str = "",
+    split_by: Literal["file", "corpus"] = "file",
+    encoding: str = "auto",
+    encoding_errors: Literal["strict", "replace", "ignore"] = "strict",
+) -> dict[str, Any]:
+    """Describes a corpus: characters, repeated text, entropy, and what to expect of training.
+
+    A notebook shows the figures as tables.
+
+    Args:
+      corpus: tiny_shakespeare, tfds:NAME, plays, verse, dialogue, names, music, stdlib,
+        django:LANGUAGE, or the path of a file, a folder, a glob, or of arrays or shards written by
+        `prepare`.
+      text_feature: with tfds:NAME and JSON lines: the feature or key that contains the text.
+      data_dir: TFDS data folder; empty: the TFDS default.
+      fallback_corpus: corpus to use if the requested one cannot be downloaded; empty: none.
+      validation_fraction: fraction of the text held out for validation.
+      test_fraction: fraction of the text held out for testing.
+      document_separator: text that separates documents, also inserted between files; generation
+        ends at it; empty: none.
+      split_by: cut validation and test from the end of each file, or of the whole corpus, which
+        suits many short documents (`file`, `corpus`).
+      encoding: encoding of the text files; auto: UTF-8, or else the most plausible one for each
+        file.
+      encoding_errors: how to handle bytes that cannot be decoded (`strict`, `replace`, `ignore`).
+
+    Raises:
+      UsageError: an option is unknown or out of bounds.
+      UserError: the corpus cannot be read.
+    """
 
 def evaluate_run(
     run_dir: str | os.PathLike[str] | collections.abc.Sequence[str | os.PathLike[str]] = (),
@@ -68,6 +131,8 @@ def evaluate_run(
     text: str | None = None,
 ) -> dict[str, Any]:
     """Evaluates a run, writes `evaluation.json` and `evaluation.html`, and returns the figures.
+
+    A notebook shows them as the table of losses and the verdict.
 
     Args:
       text: the text that the run was trained on, if it was given to `train_model` as `text`.
@@ -145,6 +210,24 @@ def load_generator(
     Raises:
       UsageError: an option is unknown or out of bounds.
       UserError: there is no intact run, or the runs have different tokenizers.
+    """
+
+def surprise_map(
+    generator: Generator,
+    text: str,
+    *,
+    before: str = "",
+    unknown: str = "error",
+) -> SurpriseMap:
+    """Colors a text by how much each token surprises a model.
+
+    Args:
+      before: text that the model reads first and that is not shown.
+      unknown: what to do about characters outside the vocabulary, as in `Generator.read`.
+
+    Raises:
+      UsageError: the text is empty or longer than 10,000 characters.
+      UserError: the text has characters outside the vocabulary.
     """
 
 def train_model(

@@ -7,12 +7,13 @@ python -m shakespeare_gen.compare --run_dir=runs/study
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from absl import logging
 
 from shakespeare_gen import runs
 from shakespeare_gen.errors import UserError
-from shakespeare_gen.options import OptionGroup, Options, command_line
+from shakespeare_gen.options import OptionGroup, Options, command_line, signatures
 from shakespeare_gen.options.groups import ComparisonOptions, SavedRunsOptions
 from shakespeare_gen.runs import Run, finding
 from shakespeare_gen.system import extras
@@ -45,6 +46,41 @@ def main(options: Options) -> None:
     for warning in comparison.warnings(compared):
         logging.warning("%s", warning)
     tables.show(*tables.comparison(compared))
+
+
+@signatures.typed((SavedRunsOptions,))
+def compare_runs(
+    run_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "", **options: Any
+) -> dict[str, Any]:
+    """Compares runs: the options in which they differ, their budgets and losses.
+
+    Runs that differ only in the seed form a group, whose figures are mean and standard deviation.
+    A notebook shows the groups as a table.
+
+    Args:
+      {options}
+
+    Returns:
+      `groups`, each with `name`, `runs`, `options` and `figures`; and `warnings`, what makes the
+      comparison unfair.
+
+    Raises:
+      UserError: a run cannot be opened, or occurs twice.
+    """
+    extras.require("evaluate", "compare")
+    from shakespeare_gen.report import comparison, shown, tables
+
+    parsed = Options.parse((SavedRunsOptions,), {"run_dir": run_dir, **options})
+    compared = comparison.compare(_open_runs(finding.chosen(parsed[SavedRunsOptions].run_dir)))
+    figures = {
+        "groups": comparison.to_json(compared),
+        "warnings": comparison.warnings(compared),
+    }
+    return shown.Figures(
+        figures,
+        lambda found: tables.comparison(compared, shown.ONE_PART),
+        lambda found: [f"Warning: {warning}." for warning in found["warnings"]],
+    )
 
 
 def _open_runs(run_dir: Sequence[str]) -> list[Run]:

@@ -3,7 +3,9 @@
 python -m shakespeare_gen.describe --corpus=my_novel.txt
 """
 
-from shakespeare_gen.options import OptionGroup, Options, command_line, spelling
+from typing import Any
+
+from shakespeare_gen.options import OptionGroup, Options, command_line, signatures, spelling
 from shakespeare_gen.options.groups import CorpusOptions
 from shakespeare_gen.system import extras
 
@@ -15,10 +17,35 @@ def groups() -> tuple[type[OptionGroup], ...]:
 
 def main(options: Options) -> None:
     """The command: prints tables of corpus statistics, and what to expect of training."""
+    found = _describe(options)
+    from shakespeare_gen.report import tables
+
+    tables.show(*tables.description(found))
+
+
+@signatures.typed(groups())
+def describe_corpus(**options: Any) -> dict[str, Any]:
+    """Describes a corpus: characters, repeated text, entropy, and what to expect of training.
+
+    A notebook shows the figures as tables.
+
+    Args:
+      {options}
+
+    Raises:
+      UsageError: an option is unknown or out of bounds.
+      UserError: the corpus cannot be read.
+    """
+    found = _describe(Options.parse(groups(), options))
+    from shakespeare_gen.report import shown, tables
+
+    return shown.Figures(found, tables.description)
+
+
+def _describe(options: Options) -> dict[str, Any]:
     extras.require("evaluate", "describe")
     from shakespeare_gen.data import corpora
     from shakespeare_gen.evaluation import corpus_statistics
-    from shakespeare_gen.report import tables
     from shakespeare_gen.training import forecast
 
     corpus = corpora.load(options[CorpusOptions])
@@ -32,7 +59,7 @@ def main(options: Options) -> None:
         name: spelling.as_flags(value, ()) if isinstance(value, str) else value
         for name, value in expected.items()
     }
-    tables.show(*tables.description(found))
+    return found
 
 
 if __name__ == "__main__":

@@ -65,6 +65,8 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluates a run, writes `evaluation.json` and `evaluation.html`, and returns the figures.
 
+    A notebook shows them as the table of losses and the verdict.
+
     Args:
       text: the text that the run was trained on, if it was given to `train_model` as `text`.
       {options}
@@ -73,7 +75,12 @@ def evaluate_run(
       UsageError: an option is unknown, out of bounds or contradicts another one.
       UserError: there is no run or nothing to score, or the report cannot be written.
     """
-    return _evaluate(Options.parse(groups(), {"run_dir": run_dir, **options}), text)
+    figures = _evaluate(Options.parse(groups(), {"run_dir": run_dir, **options}), text)
+    from shakespeare_gen.report import shown, tables, verdict
+
+    return shown.Figures(
+        figures, lambda found: tables.scores(found, shown.ONE_PART), verdict.sentences
+    )
 
 
 def _evaluate(options: Options, text: str | None = None) -> dict[str, Any]:

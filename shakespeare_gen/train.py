@@ -21,6 +21,7 @@ from shakespeare_gen.options.groups import (
 from shakespeare_gen.runs import Run, RunFolder, open_run
 from shakespeare_gen.system import extras
 from shakespeare_gen.training import sweep, sweep_processes, trainer
+from shakespeare_gen.training.control import Watcher, unwatched
 
 
 def groups() -> tuple[type[OptionGroup], ...]:
@@ -82,11 +83,16 @@ def train_model(*, text: str | None = None, **options: Any) -> Run | list[Run]:
       NotFiniteError: the loss or a weight became NaN or infinite.
       Interrupted: Ctrl-C or SIGTERM; a checkpoint has been saved.
     """
+    from shakespeare_gen.report import live_curve
+
     parsed = Options.parse(groups(), options)
-    return _train_each(parsed, text) if parsed[SweepOptions].seeds else _train(parsed, text)
+    with live_curve.shown() as watch:
+        if parsed[SweepOptions].seeds:
+            return _train_each(parsed, text, watch)
+        return _train(parsed, text, watch)
 
 
-def _train_each(options: Options, text: str | None = None) -> list[Run]:
+def _train_each(options: Options, text: str | None = None, watch: Watcher = unwatched) -> list[Run]:
     num_parallel = options[SweepOptions].num_parallel
     if num_parallel > 1 and text is not None:
         raise UsageError(f"num_parallel: expected 1 with `text`, received {num_parallel}")
@@ -103,7 +109,7 @@ def _train_each(options: Options, text: str | None = None) -> list[Run]:
     else:
         for own in left:
             logging.info("seed %d: %s", _seed(own), own[RunOptions].run_dir)
-            _train(own, text)
+            _train(own, text, watch)
     return [open_run(own[RunOptions].run_dir) for own in planned]
 
 
@@ -111,8 +117,8 @@ def _seed(options: Options) -> int:
     return options[TrainingOptions].seed
 
 
-def _train(options: Options, text: str | None = None) -> Run:
-    run = trainer.train(options, text)
+def _train(options: Options, text: str | None = None, watch: Watcher = unwatched) -> Run:
+    run = trainer.train(options, text, watch=watch)
     from shakespeare_gen.report import curves
 
     curves.write(run)

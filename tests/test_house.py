@@ -39,7 +39,11 @@ ORDER = (
 COMMANDS = tuple(VERBS)
 FLAG_FILES = sorted((REPOSITORY / "flags").glob("*.cfg"))
 PAGES = sorted(
-    [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("benchmarks/*.md")]
+    [
+        path
+        for name in ("", "docs/", "benchmarks/", "notebooks/")
+        for path in REPOSITORY.glob(f"{name}*.md")
+    ]
 )
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 MODULES = {path.relative_to(PACKAGE): path.read_text("utf-8") for path in PACKAGE.rglob("*.py")}

@@ -107,7 +107,7 @@ def test_the_address_is_kept_in_one_place(copied_notebooks):
     for name, sha256 in zip(NAMES, hashes, strict=True):
         badge, set_up = cells.read(name).cells[:2]
         assert f"/github/someone/fork.of-it/blob/main/notebooks/{name}.ipynb)" in badge.source
-        assert f'\nREPOSITORY = "{url}"\n' in set_up.source
+        assert f'\nREPOSITORY = "{url}"  # @param' in set_up.source
         assert cells.sources_sha256(cells.read(name)) == sha256
     set_address.main([""])
     assert {name: cells.path_of(name).read_bytes() for name in NAMES} == before
@@ -181,9 +181,20 @@ def test_what_is_red_is_a_fault():
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=outputs)])
     assert [fault.partition(": ")[2] for fault in execute.faults(notebook)] == [
-        "shown in red: 'careful'",
-        "shown in red: 'no'",
+        "shown in red: careful",
+        "shown in red: ValueError: no",
     ]
+
+
+@pytest.mark.slow
+def test_a_cell_that_fails_is_a_fault():
+    """Without a traceback of hundreds of lines; the cells after it do not run."""
+    sources = ("print('before')", "raise ValueError('no')", "print('after')")
+    new_cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    done = execute.executed(nbformat.v4.new_notebook(cells=new_cells), {})
+    [fault] = execute.faults(done)
+    assert fault.endswith(": shown in red: ValueError: no")
+    assert not done.cells[2].outputs
 
 
 def test_a_progress_bar_is_stored_as_it_ends():

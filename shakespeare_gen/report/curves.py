@@ -4,7 +4,7 @@ Knows rows of `metrics.jsonl` and groups of runs, but nothing about models.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,13 @@ STEP_PANELS = (
     ("learning_rate", "learning rate", "linear"),
     ("characters_per_second", "characters/s", "linear"),
 )
+
+
+# While a run is trained: the losses of single steps, and those after epochs. Losses of the first
+# part of an epoch, in which the loss falls most, do not determine the scale.
+LIVE_STEPS: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.5}
+LIVE_EPOCHS: dict[str, Any] = {"marker": "o"}
+FIRST_STEPS = 0.25
 
 
 def write(run: Run) -> None:
@@ -51,6 +58,45 @@ def of_run(name: str, epochs: Rows, steps: Rows) -> bytes:
         _whole_numbers(lowest.xaxis)
     _add_bits(axes[0])
     return figures.saved(figure, "png")
+
+
+class Curve(NamedTuple):
+    """The rows of a run in training, and its steps per epoch."""
+
+    name: str
+    epochs: Rows
+    steps: Rows
+    steps_per_epoch: float
+
+
+def live(title: str, found: Sequence[Curve]) -> bytes:
+    """Plots the losses so far of runs in training, by epoch; a PNG."""
+    figure, [axes] = _panels(0)
+    axes.set_title(figures.text(title))
+    heights = [
+        height for number, curve in enumerate(found) for height in _live(axes, number, curve)
+    ]
+    if heights:
+        axes.set_ylim(0.95 * min(heights), 1.05 * max(heights))
+    for label, style in (("training, one step", LIVE_STEPS), ("validation", LIVE_EPOCHS)):
+        axes.plot([], color="black" if len(found) > 1 else "C0", label=label, **style)
+    for number, curve in enumerate(found if len(found) > 1 else ()):
+        axes.plot([], color=f"C{number}", label=figures.text(curve.name))
+    axes.legend(loc="upper right")
+    axes.set(xlabel="epoch", ylabel="loss (nats per character)")
+    _whole_numbers(axes.xaxis)
+    _add_bits(axes)
+    return figures.saved(figure, "png")
+
+
+def _live(axes, number: int, curve: Curve) -> list[float]:
+    """Plots a run; returns its losses but those of the first steps, which would hide the rest."""
+    training = [(row["step"] / curve.steps_per_epoch, row["loss"]) for row in curve.steps]
+    held_out = [(r["epoch"], r["validation_loss"]) for r in curve.epochs if "validation_loss" in r]
+    for points, style in ((training, LIVE_STEPS), (held_out, LIVE_EPOCHS)):
+        if points:
+            axes.plot(*zip(*points, strict=True), color=f"C{number}", **style)
+    return [loss for at, loss in (*training, *held_out) if at > FIRST_STEPS]
 
 
 def of_runs(groups: Sequence[Group], formats: Sequence[str]) -> list[bytes]:

@@ -14,8 +14,8 @@ import numpy as np
 from shakespeare_gen.evaluation import breakdown, neurons
 from shakespeare_gen.evaluation.likelihood import Reading
 from shakespeare_gen.models.loss_units import bits_per_character
+from shakespeare_gen.report import heat
 
-MAX_HEAT = 8  # bits; the page has a color for each whole number of bits up to it
 MAX_STRENGTH = 4
 SHOWN_SPAN_CHARS = 600
 
@@ -34,7 +34,14 @@ def lines(reading: Reading, pieces: list[str], rows: Sequence[dict]) -> list[dic
     found = []
     for row in rows:
         bits = losses[row["begin"] : row["begin"] + len(row["text"])]
-        found.append({**row, "runs": _runs(zip(row["text"], map(_heat, bits), strict=True))})
+        found.append(
+            {
+                **row,
+                "runs": _runs(
+                    (c, f"h{heat.level(b)}") for c, b in zip(row["text"], bits, strict=True)
+                ),
+            }
+        )
     return found
 
 
@@ -81,10 +88,6 @@ def _runs(styled: Iterable[tuple[str, str]]) -> list[Run]:
     """Joins neighbours of the same style."""
     groups = itertools.groupby(styled, key=lambda pair: pair[1])
     return [Run("".join(text for text, _ in group), style) for style, group in groups]
-
-
-def _heat(bits: float) -> str:
-    return f"h{min(max(int(bits), 0), MAX_HEAT)}"
 
 
 def _strength(output: float) -> str:

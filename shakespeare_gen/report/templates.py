@@ -7,8 +7,6 @@ import importlib.resources
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jinja2
-
 _FOLDER = importlib.resources.files("shakespeare_gen.report")
 
 
@@ -19,6 +17,8 @@ def source(name: str) -> str:
 
 def render(template: str, filters: Sequence[Callable], /, **content: Any) -> str:
     """A page from its template; a filter has the name of its function."""
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(source),
         autoescape=True,

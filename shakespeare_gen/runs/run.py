@@ -6,7 +6,7 @@ import os
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.runs.folder import RunFolder
@@ -57,6 +57,10 @@ class Run:
     def step_metrics(self) -> list[dict[str, Any]]:
         """The metrics of single steps so far."""
         return self.folder.step_metrics()
+
+    def samples(self, unit: Literal["epoch", "step"] = "epoch") -> list[tuple[int, str]]:
+        """The texts that were generated after epochs or steps so far, each with their number."""
+        return list(self.folder.samples(unit))
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:

@@ -26,7 +26,6 @@ from shakespeare_gen.system.signals import Interruption
 from shakespeare_gen.training.data import TrainingData
 
 SAMPLE_TEMPERATURE = 0.8
-NOTEBOOK_WIDTH = 100
 
 
 class StartEpoch(keras.callbacks.Callback):
@@ -156,10 +155,9 @@ class ShowProgress(keras.callbacks.Callback):
             initial=progress.step,
             file=logs.stream(),
             leave=False,
-            # None: only on a terminal, and as wide as it is.
-            disable=False if logs.in_notebook() else None,
-            ncols=NOTEBOOK_WIDTH if logs.in_notebook() else None,
-            dynamic_ncols=not logs.in_notebook(),
+            # None: only on a terminal. A notebook shows a figure instead; see `Control.watch`.
+            disable=True if logs.in_notebook() else None,
+            dynamic_ncols=True,
             bar_format="{desc} {percentage:3.0f}%|{bar}| ETA {remaining}{postfix}",
         )
 
@@ -211,7 +209,7 @@ class SampleText(keras.callbacks.Callback):
         every, step = self.options.sample_every_steps, self.show.progress.step
         if every and step % every == 0:
             loss = self.show.progress.smoothed_loss / self.show.data.characters_per_token
-            self.show.say(f"step {step}: smoothed loss {loss_units.describe(loss)}")
+            self._say(f"step {step}: smoothed loss {loss_units.describe(loss)}")
             self._sample(step, "step")
 
     def on_epoch_end(self, epoch, logs=None):
@@ -226,8 +224,12 @@ class SampleText(keras.callbacks.Callback):
             temperature=SAMPLE_TEMPERATURE,
         )
         lines = "\n".join("    " + line for line in result.text.splitlines())
-        self.show.say(f"\n{lines}\n")
+        self._say(f"\n{lines}\n")
         self.records.append_sample(number, result.text, unit)
+
+    def _say(self, text: str) -> None:
+        if not logs.in_notebook():  # it shows the latest sample in place; see `Control.watch`
+            self.show.say(text)
 
 
 class SaveCheckpoint(keras.callbacks.Callback):

@@ -18,7 +18,7 @@ from shakespeare_gen.options.groups import ComputeOptions, OptimizerOptions, Tra
 from shakespeare_gen.runs import Run, checkpoints
 from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
-from shakespeare_gen.training import callbacks, optimizers, step_metrics, tensorboard_logs
+from shakespeare_gen.training import callbacks, optimizers, step_metrics, tensorboard_logs, watching
 from shakespeare_gen.training.control import Control
 from shakespeare_gen.training.data import TrainingData
 from shakespeare_gen.training.internals import Internals
@@ -168,6 +168,7 @@ class _Fit:
             callbacks.Validate(progress, self.data, self.control.interruption),
             callbacks.LogMetrics(records, progress, show.throughput),
             show,
+            watching.Watch(self.run, progress, training.epochs * steps, self.control.watch),
             callbacks.SampleText(records, generator, show, training),
             saver,
             callbacks.WriteCard(self.card, progress),

@@ -22,7 +22,7 @@ from shakespeare_gen.runs import Run
 from shakespeare_gen.system import devices
 from shakespeare_gen.system.signals import SAVING, Interruption
 from shakespeare_gen.training import preparation
-from shakespeare_gen.training.control import Control, never
+from shakespeare_gen.training.control import Control, Watcher, never, unwatched
 
 
 def groups() -> tuple[type[OptionGroup], ...]:
@@ -43,12 +43,13 @@ def train(
     options: Options,
     text: str | None = None,
     reason_to_stop: Callable[[Run], str] = never,
+    watch: Watcher = unwatched,
 ) -> Run:
     """Trains a model into a run folder.
 
     Args:
       text: the text to train on, instead of the option `corpus`.
-      reason_to_stop: see `Control`.
+      reason_to_stop, watch: see `Control`.
 
     Raises:
       UserError: an option, the text or the run folder is invalid.
@@ -57,7 +58,7 @@ def train(
     """
     devices.check_not_forked()
     with Interruption(SAVING) as interruption, preparation.prepared(options, text) as prepared:
-        control = Control(interruption, reason_to_stop)
+        control = Control(interruption, reason_to_stop, watch)
         # All input is verified by now; importing TensorFlow takes seconds.
         devices.start()
         from shakespeare_gen.training import session
