@@ -15,6 +15,7 @@ from shakespeare_gen.data.tokenizers import Tokenizer
 from shakespeare_gen.evaluation.ngrams import NGrams, scaled_context
 
 MAX_TRAIN_TOKENS = 2_000_000
+MAX_MAPPED_TOKENS = 400_000  # of a training text that is not in memory, to save memory
 MAX_SCORED_TOKENS = 200_000
 MAX_CONTEXT_TOKENS = 6  # see `ngrams.scaled_context`
 
@@ -36,7 +37,8 @@ class Baseline:
 
 def baseline(train: Tokens, validation: TokenizedText, tokenizer: Tokenizer) -> Baseline:
     """The baseline for models of `train` on `validation`, which is not empty."""
-    ids = token_store.sample(train.ids, MAX_TRAIN_TOKENS)
+    in_memory = isinstance(train, TokenizedText)
+    ids = token_store.sample(train.ids, MAX_TRAIN_TOKENS if in_memory else MAX_MAPPED_TOKENS)
     scored = token_store.sample(validation.ids, MAX_SCORED_TOKENS)
     context_tokens = scaled_context(MAX_CONTEXT_TOKENS, train.num_tokens / train.num_chars)
     model = NGrams(ids, tokenizer.size, tokenizer.start_id, context_tokens)

@@ -25,7 +25,7 @@ from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.options import Options
 from shakespeare_gen.system import storage
 
-MAX_HELD_OUT_BYTES = 2_000_000
+MAX_HELD_OUT_BYTES = 1_000_000
 MAX_TRAIN_TOKENS = 2_000_000
 CHUNK_BYTES = 1 << 24
 # Pages that were read stay in the memory of the process until they are given back to the system.
