@@ -17,7 +17,7 @@ TEMPERATURE ?= 0.8
 # Passed through the environment, so that quotes and blanks in them are safe.
 export PROMPT RUN
 
-.PHONY: help install generate serve train test test-fast lint typecheck wheel docs docs-site recipes-table notebooks notebooks-colab bench-train bench-generate bench-evaluate bench-serve clean
+.PHONY: help install generate serve train test test-fast lint typecheck wheel docs docs-site recipes-table notebooks notebooks-colab bench-train bench-generate bench-evaluate bench-serve bench-export clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -92,6 +92,9 @@ bench-evaluate: $(VENV)/installed  ## measure the time of evaluations and of a c
 
 bench-serve: $(VENV)/installed-test  ## measure latency and speed of the server with 32 clients (benchmarks/SERVING.md)
 	$(BIN)/python benchmarks/serve_load.py
+
+bench-export: $(VENV)/installed-test  ## measure size, error and speed of every export format (docs/exporting.md)
+	$(BIN)/python -m benchmarks.export_formats
 
 clean:  ## delete the virtual environment and caches, but no runs
 	rm -rf $(VENV) $(COLAB_VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

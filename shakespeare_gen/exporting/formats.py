@@ -98,7 +98,11 @@ class ExportOptions(OptionGroup):
 
     TITLE = "Export"
 
-    format: str = option("numpy", "format of the export", choices=FORMATS)
+    format: str = option(
+        "numpy",
+        "; ".join(f"{name}: {kind.summary}" for name, kind in FORMATS.items()),
+        choices=FORMATS,
+    )
     output_path: str = option("", "new folder for the export; with html, new file")
     overwrite: bool = option(False, "replace an export in output_path")
     quantize: str = option(

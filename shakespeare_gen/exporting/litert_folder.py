@@ -56,7 +56,7 @@ def _converted(subject: Subject, quantize: str) -> bytes:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantize == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        with devices.filtered_stderr(), logs.errors_only("tensorflow"):
+        with devices.filtered_stderr(), logs.every_error_only():
             return converter.convert()
 
 

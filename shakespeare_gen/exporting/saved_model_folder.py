@@ -40,7 +40,8 @@ def save(subject: Subject, path: pathlib.Path, batch_size: int | None, has_varia
 
     functions = Functions(subject, batch_size, has_variables)
     signatures = {"serving_default": functions.read, "read": functions.read, "step": functions.step}
-    with devices.filtered_stderr(), logs.errors_only("tensorflow"):
+    # TensorFlow describes the names of inputs and the durations of its steps.
+    with devices.filtered_stderr(), logs.every_error_only():
         tf.saved_model.save(functions, str(path), signatures=signatures)
 
 

@@ -45,6 +45,17 @@ def errors_only(name: str) -> Iterator[None]:
         logger.setLevel(before)
 
 
+@contextlib.contextmanager
+def every_error_only() -> Iterator[None]:
+    """A context in which all loggers drop everything but errors, whatever their levels."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 class _NotebookHandler(logging.StreamHandler):
     """Writes to the current standard output: a notebook replaces it."""
 
