@@ -41,8 +41,9 @@ def measure(subject: Subject, format: str, quantize: str, flags: argparse.Namesp
         }
         path, proof = job.run(subject, Options.parse(export.groups(), values))
         if format == "numpy":
-            code = (path / "model.py").read_text("utf-8")
-            write("code", "```python\n" + textwrap.dedent(code[code.index("    def step") :]) + "```")
+            source = (path / "model.py").read_text("utf-8")
+            step = textwrap.dedent(source[source.index("    def step") :])
+            write("code", f"```python\n{step}```")
         return proof
 
 
