@@ -108,12 +108,10 @@ class LiveCurve:
         began, latest = time.monotonic(), self._watched[-1]
         picture = curves.live(latest.title, [watched.curve() for watched in self._watched])
         self._show("image/png", base64.b64encode(picture).decode(), latest.title)
-        if sample := latest.sample():
-            self._show(
-                "text/html",
-                f"<pre style='font-family: monospace'>{html.escape(sample)}</pre>",
-                sample,
-            )
+        # Shown before there is one, so that it has its place below the figure.
+        sample = latest.sample()
+        markup = f"<pre style='font-family: monospace'>{html.escape(sample)}</pre>"
+        self._show("text/html", markup, sample)
         now = time.monotonic()
         self._next = now + max(MIN_SECONDS, (now - began) / MAX_SHARE)
 
