@@ -116,6 +116,10 @@ def evaluate_run(
     sample_chars: int = 20000,
     heatmap_chars: int = 20000,
     sample_seed: int = 0,
+    num_local_workers: int = 1,
+    workers: str = "",
+    worker_index: int = -1,
+    worker_wait_seconds: float = 30.0,
     temperature: float = 0.8,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -169,6 +173,12 @@ def evaluate_run(
         none.
       heatmap_chars: tokens (characters by default) in the heatmap of the page.
       sample_seed: random seed of the generated text.
+      num_local_workers: number of processes on this machine that share each batch.
+      workers: addresses host:port of all workers, separated by commas, the same on each of them;
+        the first one is the chief, which alone writes files; empty: those in the environment
+        variable TF_CONFIG, if it is set.
+      worker_index: position of this process in workers, starting with 0.
+      worker_wait_seconds: seconds to wait at the start until all workers have arrived.
       temperature: divides the logits; 0: always the most likely token.
       top_k: sample from the k most likely tokens; 0: all.
       top_p: sample from the smallest set of most likely tokens whose probabilities sum to at least
@@ -185,6 +195,9 @@ def evaluate_run(
       no_repeat_ngram: never repeat an n-gram of this many tokens within repeat_window; 0: off.
       repeat_window: number of previous tokens that the penalties and no_repeat_ngram look at,
         including those of the prompt.
+
+    Returns:
+      The figures; empty in a worker other than the chief.
 
     Raises:
       UsageError: an option is unknown, out of bounds or contradicts another one.
@@ -308,6 +321,11 @@ def train_model(
     run_dir: str | os.PathLike[str] = "runs/default",
     seeds: tuple[int, ...] = (),
     num_parallel: int = 1,
+    num_local_workers: int = 1,
+    workers: str = "",
+    worker_index: int = -1,
+    worker_wait_seconds: float = 30.0,
+    devices: Literal["one", "all"] = "one",
     resume: bool = False,
     overwrite: bool = False,
     text: str | None = None,
@@ -421,6 +439,14 @@ def train_model(
         run_dir-seed-N; empty: a single run.
       num_parallel: number of runs that are trained at the same time, each on its share of the
         cores.
+      num_local_workers: number of processes on this machine that share each batch.
+      workers: addresses host:port of all workers, separated by commas, the same on each of them;
+        the first one is the chief, which alone writes files; empty: those in the environment
+        variable TF_CONFIG, if it is set.
+      worker_index: position of this process in workers, starting with 0.
+      worker_wait_seconds: seconds to wait at the start until all workers have arrived.
+      devices: devices of each process that share its part of the batch: one, or all of its GPUs
+        (`one`, `all`).
       resume: resume the run in run_dir with its saved options.
       overwrite: delete the run in run_dir and start a new one.
 
@@ -430,5 +456,6 @@ def train_model(
     Raises:
       UserError: an option, the text or the run folder is invalid.
       NotFiniteError: the loss or a weight became NaN or infinite.
+      WorkerLostError: another worker has ended, was stopped, or cannot be reached.
       Interrupted: Ctrl-C or SIGTERM; a checkpoint has been saved.
     """

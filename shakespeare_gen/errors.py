@@ -31,6 +31,10 @@ class NotFiniteError(UserError):
     exit_code = 3
 
 
+class WorkerLostError(UserError):
+    """Another worker of a training run has ended, was stopped, or cannot be reached."""
+
+
 class CorpusUnavailableError(UserError):
     """A corpus is not on this machine and cannot be downloaded."""
 

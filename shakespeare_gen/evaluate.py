@@ -3,16 +3,22 @@ and loops, an HTML page.
 
 python -m shakespeare_gen.evaluate --run_dir=runs/quick
 python -m shakespeare_gen.evaluate --run_dir=runs/a,runs/b
+python -m shakespeare_gen.evaluate --run_dir=runs/quick --num_local_workers=2
 """
 
+import contextlib
 import hashlib
 import os
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from absl import logging
 
 from shakespeare_gen import runs
-from shakespeare_gen.errors import UserError
+from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.generation import sampling
 from shakespeare_gen.options import OptionGroup, Options, command_line, signatures
 from shakespeare_gen.options.groups import (
@@ -23,9 +29,18 @@ from shakespeare_gen.options.groups import (
     ReportOptions,
     SavedRunsOptions,
     UnknownOptions,
+    WorkerOptions,
 )
 from shakespeare_gen.runs import Run, checkpoints, finding, loading, train_lines
-from shakespeare_gen.system import extras, storage
+from shakespeare_gen.runs.checkpoints import Checkpoint
+from shakespeare_gen.system import devices, extras, storage
+from shakespeare_gen.system.signals import Interruption
+from shakespeare_gen.training.workers import cluster, joining, processes
+from shakespeare_gen.training.workers.cluster import Cluster
+
+if TYPE_CHECKING:  # importing TensorFlow takes seconds
+    from shakespeare_gen.evaluation.subject import Subject
+    from shakespeare_gen.training.workers.team import Team
 
 
 def groups() -> tuple[type[OptionGroup], ...]:
@@ -38,13 +53,20 @@ def groups() -> tuple[type[OptionGroup], ...]:
         EvaluationOptions,
         AdaptationOptions,
         ReportOptions,
+        WorkerOptions,
         *sampling.groups(),
     )
 
 
 def main(options: Options) -> None:
     """The command: prints tables, writes a JSON file and an HTML page."""
-    figures = _evaluate(options)
+    workers = options[WorkerOptions]
+    own = cluster.find(workers)
+    if own is None and workers.num_local_workers > 1:
+        sys.exit(processes.run("evaluate", options.given_values(), workers.num_local_workers))
+    figures = _evaluate(options, own=own)
+    if not figures:
+        return  # the chief shows them
     from shakespeare_gen.report import tables, verdict
     from shakespeare_gen.system import terminal
 
@@ -71,11 +93,17 @@ def evaluate_run(
       text: the text that the run was trained on, if it was given to `train_model` as `text`.
       {options}
 
+    Returns:
+      The figures; empty in a worker other than the chief.
+
     Raises:
       UsageError: an option is unknown, out of bounds or contradicts another one.
       UserError: there is no run or nothing to score, or the report cannot be written.
     """
-    figures = _evaluate(Options.parse(groups(), {"run_dir": run_dir, **options}), text)
+    parsed = Options.parse(groups(), {"run_dir": run_dir, **options})
+    if parsed[WorkerOptions].num_local_workers > 1:
+        raise UsageError("num_local_workers: expected 1 in Python, received more; use the command")
+    figures = _evaluate(parsed, text, cluster.find(parsed[WorkerOptions]))
     from shakespeare_gen.report import shown, tables, verdict
 
     return shown.Figures(
@@ -83,26 +111,72 @@ def evaluate_run(
     )
 
 
-def _evaluate(options: Options, text: str | None = None) -> dict[str, Any]:
+def _evaluate(
+    options: Options, text: str | None = None, own: Cluster | None = None
+) -> dict[str, Any]:
     extras.require("evaluate", "evaluate")
     sampling.Sampling(options.only(sampling.groups()))  # reports contradictions early
-    every = _open_runs(finding.chosen(options[SavedRunsOptions].run_dir))
-    read = [checkpoints.read(run, options[LoadOptions].checkpoint) for run in every]
-    # All input is verified by now; importing TensorFlow takes seconds.
-    from shakespeare_gen.system import devices
+    with _opened(options, own) as (every, read, team):
+        from shakespeare_gen.evaluation import subject
 
-    devices.start()
-    from absl import logging
+        found = subject.find(every[0], loading.load_model(every, read), options, text)
+        if text_path := options[EvaluationOptions].text_path:
+            for run in every:
+                train_lines.check_is_new(run, found.texts["text"].text, f"text_path={text_path}")
+        if team:
+            team.check_equal(_hash_of(text.ids for text in found.texts.values()), "text to score")
+        return _report(every, read, found, options, team)
 
-    from shakespeare_gen.evaluation import assessment, subject
+
+@contextlib.contextmanager
+def _opened(
+    options: Options, own: Cluster | None
+) -> Iterator[tuple[list[Run], list[Checkpoint], "Team | None"]]:
+    """The runs, their checkpoints, and the workers that share the reading; starts TensorFlow."""
+
+    def open_all() -> tuple[list[Run], list[Checkpoint]]:
+        every = _open_runs(finding.chosen(options[SavedRunsOptions].run_dir))
+        return every, [checkpoints.read(run, options[LoadOptions].checkpoint) for run in every]
+
+    if own is None:
+        every, read = open_all()
+        # All input is verified by now; importing TensorFlow takes seconds.
+        devices.start()
+        yield every, read, None
+        return
+    with Interruption() as interruption, joining.meet(own, options) as meeting:
+        (every, read), _ = meeting.attempt(open_all, lambda _: None)
+        team = joining.start(meeting, interruption)
+        with team.naming_the_lost():
+            team.check_equal(_hash_of(w for c in read for w in c.weights.values()), "checkpoint")
+            yield every, read, team
+            team.wait()
+
+
+def _hash_of(arrays: Iterable[np.ndarray]) -> bytes:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.digest()
+
+
+def _report(
+    every: list[Run],
+    read: list[Checkpoint],
+    found: "Subject",
+    options: Options,
+    team: "Team | None",
+) -> dict[str, Any]:
+    """The figures, which the chief writes; empty in the other workers."""
+    from shakespeare_gen.evaluation import assessment, leaderboard
     from shakespeare_gen.report import page
 
-    found = subject.find(every[0], loading.load_model(every, read), options, text)
-    if text_path := options[EvaluationOptions].text_path:
-        for run in every:
-            train_lines.check_is_new(run, found.texts["text"].text, f"text_path={text_path}")
+    if team and not team.is_chief:
+        leaderboard.check(found, options)
+        leaderboard.read(found, options[EvaluationOptions], team)
+        return {}
     folder = _make_folder(every, options[EvaluationOptions])
-    assessed = assessment.assess(every, read, found, options)
+    assessed = assessment.assess(every, read, found, options, team)
     html = page.render(assessed, options[ReportOptions].heatmap_chars)
     storage.write(folder / "evaluation.json", storage.to_json(assessed.figures))
     storage.write(folder / "evaluation.html", html.encode("utf-8", "replace"))

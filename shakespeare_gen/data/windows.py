@@ -28,6 +28,9 @@ if TYPE_CHECKING:  # importing TensorFlow takes seconds
     import tensorflow as tf
 
 
+ALL_ROWS = slice(None)
+
+
 class TokenSlices(Protocol):
     """The tokens of a text: a NumPy array, or files that slices are read from."""
 
@@ -125,7 +128,12 @@ def whole(num_tokens: int) -> Plan:
 
 
 def batches(
-    tokens: TokenSlices, plan: Plan, seed: int, first_step: int = 0, num_steps: int = -1
+    tokens: TokenSlices,
+    plan: Plan,
+    seed: int,
+    first_step: int = 0,
+    num_steps: int = -1,
+    rows: slice = ALL_ROWS,
 ) -> "tf.data.Dataset":
     """A `tf.data.Dataset` of (inputs, targets), both int32 [B, T], from batch `first_step` on.
 
@@ -133,14 +141,15 @@ def batches(
       tokens: token ids of the training text, [num_tokens], or all of its windows,
         integers [num_available, T + 1], which may be a memory map.
       num_steps: number of batches; -1: endless.
+      rows: the rows of each batch to take; B is their number.
     """
     import tensorflow as tf
 
     if isinstance(tokens, np.ndarray) and tokens.ndim == 2:
-        gather = _of_array(tokens, plan, seed)
+        gather = _of_array(tokens, plan, seed, rows)
     else:
-        gather = _of_text(tokens, plan, seed)
-    shape = (plan.batch_size, plan.window_chars)
+        gather = _of_text(tokens, plan, seed, rows)
+    shape = (len(range(plan.batch_size)[rows]), plan.window_chars)
 
     def pair(step):
         windows = gather(step)
@@ -154,7 +163,9 @@ def batches(
     return dataset.prefetch(2).with_options(options)
 
 
-def _of_text(ids: "TokenSlices", plan: Plan, seed: int) -> "Callable[[tf.Tensor], tf.Tensor]":
+def _of_text(
+    ids: "TokenSlices", plan: Plan, seed: int, rows: slice
+) -> "Callable[[tf.Tensor], tf.Tensor]":
     """A function from a step to its windows, int32 [B, T + 1], cut from a text."""
     import tensorflow as tf
 
@@ -162,7 +173,7 @@ def _of_text(ids: "TokenSlices", plan: Plan, seed: int) -> "Callable[[tf.Tensor]
         return cut_windows(ids, starts, plan.window_chars + 1)
 
     def gather(step):
-        starts = window_starts(plan, seed, step) % plan.num_tokens
+        starts = window_starts(plan, seed, step)[rows] % plan.num_tokens
         # Not a constant of the graph, which would be a copy of the text.
         return tf.numpy_function(cut, [starts], tf.int32, stateful=False)
 
@@ -180,15 +191,17 @@ def cut_windows(ids: "TokenSlices", starts: np.ndarray, size: int) -> np.ndarray
     return found
 
 
-def _of_array(rows: np.ndarray, plan: Plan, seed: int) -> "Callable[[tf.Tensor], tf.Tensor]":
+def _of_array(
+    windows: np.ndarray, plan: Plan, seed: int, rows: slice
+) -> "Callable[[tf.Tensor], tf.Tensor]":
     """A function from a step to its windows, int32 [B, T + 1], taken from an array of windows."""
     import tensorflow as tf
 
     def take(numbers: np.ndarray) -> np.ndarray:
-        return np.asarray(rows[numbers], np.int32)
+        return np.asarray(windows[numbers], np.int32)
 
     def gather(step):
-        numbers = _window_numbers(plan, seed, *_epoch_and_step(plan, step))
+        numbers = _window_numbers(plan, seed, *_epoch_and_step(plan, step))[rows]
         # Not a constant of the graph, which would be a copy of the array.
         return tf.numpy_function(take, [numbers], tf.int32, stateful=False)
 

@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 
 from shakespeare_gen.evaluation import breakdown, generated, leaderboard, likelihood, neurons
-from shakespeare_gen.evaluation.likelihood import Reading, ReadingPlan
+from shakespeare_gen.evaluation.likelihood import Reading, Sharing
 from shakespeare_gen.evaluation.subject import Subject
 from shakespeare_gen.generation.sampling import Sampling
 from shakespeare_gen.generation.sampling import groups as sampling_groups
@@ -55,27 +55,24 @@ class Assessment:
 
 
 def assess(
-    runs: Sequence[Run], checkpoints: Sequence[Checkpoint], subject: Subject, options: Options
+    runs: Sequence[Run],
+    checkpoints: Sequence[Checkpoint],
+    subject: Subject,
+    options: Options,
+    sharing: Sharing | None = None,
 ) -> Assessment:
     """Evaluates a subject.
 
     Args:
       runs, checkpoints: of the model of the subject; several if it is an ensemble.
+      sharing: the processes that share `leaderboard.read`, which the others call themselves.
 
     Raises:
       UserError: a text is too short for the protocol, or dynamic evaluation diverged.
     """
     leaderboard.check(subject, options)
     evaluation, tokenizer = options[EvaluationOptions], subject.tokenizer
-    plan = ReadingPlan(num_streams=evaluation.num_streams)
-    readings = {
-        name: _timed(
-            f"{name}, frozen",
-            lambda ids: likelihood.read(subject.model, ids, tokenizer.start_id, plan),
-            text.ids,
-        )
-        for name, text in subject.texts.items()
-    }
+    readings = _timed("reading", leaderboard.read, subject, evaluation, sharing)
     rows = _timed("this model", leaderboard.model_rows, subject, readings, evaluation)
     adapting, constants = _timed(
         "adapting", leaderboard.adapting_rows, subject, options[AdaptationOptions]
@@ -83,7 +80,7 @@ def assess(
     rows += adapting
     if evaluation.baselines and subject.train is not None:
         rows += _timed("baselines", leaderboard.baseline_rows, subject)
-    reading, ids = readings[subject.main], subject.texts[subject.main].ids
+    reading, ids = readings.frozen[subject.main], subject.texts[subject.main].ids
     pieces = tokenizer.pieces(ids)
     activations = neurons.activations(subject.model, ids[:NEURON_TOKENS], tokenizer.start_id)
     sampling = Sampling(options.only(sampling_groups()))

@@ -7,6 +7,7 @@ text, `adapting` learns from the part that has been read.
 import collections
 import math
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from absl import logging
@@ -14,7 +15,7 @@ from absl import logging
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.evaluation import compressors, dynamic, likelihood, mixture, scores, words
 from shakespeare_gen.evaluation.dynamic import Segment
-from shakespeare_gen.evaluation.likelihood import Reading
+from shakespeare_gen.evaluation.likelihood import Reading, ReadingPlan, Sharing
 from shakespeare_gen.evaluation.scores import Tally, TextSize
 from shakespeare_gen.evaluation.subject import Subject
 from shakespeare_gen.options import Options
@@ -50,20 +51,44 @@ def check(subject: Subject, options: Options) -> None:
         raise UserError("adapt_tune: expected a run with validation text, found none")
 
 
-def model_rows(
-    subject: Subject, readings: dict[str, Reading], options: EvaluationOptions
-) -> list[dict]:
+class Readings(NamedTuple):
+    """What the frozen model predicts for each text.
+
+    Attributes:
+      windows: with the `windows` protocol, if it is requested.
+    """
+
+    frozen: dict[str, Reading]
+    windows: dict[str, Tally]
+
+
+def read(subject: Subject, options: EvaluationOptions, sharing: Sharing | None = None) -> Readings:
+    """Reads each text with the frozen model.
+
+    Args:
+      sharing: the processes that share the work; all of them call this.
+    """
+    plan = ReadingPlan(num_streams=options.num_streams, sharing=sharing)
+    model, texts, start_id = subject.model, subject.texts, subject.tokenizer.start_id
+    frozen = {n: likelihood.read(model, text.ids, start_id, plan) for n, text in texts.items()}
+    if options.protocol != "windows":
+        return Readings(frozen, {})
+    size, stride = options.window_chars, options.window_stride
+    windows = {
+        name: likelihood.read_windows(model, text.ids, size, stride, sharing)
+        for name, text in texts.items()
+    }
+    return Readings(frozen, windows)
+
+
+def model_rows(subject: Subject, readings: Readings, options: EvaluationOptions) -> list[dict]:
     """Rows of the frozen model, and of the `windows` protocol if requested."""
-    tallies = {name: reading.tally() for name, reading in readings.items()}
+    tallies = {name: reading.tally() for name, reading in readings.frozen.items()}
     found = [_row(subject, THIS_MODEL, FROZEN, tallies)]
-    if options.protocol == "windows":
+    if readings.windows:
         size, stride = options.window_chars, options.window_stride
-        by_windows = {
-            name: likelihood.read_windows(subject.model, text.ids, size, stride)
-            for name, text in subject.texts.items()
-        }
         protocol = f"windows of {size}" + (f", stride {stride}" if stride not in (0, size) else "")
-        found.append(_row(subject, THIS_MODEL, protocol, by_windows))
+        found.append(_row(subject, THIS_MODEL, protocol, readings.windows))
     return found
 
 

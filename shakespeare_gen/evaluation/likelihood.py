@@ -20,6 +20,7 @@ Shapes: S streams, T time, N tokens, K candidates. Losses are in nats per token.
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -65,6 +66,24 @@ class Reading:
         return Tally(self.nats, _hits(self.ids, self.candidate_ids))
 
 
+class Sharing(Protocol):
+    """Several processes that each read some rows of a batch; all of them receive all results."""
+
+    @property
+    def size(self) -> int:
+        """The number of processes."""
+
+    @property
+    def index(self) -> int:
+        """The position of this process."""
+
+    def rows(self, num_rows: int) -> slice:
+        """The rows that this process reads."""
+
+    def gathered(self, part: np.ndarray, rows: slice, num_rows: int) -> np.ndarray:
+        """The results of all rows [num_rows, ...], from those of this process."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ReadingPlan:
     """How a text is read in parallel.
@@ -73,11 +92,13 @@ class ReadingPlan:
       num_streams: maximum number of parts.
       context_tokens: tokens that each part reads before its first scored token.
       poll: called before every chunk; may raise an exception to end the reading.
+      sharing: the processes that share the parts; None: this process reads all.
     """
 
     num_streams: int = 64
     context_tokens: int = 128
     poll: Callable[[], None] = _nothing
+    sharing: Sharing | None = None
 
 
 def nats_per_character(
@@ -89,10 +110,13 @@ def nats_per_character(
 
 
 def by_split(
-    model: LanguageModel, texts: Mapping[str, TokenizedText], start_id: int
+    model: LanguageModel,
+    texts: Mapping[str, TokenizedText],
+    start_id: int,
+    plan: ReadingPlan | None = None,
 ) -> dict[str, float]:
     """Mean loss of each text in nats per character, and of two texts together as `both`."""
-    found = {name: nats_per_character(model, text, start_id) for name, text in texts.items()}
+    found = {name: nats_per_character(model, text, start_id, plan) for name, text in texts.items()}
     return token_store.with_both(found, texts)
 
 
@@ -120,8 +144,9 @@ def read_with(
     """
     while True:
         inputs, targets, is_scored = _streams(ids, start_id, plan)
-        found, state = _read_rows(read_chunk, model, inputs, targets, plan)
-        nats = _seam_nats(read_chunk, inputs, targets, state, found[0], plan)
+        rows = _Rows(plan.sharing, len(inputs))
+        found, state = rows.read(read_chunk, model, inputs, targets, plan)
+        nats = _seam_nats(read_chunk, inputs, targets, rows, state, found[0], plan)
         if nats <= MAX_SEAM_NATS * len(ids):
             return [part[is_scored] for part in found]
         plan = dataclasses.replace(plan, context_tokens=CONTEXT_GROWTH * plan.context_tokens)
@@ -132,20 +157,27 @@ def read_with(
         )
 
 
-def _seam_nats(read_chunk, inputs, targets, state, first_result, plan: ReadingPlan) -> float:
+def _seam_nats(
+    read_chunk, inputs, targets, rows: "_Rows", state, first_result, plan: ReadingPlan
+) -> float:
     """The summed loss difference between the first chunk of each part and the same chunk read
     from the final state of the preceding part."""
     if len(inputs) == 1 or not first_result.size:  # one part, or a model without activations
         return 0.0
     chunk = slice(plan.context_tokens, plan.context_tokens + CHUNK_TOKENS)
-    before = states.take(state, np.arange(-1, len(inputs) - 1) % len(inputs))
-    again = read_chunk(inputs[:, chunk], targets[:, chunk], before)[0].numpy()
+    before = rows.preceding(state)
+    again = read_chunk(inputs[rows.own, chunk], targets[rows.own, chunk], before)[0]
+    again = rows.whole(again)
     seams = (again - first_result[:, chunk])[1:].astype(np.float64)
     return float(abs(seams.mean(tuple(range(2, seams.ndim))).sum()))
 
 
 def read_windows(
-    model: LanguageModel, ids: np.ndarray, window_tokens: int, stride: int = 0
+    model: LanguageModel,
+    ids: np.ndarray,
+    window_tokens: int,
+    stride: int = 0,
+    sharing: Sharing | None = None,
 ) -> Tally:
     """Predicts every token of `ids` [N] but the first, in windows that start from an empty state.
 
@@ -176,7 +208,10 @@ def read_windows(
         is_scored = positions < last
         positions = np.minimum(positions, last - 1)
         targets = ids[positions + 1]
-        (losses, candidates, _), _ = _read_rows(_Reader(model), model, ids[positions], targets)
+        reader, inputs = _Reader(model), ids[positions]
+        (losses, candidates, _), _ = _Rows(sharing, len(inputs)).read(
+            reader, model, inputs, targets
+        )
         places = positions[is_scored]
         np.add.at(times, places, 1)
         np.add.at(nats, places, losses[is_scored])
@@ -222,22 +257,76 @@ def _streams(ids, start_id: int, plan: ReadingPlan):
     return padded[positions], padded[positions + 1], is_scored
 
 
+class _Rows:
+    """The rows of a batch, of which several processes each read some."""
+
+    def __init__(self, sharing: Sharing | None, num_rows: int) -> None:
+        is_shared = sharing is not None and num_rows >= sharing.size
+        self._sharing, self._num_rows = sharing if is_shared else None, num_rows
+        self.own = self._sharing.rows(num_rows) if self._sharing else slice(0, num_rows)
+
+    def whole(self, part) -> np.ndarray:
+        """An array of all rows, from that of the own ones."""
+        array = np.asarray(part)
+        if self._sharing is None:
+            return array
+        return self._sharing.gathered(array, self.own, self._num_rows)
+
+    def read(
+        self,
+        read_chunk: Callable,
+        model: LanguageModel,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        plan: ReadingPlan | None = None,
+    ) -> tuple[list, object]:
+        """The results of `_read_rows` for all rows, and the last state of the own ones."""
+        own, has_first = self.own, self.own.start == 0
+        found, state = _read_rows(read_chunk, model, inputs[own], targets[own], plan, has_first)
+        return [self.whole(part) for part in found], state
+
+    def preceding(self, state):
+        """For each of the own rows, the last state of the row before; row 0 has the last one."""
+        num_own = self.own.stop - self.own.start
+        before = states.take(state, np.arange(-1, num_own - 1) % num_own)
+        if self._sharing is None:
+            return before
+        number = self._sharing.index
+        last = states.take(state, np.array([num_own - 1]))
+
+        def of_previous(array):
+            every = self._sharing.gathered(
+                np.asarray(array), slice(number, number + 1), self._sharing.size
+            )
+            return tf.convert_to_tensor(every[[number - 1]])
+
+        previous = states.map_arrays(of_previous, last)
+        if num_own == 1:
+            return previous
+        rest = states.take(before, np.arange(1, num_own))
+        return states.concatenate([previous, states.map_arrays(tf.convert_to_tensor, rest)])
+
+
 def _read_rows(
     read_chunk: Callable,
     model: LanguageModel,
     inputs: np.ndarray,
     targets: np.ndarray,
     plan: ReadingPlan | None = None,
+    has_first: bool = True,
 ) -> tuple[list, object]:
     """Reads rows of ids [S, T] in parallel, from empty states -> arrays [S, T, ...], last state.
 
     With a `plan`, the context of row 0 is padding, and the row starts from an empty state after it.
+
+    Args:
+      has_first: whether the first of these rows is row 0.
     """
     state, found = model.initial_state(len(inputs)), []
     for begin in range(0, inputs.shape[1], CHUNK_TOKENS):
         if plan:
             plan.poll()
-            if begin == plan.context_tokens:
+            if has_first and begin == plan.context_tokens:
                 state = _with_empty_first_row(model, state, len(inputs))
         chunk = slice(begin, begin + CHUNK_TOKENS)
         *results, state = read_chunk(inputs[:, chunk], targets[:, chunk], state)

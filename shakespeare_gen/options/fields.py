@@ -172,6 +172,10 @@ class Options:
             for field in fields_of(type(group))
         }
 
+    def given_values(self) -> dict[str, Any]:
+        """The values that were given, by name."""
+        return {name: value for name, value in self.by_name().items() if name in self.given}
+
     def non_defaults(self) -> dict[str, Any]:
         """The values that differ from their defaults, by name."""
         return {

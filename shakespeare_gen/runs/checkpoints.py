@@ -54,11 +54,23 @@ class Restorable(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A verified checkpoint: its folder, its progress and its weights by name."""
+    """A verified checkpoint.
+
+    Attributes:
+      place: its folder.
+      weights: by name.
+      training: the state needed to resume training, by name; empty if it was not read.
+    """
 
     place: pathlib.Path
     progress: Progress
     weights: dict[str, np.ndarray]
+    training: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def assign_to(self, training_model: Restorable) -> None:
+        """Assigns all values to a compiled and built model."""
+        _assign(training_model.language_model.weights, self.weights)
+        _assign(training_model.training_state(), self.training)
 
 
 def save(
@@ -70,8 +82,8 @@ def save(
       NotFiniteError: a weight or an output of the model is NaN or infinite; nothing is saved.
       UserError: the files cannot be written; older checkpoints are not affected.
     """
-    weights = _arrays(training_model.language_model.weights)
-    training = _arrays(training_model.training_state())
+    weights = arrays_of(training_model.language_model.weights)
+    training = arrays_of(training_model.training_state())
     # The loss of a step is computed before its update, so the updated weights are checked here.
     outputs = {"the loss": _log_probabilities(training_model.language_model, run)}
     for name, array in (*weights.items(), *training.items(), *outputs.items()):
@@ -108,7 +120,7 @@ def read(run: Run, which: str = "best", verify_training: bool = False) -> Checkp
     if which not in CHECKPOINTS:
         expected = ", ".join(CHECKPOINTS)
         raise UsageError(f"checkpoint: expected one of {expected}, received {which!r}")
-    kinds = _weight_kinds(run.spec.model_spec)
+    kinds = weight_kinds(run.spec.model_spec)
     unread = () if verify_training else (TRAINING,)
     search = _Search(run, _size_limits(run, tensors.max_bytes(kinds)), unread)
     place = search.newest()
@@ -122,25 +134,35 @@ def read(run: Run, which: str = "best", verify_training: bool = False) -> Checkp
     return Checkpoint(place, progress, weights)
 
 
-def _weight_kinds(spec: models.Spec) -> tensors.Kinds:
-    dtypes = spec.weight_dtypes()
-    return {name: (dtypes[name], shape) for name, shape in spec.weight_shapes().items()}
-
-
 def load_model(run: Run, checkpoint: Checkpoint, precision: str = "float32") -> LanguageModel:
     """The model of a run with the weights of `checkpoint`; see `models.build`."""
     return models.loaded(run.spec.model_spec, checkpoint.weights, precision)
 
 
+def read_to_resume(run: Run, training_model: Restorable) -> Checkpoint:
+    """Reads the last checkpoint, with the training state of a compiled and built model."""
+    checkpoint = read(run, "last", verify_training=True)
+    training = _decoded(checkpoint.place / TRAINING, training_kinds(training_model))
+    return dataclasses.replace(checkpoint, training=training)
+
+
 def restore(run: Run, training_model: Restorable) -> Checkpoint:
     """Loads the last checkpoint into a compiled and built model."""
-    checkpoint = read(run, "last", verify_training=True)
-    variables = training_model.training_state()
-    kinds = {n: (_stored_dtype(v.dtype), tuple(v.shape)) for n, v in variables.items()}
-    training = _decoded(checkpoint.place / TRAINING, kinds)
-    _assign(training_model.language_model.weights, checkpoint.weights)
-    _assign(variables, training)
+    checkpoint = read_to_resume(run, training_model)
+    checkpoint.assign_to(training_model)
     return checkpoint
+
+
+def training_kinds(training_model: Restorable) -> tensors.Kinds:
+    """The type and the shape of each array of the training state."""
+    variables = training_model.training_state()
+    return {n: (_stored_dtype(v.dtype), tuple(v.shape)) for n, v in variables.items()}
+
+
+def weight_kinds(spec: models.Spec) -> tensors.Kinds:
+    """The type and the shape of each weight."""
+    dtypes = spec.weight_dtypes()
+    return {name: (dtypes[name], shape) for name, shape in spec.weight_shapes().items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,7 +252,8 @@ def _stored_dtype(dtype: Any) -> str:
     return "float32" if name == "bfloat16" else name
 
 
-def _arrays(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def arrays_of(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The values of variables by name, as they are stored."""
     return {n: np.asarray(v).astype(_stored_dtype(v.dtype)) for n, v in variables.items()}
 
 

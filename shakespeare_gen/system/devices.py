@@ -12,6 +12,8 @@ import platform
 import re
 import sys
 import tempfile
+from collections.abc import Callable
+from typing import TypeVar
 
 from absl import logging
 
@@ -29,14 +31,21 @@ _NOISE = re.compile(
 # many streams it disables the fast matrix products and is many times slower.
 _SINGLE_STREAM_FLAG = "xla_cpu_small_while_loop_byte_threshold=2000000"
 
+T = TypeVar("T")
+
 _started_in: int | None = None  # the id of the process that started TensorFlow
 
 
-def start(single_stream: bool = False) -> None:
+def start(single_stream: bool = False, connect: Callable[[], T] | None = None) -> T | None:
     """Imports TensorFlow and initializes its devices, without the usual messages.
 
     Args:
       single_stream: optimize for a process that only generates one text at a time.
+      connect: joins this process with others; called after the import, before TensorFlow looks for
+        devices, which must not have been started.
+
+    Returns:
+      The result of `connect`.
 
     Raises:
       UserError: see `check_not_forked`.
@@ -44,8 +53,10 @@ def start(single_stream: bool = False) -> None:
     global _started_in
     check_not_forked()
     if _started_in == os.getpid():
-        return
+        return connect() if connect else None
     was_imported = _started_in is None and "tensorflow" in sys.modules
+    if connect and os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "2":
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # the loss of a process is an exception already
     _started_in = os.getpid()
     if single_stream:
         os.environ.setdefault("XLA_FLAGS", f"--xla_backend_extra_options={_SINGLE_STREAM_FLAG}")
@@ -60,11 +71,13 @@ def start(single_stream: bool = False) -> None:
             # every core.
             with contextlib.suppress(RuntimeError):  # too late: the caller has used TensorFlow
                 tf.config.threading.set_inter_op_parallelism_threads(1)
+        connected = connect() if connect else None
         tf.config.list_logical_devices()
         if was_imported:
             # It read its log level before this package set it; XLA reports the first program and
             # the first fusion.
             tf.function(tf.nn.softmax, jit_compile=True, autograph=False)(tf.ones([4, 4]))
+    return connected
 
 
 def has_gpu() -> bool:

@@ -33,11 +33,12 @@ class Interruption:
     def __init__(self, notice: str = "") -> None:
         self._notice = notice.encode()
         self._received: int | None = None
-        self._is_deferred = False
+        self._is_deferred = self._is_listening = False
         self._undo = contextlib.ExitStack()
 
     def __enter__(self) -> "Interruption":
-        if threading.current_thread() is threading.main_thread():
+        self._is_listening = threading.current_thread() is threading.main_thread()
+        if self._is_listening:
             for number in SIGNALS:
                 self._undo.callback(signal.signal, number, signal.signal(number, self._receive))
             reader, writer = socket.socketpair()
@@ -65,6 +66,12 @@ class Interruption:
                         with contextlib.suppress(OSError):
                             os.write(2, self._notice)
 
+    def listen_again(self) -> None:
+        """Handles the signals again after a library has taken them, as TensorFlow's server does."""
+        if self._is_listening:
+            for number in SIGNALS:
+                signal.signal(number, self._receive)
+
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
         """A context in which a signal takes effect at the next `check` or at the end."""
@@ -74,6 +81,11 @@ class Interruption:
         finally:
             self._is_deferred = False
         self.check()
+
+    @property
+    def received(self) -> int | None:
+        """The number of a signal that has arrived."""
+        return self._received
 
     def check(self) -> None:
         """Raises `Interrupted` if a signal has arrived."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import keras
 import tqdm
 
-from shakespeare_gen.errors import NotFiniteError
+from shakespeare_gen.errors import Interrupted, NotFiniteError
 from shakespeare_gen.evaluation import likelihood
 from shakespeare_gen.generation import Generator
 from shakespeare_gen.models import loss_units
@@ -22,8 +22,9 @@ from shakespeare_gen.runs import Run, checkpoints
 from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.system import logs, terminal
-from shakespeare_gen.system.signals import Interruption
+from shakespeare_gen.training.control import Control
 from shakespeare_gen.training.data import TrainingData
+from shakespeare_gen.training.workers.team import Team
 
 SAMPLE_TEMPERATURE = 0.8
 
@@ -90,10 +91,10 @@ class Throughput(keras.callbacks.Callback):
 class Validate(keras.callbacks.Callback):
     """Adds losses per character to the logs of the epoch, and finishes the epoch."""
 
-    def __init__(self, progress: Progress, data: TrainingData, interruption: Interruption) -> None:
+    def __init__(self, progress: Progress, data: TrainingData, control: Control) -> None:
         super().__init__()
         self.progress, self.data = progress, data
-        self.plan = likelihood.ReadingPlan(poll=interruption.check)
+        self.plan = likelihood.ReadingPlan(poll=control.check, sharing=control.team)
 
     def on_epoch_end(self, epoch, logs=None):
         loss, text = None, self.data.held_out["validation"]
@@ -233,14 +234,23 @@ class SampleText(keras.callbacks.Callback):
 
 
 class SaveCheckpoint(keras.callbacks.Callback):
-    """Saves after each epoch, and within an epoch at intervals of steps or minutes."""
+    """Saves after each epoch, and within an epoch at intervals of steps or minutes.
+
+    The workers of a team save together, because each has other rows of the carried state; the
+    chief decides when, and writes.
+    """
 
     def __init__(
-        self, run: Run, progress: Progress, steps_per_epoch: int, options: TrainingOptions
+        self,
+        run: Run,
+        progress: Progress,
+        steps_per_epoch: int,
+        options: TrainingOptions,
+        team: Team | None = None,
     ) -> None:
         super().__init__()
         self.run, self.progress, self.steps_per_epoch = run, progress, steps_per_epoch
-        self.options = options
+        self.options, self.team = options, team
         self._every_seconds = 60 * options.save_every_minutes or math.inf
         self._saved_at = time.monotonic()
 
@@ -249,26 +259,39 @@ class SaveCheckpoint(keras.callbacks.Callback):
         if step == (self.progress.epoch + 1) * self.steps_per_epoch:
             return  # the epoch is saved after its validation
         every = self.options.save_every_steps
-        is_due = every and step % every == 0
-        if is_due or time.monotonic() - self._saved_at >= self._every_seconds:
+        is_requested = Team.received(logs["requests"]).save if self.team else self.is_due()
+        if is_requested or (every and step % every == 0):
             self.save()
 
     def on_epoch_end(self, epoch, logs=None):
         self.save()
+
+    def is_due(self) -> bool:
+        """Whether the last checkpoint is too old."""
+        return time.monotonic() - self._saved_at >= self._every_seconds
 
     def save(self) -> None:
         """Saves the model in its current state."""
         progress = self.progress
         if progress.step > progress.epoch * self.steps_per_epoch:
             progress.loss_sum, progress.loss_count = map(float, self.model.metrics_variables)
+        if self.team is None:
+            self._write()
+            return
+        if not self.team.is_chief:
+            checkpoints.arrays_of(self.model.training_state())  # gives the chief its rows
+        self.team.from_chief(self._write)
+
+    def _write(self) -> bytes:
         checkpoints.save(
             self.run,
             self.model,
-            progress,
+            self.progress,
             self.steps_per_epoch,
             self.options.keep_checkpoints,
         )
         self._saved_at = time.monotonic()
+        return b""
 
 
 class WriteCard(keras.callbacks.Callback):
@@ -311,9 +334,25 @@ class StopOnRequest(keras.callbacks.Callback):
 class StopWhenInterrupted(keras.callbacks.Callback):
     """Raises `Interrupted` after the step during which a signal arrived."""
 
-    def __init__(self, interruption: Interruption) -> None:
+    def __init__(self, control: Control) -> None:
         super().__init__()
-        self.interruption = interruption
+        self.control = control
 
     def on_train_batch_end(self, batch, logs=None):
-        self.interruption.check()
+        self.control.check()
+        if self.control.team and (number := Team.received(logs["requests"]).signal):
+            raise Interrupted(number)
+
+
+class AskTeam(keras.callbacks.Callback):
+    """Tells the other workers, with each step, of a signal and of a checkpoint that is due."""
+
+    def __init__(self, control: Control, saver: SaveCheckpoint) -> None:
+        super().__init__()
+        self.control, self.saver = control, saver
+
+    def on_train_batch_begin(self, batch, logs=None):
+        team = self.control.team
+        if team:
+            is_due = team.is_chief and self.saver.is_due()
+            team.ask(self.control.interruption.received, is_due)

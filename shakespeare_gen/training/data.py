@@ -39,10 +39,12 @@ class TrainingData:
         """Characters per token of the training text."""
         return self.train.num_chars / self.train.num_tokens
 
-    def batches(self, seed: int, first_step: int) -> "tf.data.Dataset":
+    def batches(
+        self, seed: int, first_step: int, rows: slice = windows.ALL_ROWS
+    ) -> "tf.data.Dataset":
         """The endless batches of training; see `windows.batches`."""
         tokens = self.train.ids if self.window_array is None else self.window_array
-        return windows.batches(tokens, self.plan, seed, first_step)
+        return windows.batches(tokens, self.plan, seed, first_step, rows=rows)
 
 
 def plan_of(num_tokens: int, options: Options) -> windows.Plan:

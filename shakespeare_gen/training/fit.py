@@ -25,20 +25,38 @@ from shakespeare_gen.training.internals import Internals
 from shakespeare_gen.training.model import Regularization, TrainingModel
 from shakespeare_gen.training.preparation import Prepared
 from shakespeare_gen.training.teachers import Teachers
+from shakespeare_gen.training.workers import sharing
+from shakespeare_gen.training.workers.replicas import Replicas
+from shakespeare_gen.training.workers.team import Team
 
 
 def start(
-    prepared: Prepared, options: Options
+    prepared: Prepared,
+    options: Options,
+    team: Team | None = None,
+    replicas: Replicas | None = None,
 ) -> tuple[TrainingModel, checkpoints.Checkpoint | None]:
     """A model that is ready for `train`, and the checkpoint of a run that is resumed."""
     plan, before = prepared.data.plan, prepared.run_before
     spec = models.spec_of(prepared.data.tokenizer.size, options)
-    training_model = compiled(spec, plan, options, prepared.teachers)
-    return training_model, restored(before, training_model, plan) if before else None
+    training_model = compiled(spec, plan, options, prepared.teachers, replicas)
+
+    def begin() -> checkpoints.Checkpoint | None:
+        if prepared.start:
+            prepared.start.assign(training_model.language_model, prepared.data.tokenizer)
+        return restored(before, training_model, plan) if before else None
+
+    if team:
+        return training_model, sharing.start(team, training_model, spec, begin)
+    return training_model, begin()
 
 
 def compiled(
-    spec: models.Spec, plan: windows.Plan, options: Options, teachers: Teachers | None = None
+    spec: models.Spec,
+    plan: windows.Plan,
+    options: Options,
+    teachers: Teachers | None = None,
+    replicas: Replicas | None = None,
 ) -> TrainingModel:
     """A compiled and built model, ready for `fit` and for a checkpoint."""
     compute, optimization = options[ComputeOptions], options[OptimizerOptions]
@@ -49,12 +67,13 @@ def compiled(
         teacher_weight=options[TrainingOptions].teacher_weight,
     )
     carry_batch_size = plan.batch_size if plan.carry_state else None
-    model = TrainingModel(language_model, carry_batch_size, regularization)
+    model = TrainingModel(language_model, carry_batch_size, regularization, replicas)
     num_steps = options[TrainingOptions].epochs * plan.steps_per_epoch
     optimizer = optimizers.make_optimizer(optimization, num_steps, plan.steps_per_epoch)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, jit_compile=False)
-    model.build((plan.batch_size, plan.window_chars))
+    rows = replicas.rows(0) if replicas else windows.ALL_ROWS
+    model.build((len(range(plan.batch_size)[rows]), plan.window_chars))
     optimizer.build(model.trainable_variables)
     return model
 
@@ -80,13 +99,13 @@ def train(
     model: TrainingModel,
     data: TrainingData,
     progress: Progress,
-    card: Card,
+    card: Card | None,
     control: Control,
 ) -> None:
     """Trains `model` from `progress` to the last epoch, with the results in the run folder.
 
     Args:
-      card: the run card, updated after each epoch.
+      card: the run card, updated after each epoch; None in a worker that writes no files.
       control: what may end training before the last epoch.
 
     Raises:
@@ -104,7 +123,7 @@ class _Fit:
     model: TrainingModel
     data: TrainingData
     progress: Progress
-    card: Card
+    card: Card | None
     control: Control
 
     @property
@@ -115,13 +134,22 @@ class _Fit:
     def steps_per_epoch(self) -> int:
         return self.data.plan.steps_per_epoch
 
+    @property
+    def _rows(self) -> slice:
+        replicas = self.model.replicas
+        return replicas.rows_here if replicas else windows.ALL_ROWS
+
     def run_to_the_end(self) -> None:
         """Trains unless the run has ended; adds advice to the error if it diverges."""
-        self.run.folder.drop_after(self.progress.epoch, self.progress.step)
+        if self.control.writes:
+            self.run.folder.drop_after(self.progress.epoch, self.progress.step)
         if self._has_ended():
             logging.info("Nothing to train: the run ended after epoch %d.", self.progress.epoch)
             return
         try:
+            if self.card is None:
+                self._fit_or_save(None)
+                return
             with callbacks.ShowProgress(self.progress, self.data, self.training.epochs) as show:
                 self._fit_or_save(show)
         except NotFiniteError as error:
@@ -136,13 +164,13 @@ class _Fit:
         is_stopped_early = 0 < patience <= progress.epochs_without_improvement
         return is_stopped_early or progress.epoch >= self.training.epochs
 
-    def _fit_or_save(self, show: callbacks.ShowProgress) -> None:
+    def _fit_or_save(self, show: callbacks.ShowProgress | None) -> None:
         """Runs `fit`; a signal takes effect after the step, once a checkpoint is saved."""
         saver = callbacks.SaveCheckpoint(
-            self.run, self.progress, self.steps_per_epoch, self.training
+            self.run, self.progress, self.steps_per_epoch, self.training, self.control.team
         )
         try:
-            with self.control.interruption.deferred():
+            with self.control.deferred():
                 self._fit(self._callbacks(show, saver))
         except Interrupted as stop:
             saver.save()
@@ -150,31 +178,45 @@ class _Fit:
             raise Interrupted(stop.signal_number, message) from None
 
     def _callbacks(
-        self, show: callbacks.ShowProgress, saver: callbacks.SaveCheckpoint
+        self, show: callbacks.ShowProgress | None, saver: callbacks.SaveCheckpoint
     ) -> list[keras.callbacks.Callback]:
-        """The callbacks, in the order of their execution."""
+        """The callbacks, in the order of their execution; with `show`, those that write, too."""
+        progress = self.progress
+        return [
+            callbacks.AskTeam(self.control, saver),
+            callbacks.StartEpoch(progress, self.steps_per_epoch),
+            callbacks.CountSteps(progress, self.data.tokenizer.size),
+            callbacks.Validate(progress, self.data, self.control),
+            *(self._records(show) if show else ()),
+            saver,
+            callbacks.StopEarly(progress, self.training.patience),
+            *(self._conclusions(self.card) if self.card else ()),
+            callbacks.StopWhenInterrupted(self.control),
+        ]
+
+    def _records(self, show: callbacks.ShowProgress) -> list[keras.callbacks.Callback]:
+        """Metrics and samples."""
         progress, training, steps = self.progress, self.training, self.steps_per_epoch
         generator = Generator(self.model.language_model, self.data.tokenizer)
         folder = self.run.folder
         records = tensorboard_logs.records(self.run, steps) if training.tensorboard else folder
         internals = Internals(self.model, self.data) if training.log_internals else None
         return [
-            callbacks.StartEpoch(progress, steps),
-            callbacks.CountSteps(progress, self.data.tokenizer.size),
             show.throughput,
             step_metrics.LogSteps(
                 records, progress, self.data, training.log_every_steps, internals
             ),
-            callbacks.Validate(progress, self.data, self.control.interruption),
             callbacks.LogMetrics(records, progress, show.throughput),
             show,
             watching.Watch(self.run, progress, training.epochs * steps, self.control.watch),
             callbacks.SampleText(records, generator, show, training),
-            saver,
-            callbacks.WriteCard(self.card, progress),
-            callbacks.StopEarly(progress, training.patience),
-            callbacks.StopOnRequest(self.run, self.card, self.control.reason_to_stop),
-            callbacks.StopWhenInterrupted(self.control.interruption),
+        ]
+
+    def _conclusions(self, card: Card) -> list[keras.callbacks.Callback]:
+        """The run card, and what is decided by what has been written."""
+        return [
+            callbacks.WriteCard(card, self.progress),
+            callbacks.StopOnRequest(self.run, card, self.control.reason_to_stop),
         ]
 
     def _fit(self, hooks: list[keras.callbacks.Callback]) -> None:
@@ -192,7 +234,7 @@ class _Fit:
         self, last_epoch: int, steps: int, hooks: list[keras.callbacks.Callback]
     ) -> None:
         self.model.fit(
-            self.data.batches(self.training.seed, self.progress.step),
+            self.data.batches(self.training.seed, self.progress.step, self._rows),
             epochs=last_epoch,
             initial_epoch=self.progress.epoch,
             steps_per_epoch=steps,

@@ -9,6 +9,7 @@ changed. Does not import TensorFlow, except to read a dataset of TFDS.
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 from absl import logging
 
@@ -26,7 +27,7 @@ from shakespeare_gen.options.groups import (
     TrainingOptions,
     WindowOptions,
 )
-from shakespeare_gen.runs import Run, RunFolder, RunSpec, resuming, train_lines
+from shakespeare_gen.runs import CorpusFacts, Run, RunFolder, RunSpec, resuming, train_lines
 from shakespeare_gen.system import extras
 from shakespeare_gen.training import sizing, sources, teachers, trained_start
 from shakespeare_gen.training.data import TrainingData, plan_of
@@ -54,6 +55,16 @@ class Prepared:
     start: TrainedStart | None = None
     teachers: Teachers | None = None
     lines: LineSketch | None = None
+
+    @property
+    def spec(self) -> RunSpec:
+        """The spec of the run, without its resumptions."""
+        facts = CorpusFacts.of(self.corpus, self.options[CorpusOptions].corpus)
+        return RunSpec(self.options, self.data.tokenizer, facts)
+
+    def replaced(self, **options: Any) -> "Prepared":
+        """The same run with other options."""
+        return dataclasses.replace(self, options=self.options.replaced(**options))
 
     @property
     def run_before(self) -> Run | None:
@@ -123,6 +134,27 @@ def _resumed(folder: RunFolder, given: Options, text: str | None) -> Iterator[Pr
         resuming.check_corpus(spec, source.corpus)
         data, found = _checked(source, options), _teachers(source, options)
         yield Prepared(folder, options, source.corpus, data, spec, teachers=found)
+
+
+def joined(spec: RunSpec, folder: RunFolder, given: Options, text: str | None) -> Prepared:
+    """The run of another process, whose text is loaded here.
+
+    Args:
+      spec: of the run.
+      folder: an empty folder for this process; the other one has the run folder.
+      given: the options of this command, with the place of its text.
+
+    Raises:
+      UserError: the text cannot be loaded, or it is another one.
+    """
+    if text is not None:
+        given = _with_given_text(given)
+    now = given[CorpusOptions]
+    place = now.corpus if "corpus" in given.given else ""
+    source = sources.load_again(spec, resuming.corpus_options(spec, place, now.data_dir), text)
+    resuming.check_corpus(spec, source.corpus)
+    data, found = _checked(source, spec.options), _teachers(source, spec.options)
+    return Prepared(folder, spec.options, source.corpus, data, teachers=found)
 
 
 def _teachers(source: TrainingSource, options: Options) -> Teachers | None:

@@ -21,16 +21,22 @@ from shakespeare_gen.errors import Interrupted, UserError
 from shakespeare_gen.options import Options, spelling
 from shakespeare_gen.system.signals import SAVING, Interruption
 
-_POLL_SECONDS = 0.1
+POLL_SECONDS = 0.1
 _OF_THE_SWEEP = ("seeds", "num_parallel")
 
 
 class Job(NamedTuple):
-    """A command of this package, its flags, and the label of its log."""
+    """A command of this package.
+
+    Attributes:
+      label: precedes the lines of its log; "": the process speaks for this one, to its output.
+      environment: variables that it has besides those of this process.
+    """
 
     label: str
     verb: str
     flags: Mapping[str, Any]
+    environment: Mapping[str, str] = {}
 
 
 def training(label: str, options: Options) -> Job:
@@ -51,7 +57,7 @@ def run(jobs: Sequence[Job], num_parallel: int) -> None:
       Interrupted: Ctrl-C or SIGTERM; every process has ended in its own way, such as by saving.
     """
     with Interruption(SAVING) as interruption, interruption.deferred():
-        codes = dict(_exit_codes(jobs, _shares(num_parallel), interruption))
+        codes = dict(_exit_codes(jobs, shares(num_parallel), interruption))
     failed = [f"{label} (exit code {code})" for label, code in codes.items() if code]
     if failed:
         raise UserError(
@@ -65,12 +71,12 @@ def _exit_codes(
 ) -> Iterator[tuple[str, int]]:
     """The label and the exit code of each job, as it ends; one at a time on each share."""
     waiting = list(jobs)
-    running: dict[int, _Process] = {}
+    running: dict[int, Process] = {}
     while waiting or running:
         for i, share in enumerate(shares):
             if i not in running and waiting:
-                running[i] = _Process(waiting.pop(0), share)
-        time.sleep(_POLL_SECONDS)
+                running[i] = Process(waiting.pop(0), share)
+        time.sleep(POLL_SECONDS)
         _stop_if_interrupted(interruption, list(running.values()))
         for i, process in list(running.items()):
             if (code := process.exit_code()) is not None:
@@ -78,7 +84,7 @@ def _exit_codes(
                 yield process.label, code
 
 
-def _stop_if_interrupted(interruption: Interruption, processes: Sequence["_Process"]) -> None:
+def _stop_if_interrupted(interruption: Interruption, processes: Sequence["Process"]) -> None:
     try:
         interruption.check()
     except Interrupted as stop:
@@ -89,16 +95,18 @@ def _stop_if_interrupted(interruption: Interruption, processes: Sequence["_Proce
         raise
 
 
-class _Process:
+class Process:
     """The process of a job."""
 
-    def __init__(self, job: Job, cores: Sequence[int]) -> None:
-        self.label = job.label
+    def __init__(self, job: Job, cores: Sequence[int] = ()) -> None:
+        self.label, speaks = job.label, not job.label
+        has_terminal = speaks and sys.stderr is not None and sys.stderr.isatty()
         self._process = subprocess.Popen(
             [sys.executable, *shlex.split(spelling.command_line(job.verb, job.flags))[1:]],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # the caller shows results
-            stderr=subprocess.PIPE,
+            stdout=None if speaks else subprocess.DEVNULL,  # the caller shows results
+            stderr=None if has_terminal else subprocess.PIPE,
+            env={**os.environ, **job.environment},
             text=True,
             errors="replace",
             start_new_session=True,  # Ctrl-C goes to this process, which passes it on
@@ -109,9 +117,9 @@ class _Process:
         self._log.start()
 
     def _pass_on(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            logging.info("%s: %s", self.label, line.rstrip("\n"))
+        prefix = f"{self.label}: " if self.label else ""
+        for line in self._process.stderr or ():
+            logging.info("%s%s", prefix, line.rstrip("\n"))
 
     def exit_code(self) -> int | None:
         """None while it runs."""
@@ -130,7 +138,7 @@ class _Process:
         self._log.join()
 
 
-def _shares(num_parallel: int) -> list[list[int]]:
+def shares(num_parallel: int) -> list[list[int]]:
     """The cores of each process; empty where a system has no affinity."""
     if not hasattr(os, "sched_getaffinity"):
         return [[] for _ in range(num_parallel)]

@@ -23,6 +23,8 @@ from shakespeare_gen.system import devices
 from shakespeare_gen.system.signals import SAVING, Interruption
 from shakespeare_gen.training import preparation
 from shakespeare_gen.training.control import Control, Watcher, never, unwatched
+from shakespeare_gen.training.workers import joining
+from shakespeare_gen.training.workers.cluster import Cluster
 
 
 def groups() -> tuple[type[OptionGroup], ...]:
@@ -44,12 +46,14 @@ def train(
     text: str | None = None,
     reason_to_stop: Callable[[Run], str] = never,
     watch: Watcher = unwatched,
+    uses_all_devices: bool = False,
 ) -> Run:
     """Trains a model into a run folder.
 
     Args:
       text: the text to train on, instead of the option `corpus`.
       reason_to_stop, watch: see `Control`.
+      uses_all_devices: whether the devices of this process share each batch.
 
     Raises:
       UserError: an option, the text or the run folder is invalid.
@@ -63,4 +67,40 @@ def train(
         devices.start()
         from shakespeare_gen.training import session
 
-        return session.train(prepared, control)
+        return session.train(prepared, control, uses_all_devices)
+
+
+def train_together(
+    options: Options,
+    cluster: Cluster,
+    text: str | None = None,
+    watch: Watcher = unwatched,
+) -> Run:
+    """Trains one model in this process and in the other workers of `cluster`, which call this too.
+
+    Args:
+      options: also `WorkerOptions`.
+      watch: see `Control`; of the chief.
+
+    Returns:
+      The run; only the chief has its folder.
+
+    Raises:
+      WorkerLostError: another worker has ended, was stopped, or cannot be reached.
+      UserError: the workers were given different options or texts, or as in `train`.
+      NotFiniteError, Interrupted: as in `train`, in all workers.
+    """
+    devices.check_not_forked()
+    with (
+        Interruption(SAVING) as interruption,
+        joining.meet(cluster, options) as meeting,
+        joining.prepared(meeting, options, text) as prepared,
+        interruption.deferred(),
+    ):
+        team = joining.start(meeting, interruption)
+        from shakespeare_gen.training import session
+
+        with team.naming_the_lost():
+            run = session.train(prepared, Control(interruption, watch=watch, team=team))
+            team.wait()
+        return run

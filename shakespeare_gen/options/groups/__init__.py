@@ -39,6 +39,7 @@ from shakespeare_gen.options.groups.training import (
     TrainingOptions,
     TuneOptions,
 )
+from shakespeare_gen.options.groups.workers import DeviceOptions, WorkerOptions
 
 __all__ = [
     "AdaptationOptions",
@@ -47,6 +48,7 @@ __all__ = [
     "ComputeOptions",
     "CorpusLocationOptions",
     "CorpusOptions",
+    "DeviceOptions",
     "EngineOptions",
     "EvaluationOptions",
     "GenerationOptions",
@@ -65,4 +67,5 @@ __all__ = [
     "TuneOptions",
     "UnknownOptions",
     "WindowOptions",
+    "WorkerOptions",
 ]
