@@ -167,7 +167,9 @@ def test_the_proof_compares_with_the_model(subjects, tmp_path):
     ],
 )
 def test_an_exported_folder_generates_the_text_of_the_model(subjects, format, tmp_path):
-    path, _ = exported(subjects["lstm"], tmp_path, format=format)
+    (tmp_path / "text.txt").write_text("abba" * 10)
+    text_path = str(tmp_path / "text.txt")
+    path, _ = exported(subjects["lstm"], tmp_path, format=format, text_path=text_path)
     done = subprocess.run(
         [sys.executable, "generate.py", "ab", "40", "0.9", "7"],
         cwd=path,
