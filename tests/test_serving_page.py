@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import urllib.parse
 import urllib.request
 
@@ -20,134 +19,18 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("selenium")
 
-from selenium import webdriver
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
-from tests import fake_api, running_server
+from tests import browser, fake_api, running_server
+from tests.browser import Page
 from tests.fake_api import LETTERS
 
 pytestmark = pytest.mark.slow
 
 PAGE = REPOSITORY / "shakespeare_gen" / "serving" / "page"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-CHROMEDRIVER = shutil.which("chromedriver")
-ARGUMENTS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1280,860",
-)
-WAIT_SECONDS = 30
 MAX_FIRST_PAINT_BYTES = 100_000
-
-
-class Page:
-    """The page as a writer sees it."""
-
-    def __init__(self, driver, url):
-        self.driver, self.url = driver, url
-
-    def open(self, fragment=""):
-        """Loads the page and waits for its model."""
-        self.driver.get("about:blank")
-        self.driver.get(self.url + fragment)
-        self.wait(lambda: self.shown("model-name") not in ("", "…"))
-        return self
-
-    def run(self, code, *arguments):
-        return self.driver.execute_script(code, *arguments)
-
-    def wait(self, condition, seconds=WAIT_SECONDS):
-        return WebDriverWait(self.driver, seconds, 0.05).until(lambda _: condition())
-
-    def element(self, name):
-        return self.driver.find_element(By.ID, name)
-
-    def shown(self, name):
-        return self.run("return document.getElementById(arguments[0]).textContent", name)
-
-    def click(self, name):
-        self.element(name).click()
-
-    def type(self, *keys):
-        self.element("text").send_keys(*keys)
-        return self
-
-    def press(self, *keys):
-        """Presses keys wherever the focus is, the last one together with those before it."""
-        chain = ActionChains(self.driver)
-        for key in keys[:-1]:
-            chain.key_down(key)
-        chain.send_keys(keys[-1])
-        for key in reversed(keys[:-1]):
-            chain.key_up(key)
-        chain.perform()
-
-    @property
-    def text(self):
-        return self.element("text").get_property("value")
-
-    @property
-    def ghost(self):
-        return self.run("return document.querySelector('.ghost').textContent")
-
-    @property
-    def focused(self):
-        return self.run("return document.activeElement.id || document.activeElement.textContent")
-
-    def wait_for_text(self, pattern):
-        return self.wait(lambda: re.fullmatch(pattern, self.text))
-
-    def wait_for_ghost(self, text):
-        self.wait(lambda: self.ghost == text)
-
-    def set_length(self, num_chars):
-        """Sets how much is generated, as the form would."""
-        self.run(
-            "const input = document.getElementById('setting-max_tokens');"
-            "input.value = arguments[0]; input.dispatchEvent(new Event('input'));",
-            num_chars,
-        )
-
-    def set_seed(self, seed):
-        self.run(
-            "const input = document.getElementById('setting-seed');"
-            "input.value = arguments[0]; input.dispatchEvent(new Event('input'));",
-            str(seed),
-        )
-
-    def record_requests(self):
-        """Keeps the bodies of requests in `window.sent`."""
-        self.run(
-            "const original = window.fetch; window.sent = [];"
-            "window.fetch = (path, init) => { sent.push(init.body); return original(path, init); }"
-        )
-
-    def generate(self):
-        """Continues the text and waits until that is complete."""
-        before = self.text
-        self.type(Keys.CONTROL, Keys.ENTER)
-        self.wait_until_done()
-        assert self.text != before
-
-    def wait_until_done(self):
-        self.wait(lambda: self.shown("continue") == "Continue")
-
-    def num_highlighted(self, name):
-        """The number of characters that a CSS highlight colours."""
-        return self.run(
-            "return [...(CSS.highlights.get(arguments[0]) ?? [])]"
-            ".reduce((sum, range) => sum + range.endOffset - range.startOffset, 0)",
-            name,
-        )
 
 
 @pytest.fixture(scope="module")
@@ -158,18 +41,8 @@ def url():
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    if not (CHROMIUM and CHROMEDRIVER):
-        pytest.skip("expected chromium and chromedriver on PATH")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    options.set_capability("unhandledPromptBehavior", "accept")
-    service = webdriver.ChromeService(CHROMEDRIVER)
-    driver = webdriver.Chrome(options=options, service=service)
-    yield driver
-    driver.quit()
+    with browser.chromium(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
 
 
 @pytest.fixture
@@ -633,30 +506,18 @@ def test_the_theme_is_kept(page):
 
 
 def test_nothing_is_cut_off_on_a_phone(page):
-    page.driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": 360, "height": 640, "deviceScaleFactor": 2, "mobile": True},
-    )
-    try:
+    with page.on_a_phone():
         page.open()
         page.type("abc")
         page.generate()
         page.type(Keys.CONTROL, "r")
         page.wait_for_text("abc[A-Z]{20}")
         page.wait_until_done()
-        overflow = "return document.documentElement.scrollWidth - innerWidth"
-        assert page.run(overflow) <= 0
-        edges = (
-            "return [...document.querySelectorAll(arguments[0])].filter((e) => e.offsetParent)"
-            ".map((e) => [e.id || e.textContent, e.getBoundingClientRect()])"
-            ".filter(([, box]) => box.left < 0 || box.right > innerWidth).map(([id]) => id)"
-        )
-        assert page.run(edges, "button, input, select") == []
+        assert page.num_pixels_beyond <= 0
+        assert page.cut_off == []
         page.click("panel-button")
-        assert page.run(edges, "button, input, select") == []
+        assert page.cut_off == []
         assert page.element("panel").rect["y"] > 100
-    finally:
-        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
