@@ -17,7 +17,7 @@ TEMPERATURE ?= 0.8
 # Passed through the environment, so that quotes and blanks in them are safe.
 export PROMPT RUN
 
-.PHONY: help install generate serve train test test-fast lint typecheck wheel docs docs-site recipes-table notebooks notebooks-colab bench-train bench-generate bench-evaluate bench-serve bench-export clean
+.PHONY: help install generate serve train test test-fast lint typecheck wheel docs docs-site recipes-table notebooks notebooks-colab bench-train bench-generate bench-evaluate bench-serve bench-export bench-page page clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -31,6 +31,11 @@ install: $(VENV)/installed  ## create the virtual environment .venv and install 
 generate: $(VENV)/installed  ## generate text (PROMPT LENGTH TEMPERATURE RUN)
 	@printf '%s' "$$PROMPT" | $(BIN)/python -m shakespeare_gen.generate --run_dir="$$RUN" \
 		--prompt_path=- --length=$(LENGTH) --temperature=$(TEMPERATURE)
+
+# The same model, in a file that opens in a browser without a server.
+page: $(VENV)/installed  ## write the page to write with, and the model, into build/page.html (RUN)
+	@mkdir -p build
+	$(BIN)/python -m shakespeare_gen.export --run_dir="$$RUN" --format=html --output_path=build/page.html --overwrite
 
 # With the model of `make generate`.
 serve: $(VENV)/installed  ## serve a page to write with, and an API, on http://127.0.0.1:PORT (RUN)
@@ -95,6 +100,9 @@ bench-serve: $(VENV)/installed-test  ## measure latency and speed of the server 
 
 bench-export: $(VENV)/installed-test  ## measure size, error and speed of every export format (docs/exporting.md)
 	$(BIN)/python -m benchmarks.export_formats
+
+bench-page: $(VENV)/installed-test  ## measure the speed of an exported page in a browser (benchmarks/PAGE.md)
+	$(BIN)/python benchmarks/page_speed.py
 
 clean:  ## delete the virtual environment and caches, but no runs
 	rm -rf $(VENV) $(COLAB_VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -47,10 +47,11 @@ class WasmKernel {
     const y = this.#allocate(4 * paddedRows);
     const blocks = new Int8Array(this.#exports.memory.buffer, at, paddedRows * paddedColumns);
     for (let row = 0; row < rows; row++) {
-      const begin = (row - (row % ROWS)) * paddedColumns + (row % ROWS) * COLUMNS;
-      for (let column = 0; column < columns; column++) {
-        const place = begin + (column - (column % COLUMNS)) * ROWS + (column % COLUMNS);
-        blocks[place] = values[row * columns + column];
+      let place = (row - (row % ROWS)) * paddedColumns + (row % ROWS) * COLUMNS;
+      for (let column = 0; column < columns; column += COLUMNS, place += ROWS * COLUMNS) {
+        const begin = row * columns + column;
+        const end = Math.min(begin + COLUMNS, (row + 1) * columns);
+        for (let at = begin; at < end; at++) blocks[place + at - begin] = values[at];
       }
     }
     this.#floats(scalesAt, rows).set(scales);

@@ -118,12 +118,23 @@ export class Sampler {
   }
 }
 
-const largest = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
+// Loops: several times faster than `reduce`.
+function largest(values) {
+  let most = -Infinity;
+  for (const value of values) if (value > most) most = value;
+  return most;
+}
+
+function sum(values) {
+  let total = 0;
+  for (const value of values) total += value;
+  return fround(total);
+}
 
 function softmax(logits) {
   const most = largest(logits);
   const powers = logits.map((value) => Math.exp(fround(value - most)));
-  const total = fround(powers.reduce((a, b) => a + b, 0));
+  const total = sum(powers);
   return powers.map((value) => value / total);
 }
 
@@ -131,8 +142,7 @@ function softmax(logits) {
 export function logSoftmax(logits) {
   const most = largest(logits);
   const shifted = logits.map((value) => value - most);
-  const total = shifted.reduce((sum, value) => sum + fround(Math.exp(value)), 0);
-  const log = fround(Math.log(fround(total)));
+  const log = fround(Math.log(sum(shifted.map((value) => Math.exp(value)))));
   return shifted.map((value) => value - log);
 }
 
@@ -166,7 +176,7 @@ function mostLikely(logits, k, p) {
   const kept = k ? ids.slice(0, k) : ids;
   if (p >= 1) return only(kept, logits);
   const probabilities = softmax(logits);
-  const total = fround(kept.reduce((sum, id) => sum + probabilities[id], 0));
+  const total = sum(kept.map((id) => probabilities[id]));
   return only(first(kept, probabilities, fround(p * total)), logits);
 }
 
@@ -175,7 +185,7 @@ function typical(logits, p) {
   const probabilities = nats.map((value) => Math.exp(value));
   const isPossible = (id) => probabilities[id] > 0;
   const weighted = nats.map((value, id) => (isPossible(id) ? -value * probabilities[id] : 0));
-  const entropy = fround(weighted.reduce((a, b) => a + b, 0));
+  const entropy = sum(weighted);
   const keys = nats.map((value, id) => (isPossible(id) ? -Math.abs(-value - entropy) : -Infinity));
   return only(first(ordered(keys), probabilities, p), logits);
 }
@@ -183,9 +193,9 @@ function typical(logits, p) {
 /** The id at a place in [0, 1) of the cumulative distribution. */
 function place(logits, uniform) {
   const whole = softmax(logits).map((value) => Math.floor(fround(fround(value * WHOLE) + 0.5)));
-  const total = fround(whole.reduce((a, b) => a + b, 0));
+  const total = sum(whole);
   const at = Math.min(Math.floor(fround(uniform * total)), total - 1);
   let id = 0;
-  for (let sum = whole[0]; sum <= at; sum += whole[id]) id += 1;
+  for (let before = whole[0]; before <= at; before += whole[id]) id += 1;
   return id;
 }

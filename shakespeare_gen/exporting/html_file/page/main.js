@@ -8,8 +8,13 @@ import { LocalEngine } from "./local_engine.js";
 
 const { description, model } = JSON.parse(byId("description").textContent);
 
-/** @param {string} id that of an element with bytes in base64 */
-const bytesIn = (id) => Uint8Array.from(atob(byId(id).textContent), (c) => c.charCodeAt(0));
+/** The bytes of an element in base64. A loop: `Uint8Array.from` takes ten times as long. */
+function bytesIn(id) {
+  const text = atob(byId(id).textContent);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
 
 export const engine = new LocalEngine({
   script: byId("worker").textContent,
