@@ -1,5 +1,8 @@
 """The layers compared with keras.layers with the same weights, and with finite differences."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -397,3 +400,17 @@ def test_a_minimal_cell_never_overflows():
     y = layer(100 * random(2, 500, 3))
     assert np.isfinite(y).all()
     assert layers.MinLSTM.from_config(layer.get_config()).cell.units == 4
+
+
+@pytest.mark.slow
+def test_ids_of_one_hot_vectors_are_read_without_messages():
+    """Without AVX-512, oneDNN reported the transposition of integers as an error."""
+    code = (
+        "from shakespeare_gen.system import devices; devices.start()\n"
+        "from shakespeare_gen import models\n"
+        "from shakespeare_gen.models.recurrent import RecurrentOptions, RecurrentSpec\n"
+        "model = models.build(RecurrentSpec(9, RecurrentOptions(units=4, embedding_size=0)))\n"
+        "model.read([[1, 2, 3]])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stderr == ""

@@ -33,6 +33,7 @@ from shakespeare_gen.generation.reading import Reader, State, check_types
 from shakespeare_gen.generation.request import Request, Result
 from shakespeare_gen.generation.stopping import Part
 from shakespeare_gen.models import LanguageModel
+from shakespeare_gen.system import threads
 
 # By `benchmarks/GENERATION.md`, the compiled loop starts 1.9 s later and catches up after 46,000
 # tokens with 256 units, and after 29,000 with 512; compiling adds to that.
@@ -143,7 +144,8 @@ class Generator:
 
         The units of all layers, first to last; a model without units has U = 0.
         """
-        hidden, _ = self.model.hidden(self._ids(text, unknown)[None])
+        with threads.single_threaded_products():
+            hidden, _ = self.model.hidden(self._ids(text, unknown)[None])
         return np.asarray(hidden)[0]
 
     def gates(self, text: str, unknown: str = "error") -> dict[str, np.ndarray]:
@@ -151,7 +153,8 @@ class Generator:
 
         By layer and gate, such as `lstm_1/forget`; empty: the model has none.
         """
-        found = self.model.gate_values(self._ids(text, unknown)[None])
+        with threads.single_threaded_products():
+            found = self.model.gate_values(self._ids(text, unknown)[None])
         return {name: np.asarray(values)[0] for name, values in found.items()}
 
     def _ids(self, text: str, unknown: str) -> np.ndarray:

@@ -117,7 +117,7 @@ def bars(
     """
     first = np.argsort(-before, kind="stable")[:num_shown]
     num_rows = -(-len(distributions) // columns)
-    figure = figures.empty(3.6 * columns, 1.9 * num_rows)
+    figure = figures.empty(max(3.6 * columns, 6), 1.9 * num_rows)
     panels = figure.subplots(num_rows, columns, squeeze=False, sharey=True).ravel()
     for panel in panels[len(distributions) :]:
         panel.set_axis_off()

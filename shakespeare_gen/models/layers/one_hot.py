@@ -48,8 +48,9 @@ def projected(ids, kernel: Any, bias: Any):
 
     The cast comes before the sum: in bfloat16, the gradient of a bias would lose small terms.
     """
-    # int64, because oneDNN reports an error when it transposes int32 without AVX-512.
-    ids = tf.transpose(tf.cast(ids[..., 0], tf.int64))
-    rows = tf.gather(tf.convert_to_tensor(kernel), ids)
+    # As float32, which is exact for the ids of any vocabulary: without AVX-512, oneDNN reports an
+    # error when it transposes integers.
+    ids = tf.transpose(tf.cast(ids[..., 0], tf.float32))
+    rows = tf.gather(tf.convert_to_tensor(kernel), tf.cast(ids, tf.int32))
     wide = tf.float32 if rows.dtype.size < 4 else rows.dtype
     return tf.cast(rows, wide) + tf.cast(tf.convert_to_tensor(bias), wide)
