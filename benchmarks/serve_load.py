@@ -3,10 +3,10 @@
     make bench-serve
 
 Starts `shakespeare_gen.serve` with `pretrained:tiny-shakespeare` (512 units) in a process of its
-own, on the loopback interface. Each client sends one streamed request after the other, of mixed
-lengths and options, for a bounded time. Measures the same load on a server that takes one request
-at a time (a lock around the client's requests, which is what such a server amounts to), and one
-client alone. Writes benchmarks/SERVING.md.
+own for each precision, on the loopback interface. Each client sends one streamed request after the
+other, of mixed lengths and options, for a bounded time. Measures the same load on a server that
+takes one request at a time (a lock around the client's requests, which is what such a server
+amounts to), and one client alone. Writes benchmarks/SERVING.md.
 """
 
 import argparse
@@ -27,6 +27,9 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 
 HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # runs from a clone, installed or not
+from shakespeare_gen.system import devices  # noqa: E402
+
 MODEL = "pretrained:tiny-shakespeare"
 PROMPTS = ("ROMEO:", "To be, or not to be", "\n", "First Citizen:\nBefore we proceed any further, ")
 OPTIONS = ({}, {"temperature": 0.7}, {"top_p": 0.95}, {"top_k": 20, "frequency_penalty": 0.1})
@@ -72,11 +75,14 @@ def percentiles(values: list[float]) -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def server(engine: str) -> Iterator[tuple[str, int]]:
+def server(engine: str, precision: str) -> Iterator[tuple[str, int]]:
     """A running server: its address and the number of its process."""
     arguments = [sys.executable, "-m", "shakespeare_gen.serve", f"--run_dir={MODEL}", "--port=0"]
     process = subprocess.Popen(
-        [*arguments, f"--engine={engine}"], stderr=subprocess.PIPE, text=True, cwd=HERE.parent
+        [*arguments, f"--engine={engine}", f"--precision={precision}"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=HERE.parent,
     )
     try:
         yield wait_until_ready(process, engine), process.pid
@@ -167,7 +173,8 @@ def page(measurements: list[Measurement], flags) -> str:
             "# Serving under load",
             "",
             f"`python benchmarks/serve_load.py --clients={flags.clients} "
-            f"--seconds={flags.seconds:g} --engine={flags.engine}`, {os.cpu_count()} threads, "
+            f"--seconds={flags.seconds:g} --rounds={flags.rounds} --engine={flags.engine}`, "
+            f"{devices.hardware()['processor']}, {os.cpu_count()} threads, "
             f"{time.strftime('%Y-%m-%d')}. The model has 512 units; {many} send streamed requests "
             "of 100 to 400 characters with mixed options, one after the other. The server and the "
             "clients share the processor.",
@@ -181,14 +188,20 @@ def page(measurements: list[Measurement], flags) -> str:
 
 
 async def run(flags) -> list[Measurement]:
-    """All measurements, on one server."""
-    with server(flags.engine) as (url, pid):
-        many = f"{flags.clients} clients"
-        return [
-            await measure("1 client", url, pid, 1, flags),
-            await measure(many, url, pid, flags.clients, flags),
-            await measure(f"{many}, one at a time", url, pid, flags.clients, flags),
-        ]
+    """All measurements: on a server in float32, and with many clients on one in bfloat16."""
+    many, found = f"{flags.clients} clients", []
+    with (
+        server(flags.engine, "float32") as (url, pid),
+        server(flags.engine, "bfloat16") as (fast_url, fast_pid),
+    ):
+        for _ in range(flags.rounds):  # in turns: the load of the machine may change
+            found += [
+                await measure("1 client", url, pid, 1, flags),
+                await measure(many, url, pid, flags.clients, flags),
+                await measure(f"{many}, bfloat16", fast_url, fast_pid, flags.clients, flags),
+            ]
+        found.append(await measure(f"{many}, one at a time", url, pid, flags.clients, flags))
+    return found
 
 
 def main() -> None:
@@ -196,6 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--engine", choices=("auto", "numpy", "tensorflow"), default="auto")
     parser.add_argument("--output", default=str(HERE / "SERVING.md"))
     flags = parser.parse_args()

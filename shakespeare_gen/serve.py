@@ -43,6 +43,7 @@ def main(options: Options) -> None:
         models.max_models,
         int(models.prompt_cache_megabytes * 2**20),
         models.max_request_seconds,
+        models.precision,
     )
     listener = server.listen(how.host, how.port)
     guard = Guard(how.allowed_hosts, how.allowed_origins, key)

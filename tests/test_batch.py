@@ -3,11 +3,14 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+import tensorflow.experimental.numpy as tnp
 
 from shakespeare_gen import models
 from shakespeare_gen.data.tokenizers import CharacterTokenizer
 from shakespeare_gen.generation import Generator, Request, texts
 from shakespeare_gen.generation.decoding import Decoder
+from shakespeare_gen.models.ensemble import Ensemble
 from shakespeare_gen.models.recurrent import RecurrentOptions, RecurrentSpec
 
 TOKENIZER = CharacterTokenizer("\n abcdefghijklmnopqrstuvwxyz")
@@ -100,3 +103,31 @@ def test_a_bias_forbids_and_forces(plain):
         [[result]] = plain.generate_batch([biased])
         assert (result.text == "x" * 9) == expected
         assert ("x" in result.text) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["lstm", "gru", "min_lstm"])
+def test_products_in_bfloat16_are_close_to_those_in_float32(cell):
+    """A bfloat16 has 8 significant bits; the error of a sum is that of a few of its products."""
+    keras.utils.set_random_seed(0)
+    options = RecurrentOptions(units=64, num_layers=2, cell=cell)
+    model = models.build(RecurrentSpec(TOKENIZER.size, options))
+    for whole in (model, Ensemble([model, model], tnp)):
+        exact, narrow = [], []
+        for form, found in ((whole, exact), (whole.in_bfloat16(), narrow)):
+            step = tf.function(form.step_function, jit_compile=True, autograph=False)
+            weights, state = form.step_weights(), form.initial_state(8)
+            for number in range(30):
+                logits, state = step(weights, tf.range(number % 3, number % 3 + 8), state)
+                found.append(logits.numpy())
+        scale = np.abs(exact).max()
+        assert 1e-5 * scale < np.abs(np.subtract(exact, narrow)).max() < 0.02 * scale
+
+
+@pytest.mark.slow
+def test_with_bfloat16_a_text_alone_is_that_of_float32(compiled):
+    decoder = Decoder(compiled.model, (), (1, 8), "bfloat16")
+    [alone] = draw_all([decoder], [begin(compiled, 0)], 16)
+    assert alone == compiled.generate("a", length=LENGTHS[0], seed=0)[0].text
+    together = draw_all([decoder], [begin(compiled, i) for i in range(4)], 16)
+    assert [len(text) for text in together] == list(LENGTHS[:4])

@@ -109,7 +109,8 @@ class Batch:
         kinds = _kinds(samplings)
         options, memory, last = prepared(samplings, recent, kinds, logits.shape[1])
         if num_before:
-            memory |= _continued(kinds, self.carried.memory, memory, kept)
+            before = states.in_memory(self.carried.memory)
+            memory |= _continued(kinds, before, memory, kept)
         self.inputs = Inputs(kinds, options, np.stack([member.bias for member in padded]))
         self.carried = Carried(logits, state, memory, last)
 
@@ -123,7 +124,7 @@ class Batch:
         parts = [(row.logits, row.state) for row in new]
         recent = [row.recent for row in new]
         if num_before:
-            parts.insert(0, (self.carried.logits, self.carried.state))
+            parts.insert(0, states.in_memory((self.carried.logits, self.carried.state)))
             recent = [*(self.carried.recent[i : i + 1] for i in kept), *recent]
         places = [*kept, *range(num_before, num_before + len(new))]
         size = size_at_least(len(places), self.row_sizes) if self.row_sizes else len(places)

@@ -11,7 +11,7 @@ Shapes: B rows, P rows with padding, V vocabulary, W window, T tokens of a chunk
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -42,11 +42,25 @@ def batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
         items = items[size:]
 
 
+class _Step(NamedTuple):
+    """The step of a model and its weights; see `LanguageModel`."""
+
+    function: Callable
+    weights: Any
+
+    @classmethod
+    def of(cls, model: LanguageModel) -> "_Step":
+        """With the current weights."""
+        return cls(model.step_function, model.step_weights())
+
+
 class Decoder:
     """Draws ids with a model; `forbidden_ids` are never drawn.
 
     Args:
       row_sizes: the numbers of rows that programs are compiled for.
+      precision: with `bfloat16`, `draw` computes the products of batches of several rows in
+        bfloat16, if the model has that form.
     """
 
     def __init__(
@@ -54,9 +68,11 @@ class Decoder:
         model: LanguageModel,
         forbidden_ids: Sequence[int],
         row_sizes: Sequence[int] = ROW_SIZES,
+        precision: str = "float32",
     ) -> None:
         self._model, self._row_sizes = model, row_sizes
-        self._weights: Any = None
+        self._of_many = (model.in_bfloat16() if precision == "bfloat16" else None) or model
+        self._steps: dict[LanguageModel, _Step] = {}
         self._forbidden = np.zeros(model.vocabulary_size, np.float32)
         self._forbidden[list(forbidden_ids)] = -np.inf
 
@@ -93,11 +109,11 @@ class Decoder:
           num_left: called before each chunk; returns the number of tokens still needed; 0 ends
             the loop.
         """
-        batch, weights = self.new_batch(), self._model.step_weights()
+        batch, step = self.new_batch(), _Step.of(self._model)
         batch.change((), rows)
         size, is_compiled = FIRST_CHUNK_TOKENS, False
         while num_tokens := min(num_left(), size):
-            yield self._drawn(batch, weights, num_tokens, is_compiled)
+            yield self._drawn(batch, step, num_tokens, is_compiled)
             size, is_compiled = self.max_chunk_tokens(batch), not self._model.uses_numpy
 
     def draw(self, batch: Batch, num_tokens: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,9 +124,10 @@ class Decoder:
         Args:
           num_tokens: at most `max_chunk_tokens`.
         """
-        if self._weights is None:
-            self._weights = self._model.step_weights()
-        return self._drawn(batch, self._weights, num_tokens, not self._model.uses_numpy)
+        model = self._of_many if len(batch) > 1 else self._model
+        if model not in self._steps:
+            self._steps[model] = _Step.of(model)
+        return self._drawn(batch, self._steps[model], num_tokens, not model.uses_numpy)
 
     def probabilities(self, row: Row) -> np.ndarray:
         """The probabilities that the next token of a row is drawn with, float32 [V]."""
@@ -139,21 +156,20 @@ class Decoder:
                 self.draw(batch, 1)
 
     def _drawn(
-        self, batch: Batch, weights: Any, num_tokens: int, is_compiled: bool
+        self, batch: Batch, step: _Step, num_tokens: int, is_compiled: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         draw = self._draw_compiled if is_compiled else self._draw
         uniform = batch.uniform(num_tokens)
-        ids, nats, batch.carried = draw(weights, batch.inputs, batch.carried, uniform)
+        ids, nats, batch.carried = draw(step, batch.inputs, batch.carried, uniform)
         return ids[:, : len(batch)].T, nats[:, : len(batch)].T
 
     @threads.single_threaded_products()
     def _draw(
-        self, weights: Any, inputs: Inputs, carried: Carried, uniform: np.ndarray
+        self, step: _Step, inputs: Inputs, carried: Carried, uniform: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Carried]:
         """Ids and log-probabilities [T, P], and what is carried on; everything except the model is
         computed in NumPy."""
-        chain, step = Chain(inputs.kinds, np, _branch), self._model.step_function
-        options = inputs.options
+        chain, options = Chain(inputs.kinds, np, _branch), inputs.options
         logits, state, memory, recent = carried
         every_id, every_logits = [], []
         for places in uniform:
@@ -166,13 +182,13 @@ class Decoder:
             if recent.shape[1]:
                 recent = np.concatenate([recent, ids[:, None]], 1)[:, 1:]
             memory = chain.update(memory, ids, options, received, _constant(recent))
-            logits, state = step(weights, ids, state)
+            logits, state = step.function(step.weights, ids, state)
         drawn = np.stack(every_id)
         nats = arrays.log_probability(np, np.stack(every_logits), drawn)
         return drawn, nats, Carried(logits, state, memory, recent)
 
     def _draw_compiled(
-        self, weights: Any, inputs: Inputs, carried: Carried, uniform: np.ndarray
+        self, step: _Step, inputs: Inputs, carried: Carried, uniform: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Carried]:
         """The compiled counterpart of `_draw`."""
         from shakespeare_gen.generation import programs
@@ -180,10 +196,10 @@ class Decoder:
         num_tokens, num_rows = uniform.shape
         names, width = tuple(inputs.options.values), carried.recent.shape[1]
         shape = programs.LoopShape(inputs.kinds, names, CHUNK_TOKENS, num_rows, width)
-        program = programs.loop(self._model.step_function, shape)
+        program = programs.loop(step.function, shape)
         padded = np.pad(uniform, [(0, CHUNK_TOKENS - num_tokens), (0, 0)])
         ids, nats, after = program(
-            weights,
+            step.weights,
             inputs.bias,
             inputs.options,
             tuple(carried[:3]),

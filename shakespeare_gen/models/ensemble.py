@@ -94,6 +94,11 @@ class Ensemble(LanguageModel):
         every = [model for model in found if model is not None]
         return Ensemble(every, np) if len(every) == len(found) else None
 
+    def in_bfloat16(self) -> "Ensemble | None":
+        found = [model.in_bfloat16() for model in self.models]
+        every = [model for model in found if model is not None]
+        return Ensemble(every, self._xp) if len(every) == len(found) else None
+
     def initial_state(self, batch_size):
         return tuple(model.initial_state(batch_size) for model in self.models)
 

@@ -109,6 +109,14 @@ class LanguageModel(abc.ABC):
         """
         return self if self.uses_numpy else None
 
+    def in_bfloat16(self) -> "LanguageModel | None":
+        """The model with its current weights, whose step computes products in bfloat16.
+
+        Sums, states and logits are float32. The step must be compiled by XLA. None if there is no
+        such form.
+        """
+        return None
+
     @property
     def num_parameters(self) -> int:
         """Number of weights."""

@@ -164,10 +164,15 @@ def run_layers(
 
 @dataclasses.dataclass(frozen=True)
 class RecurrentStep:
-    """The step of a recurrent model; see `LanguageModel.step_function`."""
+    """The step of a recurrent model; see `LanguageModel.step_function`.
+
+    Attributes:
+      in_bfloat16: whether the products are computed in bfloat16; see `LanguageModel.in_bfloat16`.
+    """
 
     spec: RecurrentSpec
     xp: Any
+    in_bfloat16: bool = False
 
     def weights(self, weights: Mapping[str, Any]) -> dict[str, Any]:
         """The weights by name, laid out for the step."""
@@ -186,7 +191,8 @@ class RecurrentStep:
                 layers[layer.name] = {"kernel": xp.transpose(kernel), "bias": bias}
             layers[layer.name]["cell"] = layer.definition.step_weights(xp, own)
         logits = {"kernel": xp.transpose(weights["logits/kernel"]), "bias": weights["logits/bias"]}
-        return {"layers": layers, "logits": logits}
+        found = {"layers": layers, "logits": logits}
+        return _narrowed(found) if self.in_bfloat16 else found
 
     def __call__(self, weights, ids, state) -> tuple[Any, tuple]:
         logits, state, _ = self.with_outputs(weights, ids, state)
@@ -209,6 +215,20 @@ class RecurrentStep:
         y, state = run_layers(self.spec.layers, ids, state, run)
         logits = product(xp, y, weights["logits"]["kernel"]) + weights["logits"]["bias"]
         return logits, state, outputs
+
+
+def _narrowed(weights: dict[str, Any]) -> dict[str, Any]:
+    """Step weights with the matrices of products in bfloat16."""
+    import tensorflow as tf
+
+    return {
+        name: _narrowed(value)
+        if isinstance(value, dict)
+        else tf.cast(value, tf.bfloat16)
+        if name.endswith("kernel")
+        else value
+        for name, value in weights.items()
+    }
 
 
 def gate_values(spec: RecurrentSpec, xp, weights: Mapping[str, Any], ids, hidden) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import tensorflow as tf
 import tensorflow.experimental.numpy as tnp
 
 from shakespeare_gen.models import initialization, recurrent, states
-from shakespeare_gen.models.language_model import LanguageModel
+from shakespeare_gen.models.language_model import LanguageModel, StepwiseModel
 from shakespeare_gen.models.recurrent import RecurrentSpec, RecurrentStep, run_layers
 
 
@@ -82,6 +82,10 @@ class RecurrentModel(LanguageModel):
     def in_numpy(self) -> LanguageModel:
         arrays = {name: np.asarray(weight) for name, weight in self._weights.items()}
         return recurrent.from_arrays(self.spec, arrays)
+
+    def in_bfloat16(self) -> LanguageModel:
+        step, weights = RecurrentStep(self.spec, tnp, in_bfloat16=True), self.weight_arrays()
+        return StepwiseModel(step, weights, step.weights(weights), self.initial_state, tnp)
 
     def facts(self) -> dict[str, str]:
         first = self._network.get_layer(self.spec.layers[0].name)

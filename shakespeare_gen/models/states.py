@@ -37,6 +37,18 @@ def unflatten(like: State, arrays: Sequence) -> State:
     return map_arrays(lambda _: next(rest), like)
 
 
+def in_memory(state: State) -> State:
+    """The same state, in NumPy where that copies nothing: on a processor.
+
+    Rows are then taken and joined several times as fast.
+    """
+    return map_arrays(lambda array: array if _is_on_gpu(array) else np.asarray(array), state)
+
+
+def _is_on_gpu(array) -> bool:
+    return not isinstance(array, np.ndarray) and "CPU" not in array.device
+
+
 def take(state: State, rows) -> State:
     """The rows `rows` [N] of a state, in that order."""
 

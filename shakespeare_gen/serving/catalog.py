@@ -59,6 +59,7 @@ class Catalog:
     Args:
       runs: by the ids of the API.
       load: a generator of several runs.
+      precision: see `Decoder`.
       observe: see `Engine`.
 
     Attributes:
@@ -70,10 +71,12 @@ class Catalog:
         runs: Mapping[str, Run],
         load: Callable[[Sequence[Run]], Generator],
         max_models: int,
+        precision: str,
         observe: Callable[[int, int], None],
     ) -> None:
         self.runs = runs
         self._load, self._max_models, self._observe = load, max_models, observe
+        self._precision = precision
         self.loaded: OrderedDict[str, Served] = OrderedDict()
         self._lock = asyncio.Lock()
 
@@ -128,7 +131,7 @@ class Catalog:
     def _served(self, name: str, runs: Sequence[Run]) -> Served:
         newest = [_newest(run) for run in runs]
         generator = self._load(runs)
-        decoder = _decoder(generator.model, generator.tokenizer)
+        decoder = _decoder(generator.model, generator.tokenizer, self._precision)
         served = Served(
             name,
             newest,
@@ -138,7 +141,9 @@ class Catalog:
             Admission(MAX_ROWS, MAX_WAITING),
         )
         if generator.make_compiled is not None:
-            compiling = threading.Thread(target=_compile, args=(served, generator), daemon=True)
+            compiling = threading.Thread(
+                target=_compile, args=(served, generator, self._precision), daemon=True
+            )
             compiling.start()
         return served
 
@@ -176,20 +181,20 @@ def _newest(run: Run) -> str:
     return "".join(store.names(run.folder.checkpoints)[-1:])
 
 
-def _decoder(model: LanguageModel, tokenizer: Tokenizer) -> Decoder:
+def _decoder(model: LanguageModel, tokenizer: Tokenizer, precision: str) -> Decoder:
     """A decoder whose programs, if it has any, are compiled."""
-    decoder = Decoder(model, tokenizer.forbidden_ids, ROW_SIZES)
+    decoder = Decoder(model, tokenizer.forbidden_ids, ROW_SIZES, precision)
     decoder.compile_ahead()
     return decoder
 
 
-def _compile(served: Served, generator: Generator) -> None:
+def _compile(served: Served, generator: Generator, precision: str) -> None:
     """Replaces the model in NumPy by its compiled form."""
     assert generator.make_compiled is not None
     try:
         with _compiling:
             model = generator.make_compiled()
-            decoder = _decoder(model, generator.tokenizer)
+            decoder = _decoder(model, generator.tokenizer, precision)
     except Exception as error:  # such as a lack of memory
         logging.warning("%s: not compiled, stays in NumPy: %s", served.name, error)
         return

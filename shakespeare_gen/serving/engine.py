@@ -17,18 +17,19 @@ import numpy as np
 from absl import logging
 
 from shakespeare_gen.generation import texts
+from shakespeare_gen.generation.batch import size_at_least
 from shakespeare_gen.generation.decoding import Decoder
 from shakespeare_gen.generation.stopping import Part
 from shakespeare_gen.generation.texts import Text
 
 ROW_SIZES = (1, 8, 32)
 MAX_ROWS = ROW_SIZES[-1]
-FIRST_TOKENS = 16  # of a draw that newcomers take part in
-MAX_TOKENS = 256
-# A draw takes about this time at most: a newcomer waits for its end. Each draw has a cost of its
-# own, to which a text that is alone is more sensitive.
-SHARED_SECONDS, ALONE_SECONDS = 0.025, 0.04
-SLOW_SECONDS = 0.2  # of a draw: fewer than `FIRST_TOKENS` are drawn at a time
+# A draw takes about this time: one that newcomers take part in, which have no character yet; one of
+# several texts, for whose end newcomers wait; and one of a text alone. Each draw has a cost of its
+# own, so that longer ones are more efficient.
+FIRST_SECONDS, SHARED_SECONDS, ALONE_SECONDS = 0.01, 0.025, 0.04
+FEW_TOKENS = 16  # of a draw at least, unless it takes `SLOW_SECONDS`
+SLOW_SECONDS = 0.2
 
 Event = tuple[int, Part]
 _NO_TOKENS = (np.zeros(0, np.int32), np.zeros(0, np.float32))
@@ -85,7 +86,8 @@ class Engine:
         self._replacement: Decoder | None = None
         self._is_closed = False
         self._condition = threading.Condition()
-        self._num_tokens = FIRST_TOKENS
+        self._has_newcomers = False
+        self._token_seconds: dict[int, float] = {}  # duration of a token, by the number of rows
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -138,8 +140,7 @@ class Engine:
             replacement.adopt(self._batch)
         self._batch.change(kept, [texts.row(place.text, self._decoder) for place in joining])
         self._places = [*(self._places[i] for i in kept), *joining]
-        if joining:
-            self._num_tokens = min(self._num_tokens, FIRST_TOKENS)
+        self._has_newcomers = bool(joining)
 
     def _joining(self, num_free: int) -> list[_Place]:
         """The next waiting texts; those without any token to draw end here."""
@@ -160,7 +161,7 @@ class Engine:
 
     def _draw(self) -> None:
         began, num_rows = time.monotonic(), len(self._batch)
-        limit = min(self._num_tokens, self._decoder.max_chunk_tokens(self._batch))
+        limit = min(self._num_tokens(), self._decoder.max_chunk_tokens(self._batch))
         num_left = max(place.text.stopper.num_left for place in self._places)
         ids, nats = self._decoder.draw(self._batch, min(limit, num_left))
         events: dict[Job, list[Event]] = {}
@@ -172,16 +173,27 @@ class Engine:
             if not job.is_cancelled:
                 job.take(own)
         self._observe(num_rows, ids.size)
-        self._adapt(time.monotonic() - began)
+        self._measure((time.monotonic() - began) / ids.shape[1])
+        self._has_newcomers = False
 
-    def _adapt(self, seconds: float) -> None:
-        """Chooses the number of tokens of the next draw by the duration of the last one."""
-        limit = ALONE_SECONDS if len(self._places) == 1 else SHARED_SECONDS
-        if seconds > limit:
-            fewest = 1 if seconds > SLOW_SECONDS else FIRST_TOKENS
-            self._num_tokens = max(self._num_tokens // 2, fewest)
-        elif seconds < limit / 2:
-            self._num_tokens = min(self._num_tokens * 2, MAX_TOKENS)
+    def _num_tokens(self) -> int:
+        """How many tokens to draw, by the duration of earlier draws of as many rows."""
+        seconds = self._token_seconds.get(self._size)
+        if seconds is None:
+            return FEW_TOKENS
+        shared = ALONE_SECONDS if len(self._places) == 1 else SHARED_SECONDS
+        limit = FIRST_SECONDS if self._has_newcomers else shared
+        fewest = min(FEW_TOKENS, SLOW_SECONDS / seconds)
+        return max(int(max(limit / seconds, fewest)), 1)
+
+    def _measure(self, seconds: float) -> None:
+        """Takes note of the duration of a token; the last draws count most."""
+        before = self._token_seconds.get(self._size, seconds)
+        self._token_seconds[self._size] = (before + seconds) / 2
+
+    @property
+    def _size(self) -> int:
+        return size_at_least(len(self._places), ROW_SIZES)
 
     def _fail(self, error: Exception) -> None:
         """Ends every job of the batch with an error."""

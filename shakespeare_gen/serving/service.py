@@ -29,6 +29,7 @@ class Service:
         max_models: int = 4,
         prompt_cache_bytes: int = 64 << 20,
         max_request_seconds: float = 120.0,
+        precision: str = "float32",
     ) -> None:
         self.prompts = PromptStore(prompt_cache_bytes)
         self.metrics = Metrics(
@@ -36,7 +37,9 @@ class Service:
             lambda: self.num_inside,
             lambda: self.prompts.num_bytes,
         )
-        self.catalog = Catalog(named(run_dir), loader(*load), max_models, self.metrics.count_draw)
+        self.catalog = Catalog(
+            named(run_dir), loader(*load), max_models, precision, self.metrics.count_draw
+        )
         self.max_request_seconds = max_request_seconds
         self.state = "loading"
         self.listeners: set[Callable[[Exception], None]] = set()

@@ -18,6 +18,11 @@ def product(xp, x, transposed):
     """
     if xp is np:
         return x @ transposed.T
+    if transposed.dtype.name == "bfloat16":  # sums are float32
+        import tensorflow as tf
+
+        x = tf.cast(x, transposed.dtype)
+        return tf.matmul(x, transposed, transpose_b=True, output_type=tf.float32)
     # XLA compiles this to one product, but a matmul and a transpose to two passes.
     return xp.einsum("bd,nd->bn", x, transposed)
 

@@ -59,6 +59,12 @@ class ServedModelsOptions(OptionGroup):
     follow: bool = option(
         False, "serve the last checkpoint of a run in training, and newer ones as they are saved"
     )
+    precision: str = option(
+        "float32",
+        "data type of the products of texts that are written together; with bfloat16, where the "
+        "processor has it, more characters/s, and a text depends on whether others are written",
+        choices=("float32", "bfloat16"),
+    )
     max_request_seconds: float = option(
         120.0, "time after which a text ends as if it had reached max_tokens", above=0, maximum=3600
     )
