@@ -196,9 +196,9 @@ def report(rates: dict[str, list[float]], product_ms: float, size: int, num_turn
     per_character = 1e6 / max(rates[f"page, {next(iter(SAMPLINGS))}"])
     return f"""# Speed of an exported page
 
-`python benchmarks/page_speed.py --turns={num_turns}`, {processor()}, load \
-{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {time.strftime("%Y-%m-%d")}. The model has 512
-units; the file has {size / 1e6:.2f} MB. {num_turns} turns of
+`python benchmarks/page_speed.py --turns={num_turns}`, {processor()}, {time.strftime("%Y-%m-%d")};
+load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores. The model has 512 units; the file has \
+{size / 1e6:.2f} MB. {num_turns} turns of
 {NUM_CHARS:,} characters. Rates are per second of processor time, of all threads of the browser:
 what one core does if nothing else runs on it.
 
