@@ -32,6 +32,13 @@ from shakespeare_gen.report import curves
 curves.of_run("run", [{"epoch": 1, "step": 1, "loss": 1.0}], [])
 """
 
+STARTED_BY_THIS_PACKAGE = """
+from shakespeare_gen.system import devices
+devices.start()
+import tensorflow as tf
+print(tf.function(tf.nn.softmax, jit_compile=True)(tf.ones([4, 4])).shape)
+"""
+
 STARTED_BY_THE_USER = """
 import sys
 import tensorflow as tf
@@ -76,6 +83,13 @@ def test_matplotlib_does_not_report_its_font_cache(tmp_path):
     """It logs two lines when it is imported for the first time."""
     done = run(IMPATIENT, MPLCONFIGDIR=str(tmp_path))
     assert done.stderr == ""
+
+
+@pytest.mark.slow
+def test_tensorflow_is_quiet():
+    """In version 2.20, XLA reported its first program in red, in the middle of a notebook."""
+    done = run(STARTED_BY_THIS_PACKAGE)
+    assert (done.stdout, done.stderr) == ("(4, 4)\n", "")
 
 
 @pytest.mark.slow

@@ -73,9 +73,9 @@ def start(single_stream: bool = False, connect: Callable[[], T] | None = None) -
                 tf.config.threading.set_inter_op_parallelism_threads(1)
         connected = connect() if connect else None
         tf.config.list_logical_devices()
-        if was_imported:
-            # It read its log level before this package set it; XLA reports the first program and
-            # the first fusion.
+        if was_imported or tf.__version__.startswith("2.20."):
+            # XLA reports the first program and the first fusion: in TensorFlow 2.20 always, later
+            # if TensorFlow read its log level before this package set it.
             tf.function(tf.nn.softmax, jit_compile=True, autograph=False)(tf.ones([4, 4]))
     return connected
 
