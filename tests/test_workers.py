@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -66,6 +67,11 @@ def trained(run, model, *rest):
     weights = model.language_model.weights
     np.savez({path!r}, **{{name: np.asarray(weight) for name, weight in weights.items()}})
 fit.train = trained
+"""
+THREE_DEVICES = """
+import tensorflow as tf
+[cpu] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
 """
 FULL_DISK = """
 from shakespeare_gen import errors
@@ -556,3 +562,172 @@ def test_local_workers_are_one_command(start, text_path, tmp_path):
     )
     assert len(run.metrics()) == epochs
     assert run.folder.card()["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_logical_devices_train_as_one_does_and_resume(start, text_path, tmp_path):
+    """Three devices have 2, 3 and 3 windows of a batch."""
+    options = {**OPTIONS, "carry_state": True, "weight_dropout": 0.3, "schedule": "constant"}
+    train_alone(text_path, tmp_path / "alone", **options)
+    given = flags_of({**options, "epochs": 1, "corpus": text_path, "run_dir": tmp_path / "run"})
+    code, line = start(["train", "--devices=all", *given], patch=THREE_DEVICES).end()
+    assert code == 0, line
+    assert open_run(tmp_path / "run").folder.card()["model"]["devices"] == "3"
+    resumed = ["--resume", f"--run_dir={tmp_path / 'run'}", "--epochs=2", "--devices=all"]
+    code, line = start(["train", *resumed], patch=THREE_DEVICES).end()
+    assert code == 0, line
+    assert_close(tmp_path / "alone", tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_an_evaluation_by_two_workers_has_the_same_digits(start, abab_run, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("".join("ab" if i % 7 else "ba" for i in range(2500)))
+    flags = {"run_dir": abab_run.path, "text_path": text, "protocol": "windows"}
+    found = []
+    for num_workers in (1, 2):
+        output_dir = tmp_path / str(num_workers)
+        given = flags_of({**flags, "output_dir": output_dir, "num_local_workers": num_workers})
+        worker = start(["evaluate", "--nobaselines", *given])
+        assert worker.end()[0] == 0, worker.lines
+        figures = json.loads((output_dir / "evaluation.json").read_text("utf-8"))
+        found.append([row["splits"]["text"] for row in figures["scores"]])
+    for one, two in zip(*found, strict=True):
+        assert one.keys() == two.keys()
+        for name in one:
+            assert two[name] == pytest.approx(one[name], abs=1e-6), name
+
+
+# Machines
+
+
+@pytest.fixture
+def two_networks():
+    """Two network namespaces, joined by a cable: their names, and the name of its end in each."""
+    if shutil.which("ip") is None or os.geteuid() != 0:
+        pytest.skip("network namespaces need root and the command ip")
+    names = [f"sg{os.getpid()}{side}" for side in "ab"]
+    commands = [
+        *(f"ip netns add {name}" for name in names),
+        f"ip link add {names[0]} type veth peer name {names[1]}",
+        *(f"ip link set {name} netns {name}" for name in names),
+        *(f"ip -n {name} addr add 10.77.0.{i + 1}/24 dev {name}" for i, name in enumerate(names)),
+        *(f"ip -n {name} link set {device} up" for name in names for device in ("lo", name)),
+    ]
+    try:
+        for command in commands:
+            done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+            if done.returncode:
+                pytest.skip(f"network namespaces are not allowed here: {done.stderr.strip()}")
+        yield names
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+@pytest.mark.slow
+def test_a_link_that_is_dropped_ends_both_machines_in_one_line(
+    start, two_networks, text_path, tmp_path
+):
+    addresses = [f"10.77.0.{i + 1}:9000" for i in range(2)]
+    options = {**OPTIONS, "epochs": 100_000, "sample_every_epochs": 0, "corpus": text_path}
+    given = flags_of({**options, "workers": ",".join(addresses), "worker_wait_seconds": 120})
+    workers = [
+        start(
+            ["train", *given, f"--worker_index={i}", f"--run_dir={tmp_path / str(i)}"],
+            before=["ip", "netns", "exec", name],
+        )
+        for i, name in enumerate(two_networks)
+    ]
+    workers[0].wait_for("epoch 2/")
+    cut = ["ip", "-n", two_networks[1], "link", "set", two_networks[1], "down"]
+    subprocess.run(cut, check=True)
+    cut_at = time.monotonic()
+    for index, worker in enumerate(workers):
+        code, line = worker.end(MAX_SECONDS_TO_END)
+        other = 1 - index
+        assert code == 1
+        assert line.startswith(f"train: worker {other} ({addresses[other]}) was lost: ")
+        assert "resume on every worker with: python -m shakespeare_gen.train --resume" in line
+    assert time.monotonic() - cut_at < MAX_SECONDS_TO_END
+    assert not (tmp_path / "1").exists()
+
+
+# The scripts of docs/scale.md
+
+
+def code_blocks(language):
+    text = (REPOSITORY / "docs" / "scale.md").read_text("utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def command_of(script, folder, **environment):
+    """The options with which a script calls `python`, and the workers among them."""
+    folder.mkdir(exist_ok=True)
+    tools = {
+        "python": 'printf "%s\\n" "$@" > "$RECORD"',
+        "srun": 'exec "$@"',
+        "scontrol": "printf 'node1\\nnode2\\n'",
+    }
+    for name, code in tools.items():
+        (folder / name).write_text(f"#!/bin/bash\n{code}\n")
+        (folder / name).chmod(0o755)
+    record = folder / "record"
+    path = f"{folder}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "RECORD": str(record), **environment}
+    subprocess.run(["bash", "-c", script], env=environment, cwd=folder, check=True)
+    module, command, *flags = record.read_text("utf-8").splitlines()
+    assert (module, command) == ("-m", "shakespeare_gen.train")
+    switches = {flag.removeprefix("--"): "true" for flag in flags if "=" not in flag}
+    given = switches | dict(flag.removeprefix("--").split("=", 1) for flag in flags if "=" in flag)
+    del given["flagfile"]
+    kinds = {"worker_index": int, "worker_wait_seconds": float, "resume": bool}
+    values = {name: kinds.get(name, str)(value) for name, value in given.items()}
+    options = Options.parse(train.groups(), values)
+    return values, cluster.find(options[WorkerOptions], {})
+
+
+def test_the_script_for_slurm_names_the_workers(tmp_path):
+    [script] = code_blocks("bash")
+    for index in range(2):
+        values, own = command_of(
+            script, tmp_path, SLURM_JOB_NODELIST="node[1-2]", SLURM_PROCID=str(index)
+        )
+        assert own == Cluster(("node1:9000", "node2:9000"), index)
+        assert "resume" not in values
+    (tmp_path / "runs" / "together" / "checkpoints").mkdir(parents=True)
+    values, _ = command_of(script, tmp_path, SLURM_JOB_NODELIST="node[1-2]", SLURM_PROCID="0")
+    assert values["resume"]
+
+
+@pytest.fixture
+def service_and_job():
+    """The resources of the page."""
+    yaml = pytest.importorskip("yaml")
+    [text] = code_blocks("yaml")
+    return list(yaml.safe_load_all(text))
+
+
+def test_the_resources_for_kubernetes_match_its_schema(service_and_job):
+    """The package is not part of the extra `test`, because it has 108 MB."""
+    kubernetes_validate = pytest.importorskip("kubernetes_validate")
+    for resource in service_and_job:
+        version = kubernetes_validate.latest_version()
+        kubernetes_validate.validate(resource, version, strict=True)
+
+
+def test_the_job_for_kubernetes_names_the_workers(service_and_job, tmp_path):
+    service, job = service_and_job
+    spec, pod = job["spec"], job["spec"]["template"]["spec"]
+    assert service["spec"]["selector"] == {"job-name": job["metadata"]["name"]}
+    assert pod["subdomain"] == service["metadata"]["name"]
+    [container] = pod["containers"]
+    shell, option, script = container["command"]
+    assert (shell, option) == ("bash", "-c")
+    # The names of the pods of an indexed Job, in the domain of the service.
+    names = [
+        f"{job['metadata']['name']}-{i}.{pod['subdomain']}" for i in range(spec["completions"])
+    ]
+    for index in range(spec["completions"]):
+        _, own = command_of(script, tmp_path, JOB_COMPLETION_INDEX=str(index))
+        assert own == Cluster(tuple(f"{name}:9000" for name in names), index)
