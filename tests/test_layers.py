@@ -191,6 +191,18 @@ def test_the_loop_of_keras_runs_on_a_gpu(monkeypatch):
     assert layers.LSTM(3, kernel="fused").chosen_kernel() == "fused"
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_cudnn_is_named_where_keras_uses_it(cell, monkeypatch):
+    kind, _ = PAIRS[cell]
+    assert not kind(3).runs_on_cudnn()
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: ["GPU:0"])
+    assert kind(3).runs_on_cudnn()
+    assert not kind(3, kernel="fused").runs_on_cudnn()
+    assert not kind(3, recurrent_dropout=0.1).runs_on_cudnn()
+    assert not kind(3, activation="relu").runs_on_cudnn()
+    assert not layers.SimpleRNN(3).runs_on_cudnn()
+
+
 @pytest.mark.parametrize("bias", [-3.0, -6.0, -9.0])
 def test_a_nearly_closed_gate_keeps_its_precision_in_bfloat16(bias):
     """Computed from a tanh rounded to bfloat16, an input gate of 0.0009 was once 0, and so was its

@@ -18,6 +18,7 @@ import tensorflow.experimental.numpy as tnp
 
 from shakespeare_gen.models import initialization, recurrent, states
 from shakespeare_gen.models.language_model import LanguageModel, StepwiseModel
+from shakespeare_gen.models.layers import fused
 from shakespeare_gen.models.recurrent import RecurrentSpec, RecurrentStep, run_layers
 
 
@@ -89,7 +90,8 @@ class RecurrentModel(LanguageModel):
 
     def facts(self) -> dict[str, str]:
         first = self._network.get_layer(self.spec.layers[0].name)
-        return {"kernel": first.chosen_kernel()}
+        on_cudnn = isinstance(first, fused.FusedRNN) and first.runs_on_cudnn()
+        return {"kernel": first.chosen_kernel() + " (cuDNN)" * on_cudnn}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,6 +88,13 @@ class FusedRNN(one_hot.OneHotInput):
         takes_fused = self.kernel == "fused" or not devices.has_gpu()
         return "fused" if covered and takes_fused else "keras"
 
+    def runs_on_cudnn(self) -> bool:
+        """Whether Keras hands the whole loop to cuDNN here: its conditions, with a GPU."""
+        is_known = isinstance(self, keras.layers.LSTM | keras.layers.GRU)
+        is_covered = is_known and self.covers() and self._has_default_options()
+        has_type = self.compute_dtype == "float32"  # others have not been run
+        return self.chosen_kernel() == "keras" and devices.has_gpu() and is_covered and has_type
+
     def _has_default_options(self) -> bool:
         if self.unroll or self.go_backwards or self.recurrent_dropout:
             return False
