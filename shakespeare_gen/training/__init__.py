@@ -15,5 +15,6 @@
 - `optimizers`: optimizers and learning rate schedules from options;
 - `callbacks`: progress, validation, samples, checkpoints, early stopping;
 - `step_metrics`: rows of single steps; `internals`: their values by layer;
-- `tensorboard_logs`: TensorBoard.
+- `tensorboard_logs`: TensorBoard;
+- `workers`: several processes and devices that train one model together.
 """

@@ -7,6 +7,7 @@ run folder.
 - `cluster`: the addresses of the workers, from flags or `TF_CONFIG`;
 - `meeting`: before TensorFlow starts, the workers find each other and compare what they were given;
 - `joining`: the preparation of a run in all workers;
+- `sharing`: the values of the chief's model, which all need at the start;
 - `replicas`: gradients that are added up over devices and workers, with TensorFlow's strategies;
 - `team`: the workers during training: what one of them knows, and all of them need;
 - `processes`: the workers of one machine.
