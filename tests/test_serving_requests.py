@@ -183,6 +183,16 @@ def test_too_many_requests_are_told_to_come_back(server):
     wait_until(lambda: server.service.num_inside == 0)
 
 
+def test_the_place_of_a_stream_is_free_before_its_end_is_sent(server):
+    """32 clients that send one request after the other are at most 32, and none is refused."""
+    body = {"prompt": "T", "max_tokens": 2, "stream": True}
+    for _ in range(20):
+        with server.client.stream("POST", "/v1/completions", json=body) as response:
+            for line in response.iter_lines():
+                if line == "data: [DONE]":
+                    assert server.service.num_inside == 0
+
+
 @pytest.mark.parametrize("is_streamed", [True, False])
 def test_a_closed_connection_stops_its_text(server, is_streamed):
     body = {**ENDLESS, "stream": is_streamed}

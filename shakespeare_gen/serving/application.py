@@ -213,8 +213,9 @@ class _Answers:
             events = writer.events()
             # An error before the first event is a response with its status.
             first = await while_connected(request, anext(events))
-            stream = EventStream(_lines(first, events))
-            stream.when_ended(stack.pop_all().close)
+            leave = stack.pop_all().close
+            stream = EventStream(_lines(first, events, leave))
+            stream.when_ended(leave)
             return stream
 
     async def _prepared(
@@ -235,9 +236,12 @@ class _Answers:
 
 
 async def _lines(
-    first: dict[str, Any], rest: AsyncIterator[dict[str, Any]]
+    first: dict[str, Any], rest: AsyncIterator[dict[str, Any]], leave: Callable[[], object]
 ) -> AsyncIterator[bytes]:
-    """Events as they are sent; an error is the last one."""
+    """Events as they are sent; an error is the last one.
+
+    `leave` is called before the end is sent, after which a client may send its next request.
+    """
     try:
         yield _line(first)
         async for event in rest:
@@ -249,6 +253,7 @@ async def _lines(
         yield _line(internal().to_json())
     finally:
         await rest.aclose()  # type: ignore[attr-defined]
+    leave()
     yield _DONE
 
 
