@@ -213,7 +213,10 @@ def main() -> None:
     parser.add_argument("--engine", choices=("auto", "numpy", "tensorflow"), default="auto")
     parser.add_argument("--output", default=str(HERE / "SERVING.md"))
     flags = parser.parse_args()
-    pathlib.Path(flags.output).write_text(page(asyncio.run(run(flags)), flags), "utf-8")
+    path = pathlib.Path(flags.output)
+    _, heading, memory = (path.read_text("utf-8") if path.exists() else "").partition("\n## ")
+    # What `serve_memory.py` wrote stays.
+    path.write_text(page(asyncio.run(run(flags)), flags) + heading + memory, "utf-8")
 
 
 if __name__ == "__main__":

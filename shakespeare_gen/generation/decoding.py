@@ -171,12 +171,11 @@ class Decoder:
         computed in NumPy."""
         chain, options = Chain(inputs.kinds, np, _branch), inputs.options
         logits, state, memory, recent = carried
+        bias = inputs.bias if inputs.bias.any() else None
         every_id, every_logits = [], []
         for places in uniform:
             logits = np.asarray(logits)
-            ids, received = chain.draw(
-                logits, inputs.bias, places, options, memory, _constant(recent)
-            )
+            ids, received = chain.draw(logits, bias, places, options, memory, _constant(recent))
             every_id.append(ids)
             every_logits.append(logits)
             if recent.shape[1]:

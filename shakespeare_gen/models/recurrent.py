@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from shakespeare_gen.errors import UsageError
-from shakespeare_gen.models.cells import CELLS, Cell, product
+from shakespeare_gen.models.cells import CELLS, Cell, added_product, rows
 from shakespeare_gen.models.language_model import LanguageModel, StepwiseModel
 from shakespeare_gen.models.network_options import NetworkOptions
 from shakespeare_gen.models.specs import Spec
@@ -205,16 +205,16 @@ class RecurrentStep:
         def run(layer, x, part):
             own = weights["layers"][layer.name]
             if "table" in own:  # the first layer reads ids
-                projected = xp.take(own["table"], x, axis=0)
+                projected = rows(xp, own["table"], x)
             else:
-                projected = product(xp, x, own["kernel"]) + own["bias"]
+                projected = added_product(xp, own["bias"], x, own["kernel"])
             y, part = layer.definition.step(xp, projected, part, own["cell"])
             outputs.append(y)
             return y, part
 
         y, state = run_layers(self.spec.layers, ids, state, run)
-        logits = product(xp, y, weights["logits"]["kernel"]) + weights["logits"]["bias"]
-        return logits, state, outputs
+        last = weights["logits"]
+        return added_product(xp, last["bias"], y, last["kernel"]), state, outputs
 
 
 def _narrowed(weights: dict[str, Any]) -> dict[str, Any]:

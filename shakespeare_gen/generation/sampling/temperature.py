@@ -23,11 +23,11 @@ class Temperature(Transform):
     @staticmethod
     def apply(xp, logits, values, memory, recent):
         temperature = values["temperature"]
-        is_greedy = temperature == 0
         # The largest is subtracted first, so that a tiny temperature cannot overflow.
         shifted = logits - arrays.largest(xp, logits)
-        if xp is np and not np.count_nonzero(is_greedy):
+        if xp is np and np.count_nonzero(temperature) == temperature.size:
             return shifted / temperature
+        is_greedy = temperature == 0
         scaled = shifted / xp.where(is_greedy, np.float32(1), temperature)
         greedy = arrays.keep(xp, arrays.first_largest(xp, logits), scaled)
         return xp.where(is_greedy, greedy, scaled)

@@ -12,7 +12,16 @@ To add a cell, subclass `Cell` and register it: `CELLS["mine"] = Mine()`. A cell
 Keras layer is trained by `layers.CellRNN`, which differentiates `step`.
 """
 
-from shakespeare_gen.models.cells.base import Cell, Weights, normal, product, sigmoid, split
+from shakespeare_gen.models.cells.base import (
+    Cell,
+    Weights,
+    added_product,
+    normal,
+    product,
+    rows,
+    sigmoid,
+    split,
+)
 from shakespeare_gen.models.cells.classic import GRU, LSTM, SimpleRNN
 from shakespeare_gen.models.cells.handcrafted import Handcrafted
 from shakespeare_gen.models.cells.minimal import MinGRU, MinimalCell, MinLSTM
@@ -28,8 +37,10 @@ __all__ = [
     "MinimalCell",
     "SimpleRNN",
     "Weights",
+    "added_product",
     "normal",
     "product",
+    "rows",
     "sigmoid",
     "split",
 ]

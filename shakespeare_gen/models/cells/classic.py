@@ -5,7 +5,15 @@ Shapes: B batch, U units.
 
 import numpy as np
 
-from shakespeare_gen.models.cells.base import HALF, ONE, Cell, product, sigmoid, split
+from shakespeare_gen.models.cells.base import (
+    HALF,
+    ONE,
+    Cell,
+    added_product,
+    product,
+    sigmoid,
+    split,
+)
 
 
 class LSTM(Cell):
@@ -21,10 +29,10 @@ class LSTM(Cell):
 
     def step(self, xp, projected, state, weights):
         h, c = state
-        gates = projected + product(xp, h, weights["recurrent_kernel"])
-        tanh = xp.tanh(gates)
+        tanh = xp.tanh(added_product(xp, projected, h, weights["recurrent_kernel"]))
         i, f, _, o = split(xp, HALF * (tanh + ONE), 4)
-        c = f * c + i * split(xp, tanh, 4)[2]
+        size = tanh.shape[-1] // 4
+        c = f * c + i * tanh[..., 2 * size : 3 * size]
         h = o * xp.tanh(c)
         return h, (h, c)
 
