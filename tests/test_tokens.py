@@ -166,6 +166,45 @@ def test_an_unfinished_word_continues_as_a_token_or_letter_by_letter():
     assert share[" lord"] == pytest.approx(0.2 / 0.6 * 0.3, abs=0.04)
 
 
+def test_scores_after_an_unfinished_word_are_the_frequencies_of_what_is_written():
+    """As above; and " to" is a token that " together" begins with."""
+    logits = np.tile(log_p_of(x=1), (WORDS.size, 1))
+    logits[ord("o")] = log_p_of(_lord=0.3, _love=0.1, _to=0.2, **{"_": 0.4})
+    logits[ord(" ")] = log_p_of(l=1)
+    logits[ord("l")] = log_p_of(o=0.5, x=0.5)
+    generator = Generator(MarkovChain(logits), WORDS)
+    state = generator.read("To lo")
+    found = dict(generator.next_tokens("To lo", 6))
+    expected = {
+        "rd": 0.5,
+        "ve": 1 / 6,
+        " ": 0.4 / 3,
+        " lord": 0.1,
+        " to": 0.2 / 3,
+        " love": 0.1 / 3,
+    }
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert list(found) == sorted(found, key=found.get, reverse=True)
+    assert list(generator.next_tokens("To lo", 2)) == list(found.items())[:2]
+    score = generator.score
+    assert np.exp(score("rd", start=state)) == pytest.approx([0.5], abs=1e-5)
+    assert np.exp(score(" lord", start=state)) == pytest.approx([0.1], abs=1e-5)
+    assert np.exp(score("ve lord", start=state)[0]) == pytest.approx(1 / 6, abs=1e-5)
+    assert len(score("", start=state)) == 0
+    # " to" may be the word or the beginning of " together".
+    words = WordTokenizer(False, (" to", " together"))
+    logits = np.full((words.size, words.size), -50, np.float32)
+    logits[ord("n"), [256, 257, ord("x")]] = np.log([0.2, 0.2, 0.6])
+    logits[256, [ord("!"), ord("o")]] = np.log([0.9, 0.1])
+    generator = Generator(MarkovChain(logits), words)
+    state = generator.read("n to")
+    assert dict(generator.next_tokens("n to", 3)) == pytest.approx(
+        {"gether": 0.5, "!": 0.45, "o": 0.05}, abs=1e-5
+    )
+    for text, probability in (("gether", 0.5), ("!", 0.45), ("o", 0.05)):
+        assert np.exp(generator.score(text, start=state)) == pytest.approx([probability], abs=1e-5)
+
+
 def test_a_state_after_an_unfinished_word_can_be_continued_and_read_on():
     generator = reciting("\nROMEO, is there?", TOKENIZERS["words"])
     state = generator.read("ROM")

@@ -99,6 +99,11 @@ class Generator:
 
         Without `start`, the first token follows the start token. With an `unknown`
         policy other than `error`, the tokens are those of `Tokenizer.prepare(text, unknown)`.
+
+        If `start` ends in an unfinished word (see `Tokenizer.unfinished`), the tokens are those
+        of the word and the text together, without those of the word alone: after " lo", the text
+        "rd" has one token if there is a token " lord". Their probabilities are conditional on
+        the word, as `generate` draws them. A text has several encodings; that of `encode` counts.
         """
         check_types(text, start)
         return self._for(len(text))._reader().score(text, unknown, start or self.read())
@@ -110,13 +115,13 @@ class Generator:
 
         The most likely one is the first.
 
-        Tokens that are never generated, such as the unknown one, are included.
+        Tokens that are never generated, such as the unknown one, are included. After an
+        unfinished word, the rest of a token that begins with it is one of them: "rd" of " lord"
+        after " lo".
         """
         if k < 1:
             raise UsageError(f"k: expected at least 1, received {k}")
-        probabilities = np.exp(self.read(prompt, unknown, start).log_probabilities)
-        first = np.argsort(-probabilities, kind="stable")[:k]
-        return [(self.tokenizer.label(int(i)), float(probabilities[i])) for i in first]
+        return self._reader().next_tokens(self.read(prompt, unknown, start), k)
 
     def next_probabilities(
         self,

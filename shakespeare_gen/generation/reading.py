@@ -154,8 +154,52 @@ class Reader:
 
     def score(self, text: str, unknown: str, start: State) -> np.ndarray:
         """See `Generator.score`."""
-        ids = self.tokenizer.encode(self.tokenizer.prepare(text, unknown))
-        return self.token_scores(ids, start)[0].nats
+        text = self.tokenizer.prepare(text, unknown)
+        ids = self.tokenizer.encode(text)
+        if start.unfinished is None or not text:
+            return self.token_scores(ids, start)[0].nats
+        return self._score_in_word(text, ids, start, start.unfinished)
+
+    def _score_in_word(
+        self, text: str, ids: np.ndarray, start: State, word: Unfinished
+    ) -> np.ndarray:
+        known, whole = self.tokenizer.encode(word.text), self.tokenizer.encode(word.text + text)
+        longer, shares = self._longer(word)
+        with np.errstate(divide="ignore"):
+            if whole[0] in longer:  # a token contains the word and more
+                nats = self.token_scores(whole, word.before)[0].nats
+                nats[0] += np.log(word.probability)
+                return nats
+            if np.array_equal(whole[: len(known)], known):
+                ids = whole[len(known) :]
+            nats = self.token_scores(ids, start)[0].nats
+            nats[0] += np.log(max(1 - shares.sum(), 0))
+        return nats
+
+    def _longer(self, word: Unfinished) -> tuple[np.ndarray, np.ndarray]:
+        """The tokens that begin with an unfinished word and go on, and their probabilities."""
+        ids = self.tokenizer.beginning_with(word.text)
+        shares = word.probability * np.exp(word.before.log_probabilities[ids], dtype=np.float64)
+        known = self.tokenizer.encode(word.text)
+        is_longer = ids != known[0] if len(known) == 1 else np.ones(len(ids), bool)
+        return ids[is_longer], shares[is_longer]
+
+    def next_tokens(self, state: State, k: int) -> list[tuple[str, float]]:
+        """See `Generator.next_tokens`."""
+        label, probabilities = self.tokenizer.label, np.exp(state.log_probabilities)
+        found: dict[str, float] = {}
+        if word := state.unfinished:
+            longer, shares = self._longer(word)
+            rests = [label(int(i)).removeprefix(word.text) for i in longer]
+            found = dict(zip(rests, shares.tolist(), strict=True))
+            probabilities = probabilities * max(1 - shares.sum(), 0)
+        first = np.argsort(-probabilities, kind="stable")[:k].tolist()
+        after = [(label(i), float(probabilities[i])) for i in first]
+        if not found:
+            return after
+        for text, probability in after:  # the same text may come in both ways
+            found[text] = found.get(text, 0) + probability
+        return sorted(found.items(), key=lambda pair: -pair[1])[:k]
 
     def token_scores(
         self, ids: np.ndarray, start: State | None, k: int = 0

@@ -6,8 +6,6 @@ Knows nothing about HTTP.
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.serving import writing
 from shakespeare_gen.serving.catalog import Served
@@ -41,10 +39,8 @@ async def next_tokens(service: Service, served: Served, values: dict[str, Any]) 
     """The most likely next tokens, the most likely one first."""
     prompt = Prompt.of_text(_prepared(served, values, "prompt"), served.tokenizer)
     [state] = await writing.read(service, served, [prompt], is_kept=True)
-    probabilities = np.exp(state.log_probabilities)
-    first = np.argsort(-probabilities, kind="stable")[: values["k"]].tolist()
-    label = served.tokenizer.label
-    found = [{"text": label(i), "probability": float(probabilities[i])} for i in first]
+    likely = await service.run(served.reader.next_tokens, state, values["k"])
+    found = [{"text": text, "probability": probability} for text, probability in likely]
     return {"model": served.name, "next": found}
 
 
