@@ -546,6 +546,14 @@ def test_errors_end_all_workers_alike(start_all, tmp_path, options, patches, cod
 
 
 @pytest.mark.slow
+def test_a_dataset_of_tfds_is_read_by_all_workers(start_all, tfds_data_dir, tmp_path):
+    """It is read with TensorFlow, which must have joined the workers before."""
+    options = {"corpus": "tiny_shakespeare", "data_dir": tfds_data_dir, "steps_per_epoch": 3}
+    end_all(start_all(2, tmp_path / "run", epochs=1, **options))
+    assert open_run(tmp_path / "run").metrics()[0]["step"] == 3
+
+
+@pytest.mark.slow
 def test_local_workers_are_one_command(start, text_path, tmp_path):
     options = {**OPTIONS, "epochs": 100_000, "sample_every_epochs": 0, "num_local_workers": 2}
     given = flags_of({**options, "corpus": text_path, "run_dir": tmp_path / "run"})

@@ -91,16 +91,17 @@ def train_together(
       NotFiniteError, Interrupted: as in `train`, in all workers.
     """
     devices.check_not_forked()
-    with (
-        Interruption(SAVING) as interruption,
-        joining.meet(cluster, options) as meeting,
-        joining.prepared(meeting, options, text) as prepared,
-        interruption.deferred(),
-    ):
+    notice = SAVING if cluster.is_chief or not cluster.is_local else ""  # the chief says it for all
+    with Interruption(notice) as interruption, joining.meet(cluster, options) as meeting:
+        # Before the data is prepared, because a dataset of TFDS uses TensorFlow.
         team = joining.start(meeting, interruption)
         from shakespeare_gen.training import session
 
-        with team.naming_the_lost():
+        with (
+            joining.prepared(meeting, options, text) as prepared,
+            interruption.deferred(),
+            team.naming_the_lost(),
+        ):
             run = session.train(prepared, Control(interruption, watch=watch, team=team))
             team.wait()
         return run

@@ -104,8 +104,9 @@ def start(meeting: Meeting, interruption: Interruption) -> "Team":
         meeting.exchange({})  # TensorFlow waits silently, for minutes, for one that is not ready
         return team.connect(meeting.cluster)
 
-    strategy = devices.start(connect=connect)
-    interruption.listen_again()
+    with interruption.deferred():
+        strategy = devices.start(connect=connect)
+        interruption.listen_again()
     from shakespeare_gen.training.workers.team import Team
 
     return Team(meeting.cluster, strategy)
