@@ -44,6 +44,8 @@ class Measurement:
       first, total: seconds to the first character and to the end, of each request.
       health: seconds of each request to /health meanwhile.
       megabytes: resident memory of the server at the start and at the end.
+      processor_seconds: processor time of the server, by which precisions can be compared where
+        other programs run.
     """
 
     name: str
@@ -53,12 +55,14 @@ class Measurement:
     total: list[float] = dataclasses.field(default_factory=list)
     health: list[float] = dataclasses.field(default_factory=list)
     megabytes: list[float] = dataclasses.field(default_factory=list)
+    processor_seconds: float = 0.0
 
     def row(self) -> str:
         """A row of the table."""
         cells = [
             self.name,
             f"{self.num_characters / self.seconds:,.0f}",
+            f"{1e6 * self.processor_seconds / max(self.num_characters, 1):,.0f}",
             *(f"{1000 * value:,.0f}" for value in percentiles(self.first)),
             *(f"{value:.2f}" for value in percentiles(self.total)),
             f"{1000 * max(self.health, default=0):,.0f}",
@@ -75,11 +79,11 @@ def percentiles(values: list[float]) -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def server(engine: str, precision: str) -> Iterator[tuple[str, int]]:
-    """A running server: its address and the number of its process."""
+def server(engine: str, precision: str, *others: str) -> Iterator[tuple[str, int]]:
+    """A running server with the given flags: its address and the number of its process."""
     arguments = [sys.executable, "-m", "shakespeare_gen.serve", f"--run_dir={MODEL}", "--port=0"]
     process = subprocess.Popen(
-        [*arguments, f"--engine={engine}", f"--precision={precision}"],
+        [*arguments, f"--engine={engine}", f"--precision={precision}", *others],
         stderr=subprocess.PIPE,
         text=True,
         cwd=HERE.parent,
@@ -107,6 +111,7 @@ async def measure(name: str, url: str, pid: int, num_clients: int, flags) -> Mea
     """The load of `num_clients` clients; `name` says how."""
     found = Measurement(name, min(flags.seconds, MAX_SECONDS))
     found.megabytes.append(megabytes(pid))
+    found.processor_seconds = -processor_seconds(pid)
     lock = asyncio.Lock() if "one at a time" in name else contextlib.nullcontext()
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
@@ -114,6 +119,7 @@ async def measure(name: str, url: str, pid: int, num_clients: int, flags) -> Mea
         clients = [write(client, i, lock, deadline, found) for i in range(num_clients)]
         await asyncio.gather(*clients, watch(client, deadline, found))
     found.megabytes.append(megabytes(pid))
+    found.processor_seconds += processor_seconds(pid)
     print(found.row(), flush=True)
     return found
 
@@ -165,6 +171,12 @@ def megabytes(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def processor_seconds(pid: int) -> float:
+    """The processor time of a process, of all its threads."""
+    stat = pathlib.Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def page(measurements: list[Measurement], flags) -> str:
     """The page with all measurements."""
     many = f"{flags.clients} clients"
@@ -179,8 +191,9 @@ def page(measurements: list[Measurement], flags) -> str:
             "of 100 to 400 characters with mixed options, one after the other. The server and the "
             "clients share the processor.",
             "",
-            "| | characters/s | first, ms, p50 | p99 | all, s, p50 | p99 | health, ms, max | MB |",
-            "|---|---|---|---|---|---|---|---|",
+            "| | characters/s | server, us of processor time a character | first, ms, p50 | p99 "
+            "| all, s, p50 | p99 | health, ms, max | MB |",
+            "|---|---|---|---|---|---|---|---|---|",
             *(measurement.row() for measurement in measurements),
             "",
         ]

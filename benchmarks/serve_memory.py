@@ -3,8 +3,8 @@
     python benchmarks/serve_memory.py --seconds=600
 
 Clients send completions of all options, whole and streamed, texts and ids, some of which they
-abandon; scores, next tokens, and requests that are refused. Memory must stop growing. Writes the
-section about memory of benchmarks/SERVING.md.
+abandon; scores and next tokens. Memory must stop growing when the store of prompts is full, which
+is therefore a small one. Writes the section about memory of benchmarks/SERVING.md.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from benchmarks import serve_load  # noqa: E402
 
 NUM_SAMPLES = 10
 HEADING = "## Memory"
+PROMPT_CACHE_MB = 4
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n\n"
 OPTIONS = {
     "temperature": lambda rng: rng.uniform(0, 2),
@@ -43,7 +44,7 @@ OPTIONS = {
 
 
 def body_of(rng: random.Random) -> dict:
-    """A completion; contradictory options are not avoided, so that some are refused."""
+    """A completion."""
     prompt = (TEXT * 30)[rng.randrange(len(TEXT)) :][: rng.choice((3, 30, 300, 2000))]
     return {
         "prompt": rng.choice((prompt, [prompt, "ROMEO:"], [rng.randrange(65) for _ in prompt])),
@@ -98,11 +99,12 @@ async def load(url: str, pid: int, flags) -> tuple[list[float], dict[int, int]]:
 def section(found: list[float], statuses: dict[int, int], flags) -> str:
     """The section of the page."""
     every = ", ".join(f"{count:,} x {status}" for status, count in sorted(statuses.items()))
+    megabytes = ", ".join(f"{value:,.0f}" for value in found)
     return (
         f"{HEADING}\n\n`python benchmarks/serve_memory.py --clients={flags.clients} "
         f"--seconds={flags.seconds:g}`, {time.strftime('%Y-%m-%d')}: {sum(statuses.values()):,} "
-        f"requests that vary in everything ({every}). Resident memory in MB at the start and after "
-        f"each tenth: {', '.join(f'{value:,.0f}' for value in found)}.\n"
+        f"requests that vary in everything ({every}); {PROMPT_CACHE_MB} MB of prompts are stored. "
+        f"Resident memory in MB at the start and after each tenth: {megabytes}.\n"
     )
 
 
@@ -113,7 +115,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--output", default=str(HERE / "SERVING.md"))
     flags = parser.parse_args()
-    with serve_load.server("auto", "float32") as (url, pid):
+    with serve_load.server("auto", "float32", f"--prompt_cache_megabytes={PROMPT_CACHE_MB}") as (
+        url,
+        pid,
+    ):
         found, statuses = asyncio.run(load(url, pid, flags))
     path = pathlib.Path(flags.output)
     before = path.read_text("utf-8").partition(HEADING)[0]
