@@ -37,7 +37,9 @@ def test_events_match_their_schema(server):
     document = server.client.get("/openapi.json").json()
     responses = document["paths"]["/v1/completions"]["post"]["responses"]
     event_schema = responses["200"]["content"]["text/event-stream"]["schema"]
-    schema = event_schema["properties"]["data"]["contentSchema"]["anyOf"][0]
+    done, data = event_schema["properties"]["data"]["anyOf"]
+    assert done["enum"] == ["[DONE]"]
+    schema = data["contentSchema"]["anyOf"][0]
     for event in server.events(
         prompt="T", n=2, echo=True, logprobs=2, stream_options={"include_usage": True}
     ):

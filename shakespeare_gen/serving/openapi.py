@@ -81,8 +81,9 @@ def _response(endpoint: Endpoint) -> dict[str, Any]:
         content = _json(dict(endpoint.response))
     if endpoint.events is not None:
         chunk_or_error = {"anyOf": [endpoint.events, {"$ref": "#/components/schemas/Error"}]}
-        data = {"type": "string", "contentSchema": chunk_or_error}
-        data["contentMediaType"] = "application/json"
+        event = {"type": "string", "contentSchema": chunk_or_error}
+        event["contentMediaType"] = "application/json"
+        data = {"anyOf": [{"type": "string", "enum": ["[DONE]"]}, event]}
         content["text/event-stream"] = {
             "schema": {
                 "type": "object",
