@@ -13,6 +13,7 @@ from shakespeare_gen.generation import Request
 from shakespeare_gen.generation.decoding import Decoder
 from shakespeare_gen.serving import writing
 from shakespeare_gen.serving.failures import RequestError
+from shakespeare_gen.serving.prompts import Prompt
 from shakespeare_gen.serving.service import Service
 from shakespeare_gen.system import extras
 from tests.conftest import REPOSITORY
@@ -67,7 +68,9 @@ def test_a_client_that_does_not_read_does_not_fill_the_memory(run_dir, monkeypat
     async def read_late():
         service = Service([str(run_dir)], ("best", "numpy"))
         served = await service.catalog.get(None)
-        states = await writing.read(service, served, ["T"], is_kept=False)
+        states = await writing.read(
+            service, served, [Prompt.of_text("T", served.tokenizer)], is_kept=False
+        )
         every = writing.begin(Request.of(length=10**6, num_samples=4), states, served.tokenizer)
         parts = writing.parts(service, served, every)
         await anext(parts)
