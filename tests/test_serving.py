@@ -136,10 +136,12 @@ def test_a_response_has_the_fields_of_openai(server):
 
 
 def test_a_stream_has_one_id_and_ends_with_its_usage(server):
-    events = server.events(prompt="The", max_tokens=60, n=2, stream_options={"include_usage": True})
+    # More than one draw takes at most.
+    values = {"max_tokens": 600, "n": 2, "stream_options": {"include_usage": True}}
+    events = server.events(prompt="The", **values)
     assert len({event["id"] for event in events}) == 1
     assert events[-1]["choices"] == []
-    assert events[-1]["usage"]["completion_tokens"] == 120
+    assert events[-1]["usage"]["completion_tokens"] == 1200
     reasons = [c["finish_reason"] for event in events for c in event["choices"]]
     assert reasons.count("length") == 2
     assert set(reasons) == {None, "length"}
