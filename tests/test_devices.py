@@ -27,6 +27,7 @@ print(gc.isenabled(), gc.get_freeze_count() > 100_000, alive() is None)
 # A fake `tensorflow` package that is imported instantly.
 FAKE_TENSORFLOW = """
 import os
+__version__ = "2.21.0"
 class config:
     class threading:
         set_inter_op_parallelism_threads = print

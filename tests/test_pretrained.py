@@ -81,7 +81,7 @@ def test_every_pretrained_model_is_small_intact_and_writes(name):
 
 def test_generation_takes_the_pretrained_model_where_there_is_no_run(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         generator = shakespeare_gen.load_generator(engine="numpy")
     assert "runs: expected a finished run, found none; using pretrained:tiny-" in caplog.text
     assert generator.tokenizer == open_run(pretrained.DEFAULT).spec.tokenizer

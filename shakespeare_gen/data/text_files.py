@@ -133,9 +133,11 @@ def encoding_of(
       UserError: none is plausible.
     """
     found = text_encodings.detect(data) if encoding == AUTO else encoding
-    if found is None and encoding_errors == "strict":
+    if found is not None:
+        return found
+    if encoding_errors == "strict":
         raise UserError(_unrecognized(path, data))
-    return found or "utf-8"
+    return "utf-8"
 
 
 def _unrecognized(path: pathlib.Path, data: bytes | bytearray) -> str:

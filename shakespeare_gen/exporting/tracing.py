@@ -98,6 +98,11 @@ class Tensor:
         return self.value.shape
 
     @property
+    def dtype(self) -> np.dtype:
+        """The data type of the value."""
+        return self.value.dtype
+
+    @property
     def is_constant(self) -> bool:
         """Whether it depends on weights only."""
         return self.operation == "constant"
