@@ -140,12 +140,20 @@ def updated(page: str) -> str:
 
 
 def _cut(card: dict[str, Any], form: str) -> str:
-    """How a run was shorter than its recipe, in `form`; "" if it was not."""
+    """How a run was smaller than its recipe, in `form`; "" if it was not."""
+    found = []
+    if _differs(card, "epochs"):
+        found.append(spelling.count(len(card["epochs"]), "epoch"))
+    if _differs(card, "batch_size"):
+        found.append(f"`batch_size={card['options']['batch_size']}`")
+    return form.format(f"cut to {' with '.join(found)}") if found else ""
+
+
+def _differs(card: dict[str, Any], option: str) -> bool:
+    """Whether a run had another number for `option` than its recipe gives."""
     recipe = (FLAGS / f"{pathlib.Path(card['options']['run_dir']).name}.cfg").read_text("utf-8")
-    found = re.search(r"^--epochs=(\d+)", recipe, re.MULTILINE)
-    epochs = len(card["epochs"])
-    is_cut = found and card["options"].get("epochs", 0) not in (0, int(found[1]))
-    return form.format(f"cut to {spelling.count(epochs, 'epoch')}") if is_cut else ""
+    found = re.search(rf"^--{option}=(\d+)", recipe, re.MULTILINE)
+    return bool(found) and card["options"].get(option, 0) not in (0, int(found[1]))
 
 
 def main(arguments: list[str]) -> None:
