@@ -44,7 +44,11 @@ def public_card(run_dir: pathlib.Path) -> dict[str, Any]:
     commit = subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
     options = {**card["options"], "run_dir": f"runs/{run_dir.name}"}
     options.pop("data_dir", None)
-    changed = {"options": options, "command": spelling.command_line("train", options)}
+    changed = {
+        "options": options,
+        "command": spelling.command_line("train", options),
+        "corpus": {**card["corpus"], "path": ""},
+    }
     return {"commit": commit, **card, **changed}
 
 
@@ -77,16 +81,18 @@ def table() -> str:
     known = cards()
     for path in sorted(FLAGS.glob("*.cfg")):
         recipe = path.read_text("utf-8")
-        results = _results(known[path.stem]) if path.stem in known else [""] * NUM_RESULTS
-        cells = [f"[`{path.stem}`](../flags/{path.name})", *_description(recipe), *results]
+        card = known.get(path.stem)
+        results = _results(card) if card else [""] * NUM_RESULTS
+        cells = [f"[`{path.stem}`](../flags/{path.name})", *_description(recipe, card), *results]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _description(recipe: str) -> list[str]:
+def _description(recipe: str, card: dict[str, Any] | None) -> list[str]:
     """Title, corpus and tokens."""
     flags = dict(re.findall(r"^--(\w+)=(.*)$", recipe, re.MULTILINE))
-    return [title(recipe), flags["corpus"], flags.get("tokens", "characters")]
+    corpus = card["corpus"]["name"] if card else flags["corpus"]
+    return [title(recipe), corpus, flags.get("tokens", "characters")]
 
 
 def _results(card: dict[str, Any]) -> list[str]:
@@ -116,7 +122,8 @@ def measured(card: dict[str, Any]) -> str:
     where = ", ".join(hardware["gpus"]) or spelling.count(hardware["threads"], "core")
     shared = ", which other programs used too" if card["machine_was_shared"] else ""
     text = (
-        f"Measured: {minutes(card):.1f} minutes on {where} ({hardware['processor']}, "
+        f"Measured on {card['corpus']['name']}: {minutes(card):.1f} minutes on {where} "
+        f"({hardware['processor']}, "
         f"{card['precision']}){shared}; {_cut(card, '{}; ')}seed {card['options'].get('seed', 0)}, "
         f"commit {card['commit']}; "
         f"{nats} nats per character; {last} is {loss_units.bits_per_character(losses[last]):.2f} "
