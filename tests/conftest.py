@@ -50,6 +50,23 @@ def small_text():
 
 
 @pytest.fixture(scope="session")
+def small_run_dir(tmp_path_factory):
+    """A run with random weights over the characters of `running_server.TEXT`."""
+    from tests.running_server import write_run
+
+    return write_run(tmp_path_factory.mktemp("served") / "small").path
+
+
+@pytest.fixture(scope="module")
+def server(small_run_dir):
+    """A server of `small_run_dir`."""
+    from tests.running_server import running
+
+    with running(small_run_dir) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def abab_run(abab_path, tmp_path_factory):
     """A finished small run that learned "abab…"."""
     import shakespeare_gen

@@ -10,8 +10,9 @@ import pytest
 
 from shakespeare_gen import pretrained
 from shakespeare_gen.runs.loading import load_generator
+from tests import fake_runs
 from tests.fake_models import EVERY_FILTER
-from tests.running_server import TEXT, running, write_run
+from tests.running_server import TEXT, running
 
 OPTIONS = [
     {},
@@ -25,19 +26,8 @@ OPTIONS = [
 
 
 @pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("runs") / "small").path
-
-
-@pytest.fixture(scope="module")
-def server(run_dir):
-    with running(run_dir) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def generator(run_dir):
-    return load_generator(run_dir, engine="numpy")
+def generator(small_run_dir):
+    return load_generator(small_run_dir, engine="numpy")
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +166,28 @@ def test_log_probabilities_without_alternatives(server):
     assert found["top_logprobs"] is None
     assert len(found["token_logprobs"]) == 3
     assert found["text_offset"] == [1, 2, 3]
+
+
+def test_the_end_of_a_document_has_a_log_probability(tmp_path):
+    """An evaluation harness cuts off the last token, which is the one that was drawn."""
+    run = fake_runs.write_run(tmp_path / "documents", text=TEXT + "\x03", units=24)
+    generator = load_generator(run.path, engine="numpy")
+    end = generator.tokenizer.end_id
+    request = {"prompt": "The", "logprobs": 2, "echo": True, "logit_bias": {str(end): 100}}
+    with running(run.path) as server:
+        body = server.client.post("/v1/completions", json={**request, "max_tokens": 9}).json()
+        [event] = server.events(**request, max_tokens=9)
+    [choice] = body["choices"]
+    assert (choice["text"], choice["finish_reason"]) == ("The", "stop")
+    assert body["usage"]["completion_tokens"] == 1
+    found = choice["logprobs"]
+    label, size = generator.tokenizer.label(end), generator.tokenizer.size
+    expected = math.log(dict(generator.next_tokens("The", size))[label])
+    assert found["tokens"] == [*"The", label]
+    assert found["token_logprobs"][3] == pytest.approx(expected, abs=1e-4)
+    assert len(found["top_logprobs"][3]) == 2
+    assert found["text_offset"] == [0, 1, 2, 3]
+    assert event["choices"][0] == choice
 
 
 def test_scores_next_tokens_and_tokens(server, generator):

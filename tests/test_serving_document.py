@@ -13,12 +13,6 @@ from tests.running_server import running, write_run
 KEY = "0123456789abcdef"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with running(write_run(tmp_path_factory.mktemp("runs") / "small").path) as server:
-        yield server
-
-
 def test_the_document_lists_every_field_with_its_limits(server):
     document = server.client.get("/openapi.json").json()
     assert document["openapi"] == "3.1.0"

@@ -17,16 +17,11 @@ from shakespeare_gen.serving.prompts import Prompt
 from shakespeare_gen.serving.service import Service
 from shakespeare_gen.system import extras
 from tests.conftest import REPOSITORY
-from tests.running_server import TEXT, running, write_run
+from tests.running_server import TEXT, running
 
 
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("runs") / "small").path
-
-
-def test_an_error_while_drawing_ends_its_requests_and_no_later_ones(run_dir, monkeypatch):
-    with running(run_dir) as server:
+def test_an_error_while_drawing_ends_its_requests_and_no_later_ones(small_run_dir, monkeypatch):
+    with running(small_run_dir) as server:
         expected = server.text(prompt="T", seed=1)
 
         def fail(*arguments):
@@ -44,8 +39,8 @@ def test_an_error_while_drawing_ends_its_requests_and_no_later_ones(run_dir, mon
         assert server.service.num_inside == 0
 
 
-def test_a_stream_that_fails_ends_with_an_error(run_dir, monkeypatch):
-    with running(run_dir) as server:
+def test_a_stream_that_fails_ends_with_an_error(small_run_dir, monkeypatch):
+    with running(small_run_dir) as server:
         draw = Decoder.draw
         num_draws = 0
 
@@ -62,11 +57,11 @@ def test_a_stream_that_fails_ends_with_an_error(run_dir, monkeypatch):
         assert events[-1]["error"]["type"] == "server_error"
 
 
-def test_a_client_that_does_not_read_does_not_fill_the_memory(run_dir, monkeypatch):
+def test_a_client_that_does_not_read_does_not_fill_the_memory(small_run_dir, monkeypatch):
     monkeypatch.setattr(writing, "MAX_UNREAD", 10)
 
     async def read_late():
-        service = Service([str(run_dir)], ("best", "numpy"))
+        service = Service([str(small_run_dir)], ("best", "numpy"))
         served = await service.catalog.get(None)
         states = await writing.read(
             service, served, [Prompt.of_text("T", served.tokenizer)], is_kept=False

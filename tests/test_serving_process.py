@@ -21,11 +21,6 @@ from tests.running_server import wait_until, write_run
 LONG = {"prompt": "T", "max_tokens": 16384, "n": 4, "seed": 1}
 
 
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("runs") / "small").path
-
-
 class Process:
     """A running command, the lines of its log, and its address."""
 
@@ -78,8 +73,8 @@ def failed(*flags) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_texts_end(run_dir, number):
-    with command(f"--run_dir={run_dir}") as server:
+def test_a_signal_lets_texts_end(small_run_dir, number):
+    with command(f"--run_dir={small_run_dir}") as server:
         with (
             httpx.Client(base_url=server.url, timeout=30) as client,
             client.stream("POST", "/v1/completions", json={**LONG, "stream": True}) as response,
@@ -123,9 +118,9 @@ def test_texts_that_are_too_long_end_with_an_error_after_a_signal(tmp_path):
     assert any("shutting down" in end[-2] for end in ends if len(end) > 1)
 
 
-def test_a_second_signal_ends_at_once(run_dir):
+def test_a_second_signal_ends_at_once(small_run_dir):
     with (
-        command(f"--run_dir={run_dir}") as server,
+        command(f"--run_dir={small_run_dir}") as server,
         httpx.stream(
             "POST", f"{server.url}/v1/completions", json={**LONG, "n": 16, "stream": True}
         ) as response,
@@ -139,8 +134,8 @@ def test_a_second_signal_ends_at_once(run_dir):
         assert time.monotonic() - began < 3
 
 
-def test_a_port_can_be_used_again_after_a_kill(run_dir):
-    with command(f"--run_dir={run_dir}") as server:
+def test_a_port_can_be_used_again_after_a_kill(small_run_dir):
+    with command(f"--run_dir={small_run_dir}") as server:
         port = httpx.URL(server.url).port
         with httpx.stream(
             "POST", f"{server.url}/v1/completions", json={**LONG, "stream": True}
@@ -148,18 +143,18 @@ def test_a_port_can_be_used_again_after_a_kill(run_dir):
             lines = response.iter_lines()
             next(lines)
             assert server.end(signal.SIGKILL) == -signal.SIGKILL
-    with command(f"--run_dir={run_dir}", f"--port={port}") as server:
+    with command(f"--run_dir={small_run_dir}", f"--port={port}") as server:
         assert httpx.get(f"{server.url}/health").status_code == 200
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sets the limit of a process")
-def test_too_many_connections_do_not_end_the_server(run_dir):
+def test_too_many_connections_do_not_end_the_server(small_run_dir):
     """It has fewer files than connections; afterwards it answers."""
 
     def few_files():
         resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
 
-    with command(f"--run_dir={run_dir}", preexec_fn=few_files) as server:
+    with command(f"--run_dir={small_run_dir}", preexec_fn=few_files) as server:
         url = httpx.URL(server.url)
         with contextlib.ExitStack() as stack:
             for _ in range(80):
@@ -178,13 +173,15 @@ def answers(url: str) -> bool:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_under_the_log_does_not_matter(run_dir):
+def test_a_full_disk_under_the_log_does_not_matter(small_run_dir):
     with open("/dev/full", "w", encoding="utf-8") as full, socket.create_server(("", 0)) as free:
         port = free.getsockname()[1]
         free.close()
         arguments = [sys.executable, "-m", "shakespeare_gen.serve", "--engine=numpy"]
         process = subprocess.Popen(
-            [*arguments, f"--run_dir={run_dir}", f"--port={port}"], cwd=REPOSITORY, stderr=full
+            [*arguments, f"--run_dir={small_run_dir}", f"--port={port}"],
+            cwd=REPOSITORY,
+            stderr=full,
         )
         try:
             url = f"http://127.0.0.1:{port}"
@@ -197,17 +194,17 @@ def test_a_full_disk_under_the_log_does_not_matter(run_dir):
             process.kill()
 
 
-def test_prompts_are_logged_only_if_asked_for(run_dir):
+def test_prompts_are_logged_only_if_asked_for(small_run_dir):
     body = {"prompt": "The fox"}
     for flags, is_logged in ([], False), (["--log_prompts"], True):
-        with command(f"--run_dir={run_dir}", *flags) as server:
+        with command(f"--run_dir={small_run_dir}", *flags) as server:
             assert httpx.post(f"{server.url}/v1/completions", json=body).status_code == 200
             assert server.end() == 0
             time.sleep(0.1)
             assert any("The fox" in line for line in server.lines) == is_logged
 
 
-def test_errors_are_reported_on_one_line(run_dir, tmp_path):
+def test_errors_are_reported_on_one_line(small_run_dir, tmp_path):
     key = tmp_path / "key"
     key.write_text("short")
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -219,7 +216,7 @@ def test_errors_are_reported_on_one_line(run_dir, tmp_path):
             (["--follow", "--checkpoint=best"], 2, "serve: --checkpoint: expected last with"),
             ([f"--run_dir={tmp_path}/none"], 1, "serve: "),
         ):
-            found = failed(f"--run_dir={run_dir}", *flags)
+            found = failed(f"--run_dir={small_run_dir}", *flags)
             assert found[0] == code, found
             assert found[1].count("\n") == 1, found
             assert found[1].startswith(message)

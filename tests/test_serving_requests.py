@@ -11,21 +11,10 @@ import pytest
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.serving import connections, guards
 from shakespeare_gen.serving.guards import Guard
-from tests.running_server import running, wait_until, write_run
+from tests.running_server import running, wait_until
 
 KEY = "0123456789abcdef"
 ENDLESS = {"prompt": "T", "max_tokens": 16384, "n": 16}
-
-
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("runs") / "small").path
-
-
-@pytest.fixture(scope="module")
-def server(run_dir):
-    with running(run_dir) as server:
-        yield server
 
 
 def post(server, body, path="/v1/completions"):
@@ -244,8 +233,8 @@ def test_metrics_count_what_happens(server):
     assert server.metric("shakespeare_gen_waiting_requests") == 0
 
 
-def test_a_text_ends_when_its_time_is_over(run_dir):
-    with running(run_dir, max_request_seconds=0.2) as server:
+def test_a_text_ends_when_its_time_is_over(small_run_dir):
+    with running(small_run_dir, max_request_seconds=0.2) as server:
         choices = server.complete(**ENDLESS)
     assert [choice["finish_reason"] for choice in choices] == ["length"] * 16
     assert 0 < len(choices[0]["text"]) < 16384
@@ -270,12 +259,12 @@ def test_other_hosts_and_origins_are_refused(server):
             assert server.client.get(path, headers=headers).status_code == status, headers
 
 
-def test_only_named_origins_may_read_responses(run_dir, server):
+def test_only_named_origins_may_read_responses(small_run_dir, server):
     origin = {"Origin": "https://notes.example"}
     preflight = {**origin, "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in server.client.get("/health").headers
     guard = Guard(origins=["https://notes.example"])
-    with running(run_dir, guard=guard, origins=("https://notes.example",)) as open_server:
+    with running(small_run_dir, guard=guard, origins=("https://notes.example",)) as open_server:
         response = open_server.client.get("/v1/models", headers=origin)
         assert response.headers["access-control-allow-origin"] == origin["Origin"]
         allowed = open_server.client.options("/v1/completions", headers=preflight)
@@ -285,8 +274,8 @@ def test_only_named_origins_may_read_responses(run_dir, server):
         assert "access-control-allow-origin" not in refused.headers
 
 
-def test_a_key_is_needed_for_all_but_health_and_the_page(run_dir):
-    with running(run_dir, guard=Guard(key=KEY)) as server:
+def test_a_key_is_needed_for_all_but_health_and_the_page(small_run_dir):
+    with running(small_run_dir, guard=Guard(key=KEY)) as server:
         for path in ("/v1/models", "/metrics", "/openapi.json", "/reports/small"):
             for headers in (
                 {},

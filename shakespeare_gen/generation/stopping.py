@@ -95,12 +95,15 @@ class Part:
       nats: float32 [N], their log-probabilities.
       ids: int32 [N].
       finish_reason: why the text ends here; None: it continues.
+      end_nats: the log-probability of the end token that follows, which is no part of the text;
+        None: the text continues, or ends otherwise.
     """
 
     pieces: list[str]
     nats: np.ndarray
     ids: np.ndarray
     finish_reason: str | None = None
+    end_nats: float | None = None
 
     @property
     def text(self) -> str:
@@ -163,7 +166,9 @@ class Stopper:
         if end is not None:
             return self._finish("stop", end)
         if reason:
-            return self._finish(reason, len(held))
+            part = self._finish(reason, len(held))
+            is_end = reason == "end"
+            return dataclasses.replace(part, end_nats=float(nats[num_taken])) if is_end else part
         partial = max((_partial(held, ending.string) for ending in self._endings), default=0)
         return self._take(self._num_before(partial))
 

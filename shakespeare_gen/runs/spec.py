@@ -9,6 +9,7 @@ Knows nothing about files, checkpoints or training, and does not import TensorFl
 import dataclasses
 import functools
 import hashlib
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,6 +59,11 @@ class CorpusFacts:
             test_chars=corpus.num_chars("test"),
             path=corpus.path,
         )
+
+    @property
+    def title(self) -> str:
+        """The name for what others read: of text files without their folders."""
+        return pathlib.PurePath(self.name).name if self.path else self.name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,7 +53,7 @@ def card(model: str, run: Run) -> dict[str, Any]:
     characters = tokenizer.characters if isinstance(tokenizer, CharacterTokenizer) else None
     facts = {
         "parameters": _num_parameters(run.folder.card(), list(shapes)),
-        "corpus": spec.corpus.name,
+        "corpus": spec.corpus.title,
         "losses": {k: v for k, v in run.losses.items() if math.isfinite(v)},
         "curve": _curve(run),
         "speakers": _speakers(run),

@@ -23,10 +23,12 @@ class Piece:
     """A part of the text of a choice.
 
     Attributes:
+      tokens: those of the text; after them the end token, if it was generated.
       nats: of each token, None where nothing predicts it.
       scores: with the most likely tokens; None if they are not asked for.
     """
 
+    text: str
     tokens: Sequence[str]
     nats: Sequence[float | None]
     scores: TokenScores | None = None
@@ -59,29 +61,33 @@ class Choice:
         """The prompt; empty unless it is asked for."""
         ids = self._prompt.ids
         if not self._echo or not len(ids):
-            return Piece([], [])
+            return Piece("", [], [])
         if self._k is None:
-            return Piece([self._prompt.text], [None])
+            return Piece(self._prompt.text, [self._prompt.text], [None])
         pieces = self._reader.tokenizer.decoder().feed(ids.tolist())
         scores, _ = await self._run(self._reader.token_scores, ids, None, self._k)
-        return Piece(pieces, [None, *scores.nats[1:].tolist()], scores)
+        return Piece("".join(pieces), pieces, [None, *scores.nats[1:].tolist()], scores)
 
     async def of(self, part: Part) -> Piece:
         """The next tokens of the text; must be called for every part, in order."""
         reason = "stop" if part.finish_reason == "end" else part.finish_reason
-        scores = None
-        if self._k and len(part.ids):
+        ids, tokens, nats, scores = part.ids, part.pieces, part.nats.tolist(), None
+        if part.end_nats is not None:
+            tokenizer = self._reader.tokenizer
+            assert tokenizer.end_id is not None
+            ids = np.append(ids, np.int32(tokenizer.end_id))
+            tokens, nats = [*tokens, tokenizer.label(tokenizer.end_id)], [*nats, part.end_nats]
+        if self._k and len(ids):
             scores, self._state = await self._run(
-                self._reader.token_scores, part.ids, self._state, self._k
+                self._reader.token_scores, ids, self._state, self._k
             )
-        return Piece(part.pieces, part.nats.tolist(), scores, reason)
+        return Piece(part.text, tokens, nats, scores, reason)
 
     def joined(self, pieces: Sequence[Piece], index: int) -> dict[str, Any]:
         """The choice as JSON values, in a response or in a chunk of a stream."""
-        text = "".join(token for piece in pieces for token in piece.tokens)
         return {
             "index": index,
-            "text": text,
+            "text": "".join(piece.text for piece in pieces),
             "logprobs": None if self._k is None else self._log_probabilities(pieces),
             "finish_reason": pieces[-1].finish_reason,
         }

@@ -163,7 +163,7 @@ class Writer:
             if is_first:
                 self._service.metrics.count_first_character(time.monotonic() - self._began)
                 is_first = False
-            self._num_written += len(part.pieces)
+            self._num_written += len(part.pieces) + (part.end_nats is not None)
             yield number, part
 
     def _best(self, parts: Sequence[Sequence[Part]]) -> list[int]:

@@ -79,7 +79,9 @@ export class Models extends EventTarget {
       });
       return element("label", { class: "check" }, input, ` ${model.id}`);
     });
-    byId("models").replaceChildren(byId("models").firstElementChild, ...rows);
+    const [legend] = byId("models").children;
+    legend.textContent = rows.length > 1 ? "Choose one, or several for an ensemble" : "Model";
+    byId("models").replaceChildren(legend, ...rows);
   }
 }
 

@@ -5,7 +5,7 @@
 import { announce } from "./notice.js";
 import { promptBefore } from "./prompt.js";
 
-const PAUSE_MS = 80;
+const PAUSE_MS = 40; // longer than the interval of a key that is held down
 const ANNOUNCE_MS = 900;
 const MAX_CHARS = 60;
 
