@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from shakespeare_gen.data import corpora
 from shakespeare_gen.exporting import folders, safetensors_folder
 from shakespeare_gen.exporting.formats import Exporter
 from shakespeare_gen.exporting.proof import ReadBack, run_folder
 from shakespeare_gen.exporting.subject import Subject
 from shakespeare_gen.generation import Generator
 from shakespeare_gen.options import spelling
+from shakespeare_gen.runs import Run
 
 SAMPLE_TOKENS = 300
 _OWN = "The weights and the programs are licensed under the MIT licence; see `LICENSE`."
@@ -33,7 +35,7 @@ class HubExporter(Exporter):
     """See the docstring of the module."""
 
     def check(self, subject: Subject, quantize: str) -> None:
-        subject.check_is_network()
+        subject.check_has_code()
 
     def write(self, subject: Subject, quantize: str, path: pathlib.Path) -> None:
         safetensors_folder.write_model(subject, path)
@@ -108,13 +110,31 @@ def _training(subject: Subject) -> str:
     """The command of each run, and its text."""
     parts = []
     for run in subject.runs:
-        command = spelling.command_line("train", run.spec.options.non_defaults())
+        command = spelling.command_line("train", _published_options(run))
         corpus = run.spec.corpus
         parts.append(
-            f"    {command}\n\non {corpus.train_chars:,} characters of {corpus.name} (SHA-256 of "
+            f"    {command}\n\non {corpus.train_chars:,} characters of {corpus.title} (SHA-256 of "
             f"the splits `{corpus.sha256}`)."
         )
     return "\n\n".join(parts)
+
+
+def _published_options(run: Run) -> dict[str, Any]:
+    """The options of a run that have no default, without the folders of its user."""
+    values = run.spec.options.non_defaults()
+    values.pop("data_dir", None)
+    for name in ("corpus", "fallback_corpus"):
+        if name in values and corpora.is_files(values[name]):
+            values[name] = _last_part(values[name])
+    if "initialize_from" in values:
+        values["initialize_from"] = _last_part(values["initialize_from"])
+    if "teachers" in values:
+        values["teachers"] = tuple(map(_last_part, values["teachers"]))
+    return values
+
+
+def _last_part(path: str) -> str:
+    return pathlib.PurePath(path).name
 
 
 EXPORTER = HubExporter()

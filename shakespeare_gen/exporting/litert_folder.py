@@ -3,9 +3,9 @@
 
     model.tflite model.py tokenizer.py generate.py config.json tokenizer.json README.md
 
-With `float16`, weights are stored in half precision; with `int8`, products are computed with
-weights in int8 (dynamic range quantization). The converter rounds every constant to `float16`, also
-the angle per position of a transformer, whose attention would be wrong: that is refused.
+With `float16`, all float32 constants are stored in half precision; with `int8`, products are
+computed with weights in int8 (dynamic range quantization). The converter has a scale per row for
+the weights of a product, and one for a table, whose columns are therefore scaled here.
 """
 
 import pathlib
@@ -13,7 +13,6 @@ import tempfile
 
 import numpy as np
 
-from shakespeare_gen.errors import UsageError
 from shakespeare_gen.exporting import folders, saved_model_folder
 from shakespeare_gen.exporting.formats import Exporter
 from shakespeare_gen.exporting.proof import ReadBack, run_folder
@@ -26,11 +25,6 @@ class LiteRTExporter(Exporter):
 
     def check(self, subject: Subject, quantize: str) -> None:
         subject.check_is_network()
-        if quantize == "float16" and any(spec.family == "transformer" for spec in subject.specs):
-            raise UsageError(
-                "quantize: expected none or int8 for a transformer with `format=litert`, received "
-                "float16, in which its positions are inexact"
-            )
 
     def write(self, subject: Subject, quantize: str, path: pathlib.Path) -> None:
         (path / "model.tflite").write_bytes(_converted(subject, quantize))
@@ -43,11 +37,16 @@ class LiteRTExporter(Exporter):
 
 def _converted(subject: Subject, quantize: str) -> bytes:
     """The content of the file."""
+    devices.start()
+    import tensorflow as tf
+
+    from shakespeare_gen.exporting.tensorflow_functions import Functions, ScaledTables
+
+    xp = ScaledTables() if quantize == "int8" else None
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch, "saved_model")
-        saved_model_folder.save(subject, folder, batch_size=1, has_variables=False)
-        import tensorflow as tf
-
+        functions = Functions(subject, batch_size=1, has_variables=False, xp=xp)
+        saved_model_folder.save(functions, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(
             str(folder), signature_keys=["read", "step"]
         )

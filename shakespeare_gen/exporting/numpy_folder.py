@@ -2,17 +2,18 @@
 
     model.py model.npz tokenizer.py generate.py config.json tokenizer.json README.md
 
-`model.py` is written from the operations of the step; see `numpy_code`.
+`model.py` is written from the operations of the step, see `numpy_code`; for counted models see
+`ngram_code`.
 """
 
-import dataclasses
 import pathlib
 import textwrap
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from shakespeare_gen.exporting import folders
+from shakespeare_gen.exporting import folders, ngram_code
 from shakespeare_gen.exporting.formats import Exporter
 from shakespeare_gen.exporting.numpy_code import Code
 from shakespeare_gen.exporting.proof import ReadBack, run_folder
@@ -54,8 +55,7 @@ class Model:
 '''
 
 
-@dataclasses.dataclass(frozen=True)
-class Loading:
+class Loading(NamedTuple):
     """How `model.py` loads its weights.
 
     Attributes:
@@ -77,12 +77,16 @@ class NumpyExporter(Exporter):
     """See the docstring of the module."""
 
     def check(self, subject: Subject, quantize: str) -> None:
-        subject.check_is_network()
+        subject.check_has_code()
 
     def write(self, subject: Subject, quantize: str, path: pathlib.Path) -> None:
-        code = Code(subject.trace().outputs)
-        np.savez(path / WEIGHTS, **code.constants)  # type: ignore[arg-type]
-        (path / "model.py").write_text(source(subject, code, LOADING), "utf-8")
+        if subject.is_counted:
+            weights, text = subject.weights, ngram_code.source(subject, *LOADING)
+        else:
+            code = Code(subject.trace().outputs)
+            weights, text = code.constants, source(subject, code, LOADING)
+        np.savez(path / WEIGHTS, **weights)  # type: ignore[arg-type]
+        (path / "model.py").write_text(text, "utf-8")
         folders.write_common(subject, path, "numpy", quantize)
 
     def read_back(self, path: pathlib.Path, ids: np.ndarray) -> ReadBack:

@@ -20,6 +20,8 @@ from shakespeare_gen.models.recurrent import LayerSpec, RecurrentSpec
 
 OPSET, IR_VERSION = 17, 8
 MIN_QUANTIZED = 1024  # numbers of a weight that is stored in int8
+# Rounding the output layer costs the most; of a small vocabulary, it is little of a file.
+MAX_HALF_SHARE = 1 / 16
 QUANTIZED_ZERO = 128
 _BEFORE = "step_"  # of the inputs of a step, which need other names than those of the model
 _TYPES = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32, "bool": TensorProto.BOOL}
@@ -118,9 +120,13 @@ class _Step:
         self.graph, self.is_quantized = graph, is_quantized
         self._names: dict[int, str] = {}
         self._quantized_inputs: dict[str, tuple[str, str, str]] = {}
+        # Of the logits; and of the largest weights of theirs that are stored in float16.
+        self._num_logits = self._max_half = 0
 
     def write(self, trace: Trace) -> list[str]:
         """Adds all nodes; returns the names of the logits and of the new state."""
+        self._num_logits = trace.logits.shape[1]
+        self._max_half = int(MAX_HALF_SHARE * _num_weights(trace))
         for node in trace.nodes():
             if node.operation == "input":
                 self._names[id(node)] = f"{_BEFORE}{node.name}"
@@ -155,6 +161,10 @@ class _Step:
         if not self._quantizes(weights):
             return self.graph.add("Gemm", self.name(x), self.name(weights), transB=1)
         add, constants = self.graph.add, self.graph.constants
+        if len(weights.value) == self._num_logits and weights.value.size <= self._max_half:
+            half = constants.add(weights.value.astype(np.float16), weights.name)
+            single = add("Cast", half, to=TensorProto.FLOAT)
+            return add("Gemm", self.name(x), single, transB=1)
         quantized, scale, zero = self._quantized_input(self.name(x))
         rows, scales = quantize(weights.value)
         sums = add(
@@ -175,25 +185,41 @@ class _Step:
         return self._quantized_inputs[x]
 
     def _quantized_rows(self, table: Tensor, ids: Tensor) -> str:
+        """Rows of a table, with a scale per row or per column: what is more exact."""
         add, constants, place = self.graph.add, self.graph.constants, self.name(ids)
-        rows, scales = quantize(table.value)
+        rows, scales = min(
+            (quantize(table.value, axis) for axis in (0, 1)),
+            key=lambda pair: np.square(restored(*pair) - table.value).sum(),
+        )
         taken = add("Gather", constants.add(rows, table.name), place)
         centered = add(
             "Sub",
             add("Cast", taken, to=TensorProto.FLOAT),
             constants.add(np.array(QUANTIZED_ZERO, np.float32)),
         )
-        factors = add("Gather", constants.add(scales, f"{table.name}/scales"), place)
-        return add("Mul", centered, factors)
+        factors = constants.add(scales, f"{table.name}/scales")
+        return add("Mul", centered, factors if len(scales) == 1 else add("Gather", factors, place))
 
 
-def quantize(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows [N, D] as uint8 around `QUANTIZED_ZERO`, and their scales [N, 1].
+def quantize(weights: np.ndarray, axis: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [N, D] as uint8 around `QUANTIZED_ZERO`, and their scales: [N, 1], or with `axis=0`
+    [1, D].
 
     Unsigned, because products of uint8 with int8 saturate on processors without VNNI.
     """
-    scales = np.maximum(np.abs(weights).max(1, keepdims=True), 1e-12) / 127
+    scales = np.maximum(np.abs(weights).max(axis, keepdims=True), 1e-12) / 127
     return (np.rint(weights / scales) + QUANTIZED_ZERO).astype(np.uint8), scales.astype(np.float32)
+
+
+def restored(quantized: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """The weights that `quantize` rounded."""
+    return (quantized.astype(np.float32) - QUANTIZED_ZERO) * scales
+
+
+def _num_weights(trace: Trace) -> int:
+    """The numbers of all constants."""
+    found = {id(node): node.value.size for node in trace.nodes() if node.is_constant}
+    return sum(found.values())
 
 
 def _log1p(graph: Graph, inputs: list[str], attributes: dict) -> str:

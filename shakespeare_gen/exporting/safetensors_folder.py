@@ -9,7 +9,7 @@ import pathlib
 
 import numpy as np
 
-from shakespeare_gen.exporting import folders, numpy_folder, tracing
+from shakespeare_gen.exporting import folders, ngram_code, numpy_folder, tracing
 from shakespeare_gen.exporting.formats import Exporter
 from shakespeare_gen.exporting.numpy_code import Code
 from shakespeare_gen.exporting.proof import ReadBack, run_folder
@@ -24,7 +24,7 @@ class SafetensorsExporter(Exporter):
     """See the docstring of the module."""
 
     def check(self, subject: Subject, quantize: str) -> None:
-        subject.check_is_network()
+        subject.check_has_code()
 
     def write(self, subject: Subject, quantize: str, path: pathlib.Path) -> None:
         write_model(subject, path)
@@ -36,6 +36,13 @@ class SafetensorsExporter(Exporter):
 
 def write_model(subject: Subject, path: pathlib.Path) -> None:
     """Writes `model.safetensors`, and `model.py` with the computation from its weights."""
+    if subject.is_counted:
+        (path / WEIGHTS).write_bytes(tensors.encode(subject.weights))
+        loading = numpy_folder.Loading(
+            _IMPORTS, [f'self.weights = load_file(folder / "{WEIGHTS}")']
+        )
+        (path / "model.py").write_text(ngram_code.source(subject, *loading), "utf-8")
+        return
     code = Code(subject.trace().outputs)
     prepared = tracing.preparation(subject.model().step_function, subject.weights)
     before = Code(list(prepared.values()), 'w["{}"]')

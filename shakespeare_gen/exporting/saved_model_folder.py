@@ -6,6 +6,7 @@ The subfolder is the version that TensorFlow Serving expects; its default signat
 """
 
 import pathlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from shakespeare_gen.exporting.proof import ReadBack, run_folder
 from shakespeare_gen.exporting.subject import Subject
 from shakespeare_gen.system import devices, logs
 
+if TYPE_CHECKING:
+    from shakespeare_gen.exporting.tensorflow_functions import Functions
+
 
 class SavedModelExporter(Exporter):
     """See the docstring of the module."""
@@ -23,7 +27,10 @@ class SavedModelExporter(Exporter):
         """Any model can be saved."""
 
     def write(self, subject: Subject, quantize: str, path: pathlib.Path) -> None:
-        save(subject, path / "1", batch_size=None, has_variables=True)
+        devices.start()
+        from shakespeare_gen.exporting.tensorflow_functions import Functions
+
+        save(Functions(subject, batch_size=None, has_variables=True), path / "1")
         folders.copy_program("saved_model.py", path / "model.py")
         folders.write_common(subject, path, "saved_model", quantize)
 
@@ -31,14 +38,10 @@ class SavedModelExporter(Exporter):
         return run_folder(path, ids)
 
 
-def save(subject: Subject, path: pathlib.Path, batch_size: int | None, has_variables: bool) -> None:
-    """Writes a SavedModel; see `tensorflow_functions.Functions`."""
-    devices.start()
+def save(functions: "Functions", path: pathlib.Path) -> None:
+    """Writes a SavedModel."""
     import tensorflow as tf
 
-    from shakespeare_gen.exporting.tensorflow_functions import Functions
-
-    functions = Functions(subject, batch_size, has_variables)
     signatures = {"serving_default": functions.read, "read": functions.read, "step": functions.step}
     # TensorFlow describes the names of inputs and the durations of its steps.
     with devices.filtered_stderr(), logs.every_error_only():

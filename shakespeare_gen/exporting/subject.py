@@ -83,14 +83,27 @@ class Subject:
             return tuple(names[0])
         return tuple(f"model_{i}_{name}" for i, own in enumerate(names, 1) for name in own)
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is one model that was counted instead of trained."""
+        [spec, *others] = self.specs
+        return not others and models.FAMILIES[spec.family].count is not None
+
     def check_is_network(self) -> None:
         """Raises `UserError` unless all models are neural networks."""
         for run, spec in zip(self.runs, self.specs, strict=True):
             if models.FAMILIES[spec.family].count:
+                fitting = ("numpy", "safetensors", "hub") if self.is_counted else ()
+                named = ", ".join(f"`format={name}`" for name in (*fitting, "saved_model"))
                 raise UserError(
                     f"run_dir={run.name}: expected a neural network, found model={spec.family}; "
-                    "`format=saved_model` holds it"
+                    f"for it there is {named}"
                 )
+
+    def check_has_code(self) -> None:
+        """Raises `UserError` unless all models are neural networks, or one is counted."""
+        if not self.is_counted:
+            self.check_is_network()
 
     def trace(self) -> tracing.Trace:
         """One step of the model, operation by operation.
@@ -116,7 +129,7 @@ class Subject:
                     "run": run.path.name,
                     "checkpoint": checkpoint.place.name,
                     "options": model_options(run.spec.options).by_name(),
-                    "corpus": run.spec.corpus.name,
+                    "corpus": run.spec.corpus.title,
                     "corpus_sha256": run.spec.corpus.sha256,
                     "losses": run.losses,
                 }

@@ -8,10 +8,12 @@ files.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+import tensorflow.experimental.numpy as tnp
 
 from shakespeare_gen.exporting.subject import Subject
-from shakespeare_gen.exporting.tracing import named
+from shakespeare_gen.exporting.tracing import named, with_namespace
 from shakespeare_gen.models import LanguageModel, states
 
 
@@ -21,9 +23,12 @@ class Functions(tf.Module):
     Args:
       batch_size: number of rows; None: any.
       has_variables: keep the weights as variables; otherwise they are constants of the graph.
+      xp: the array namespace of the step; None: that of the model.
     """
 
-    def __init__(self, subject: Subject, batch_size: int | None, has_variables: bool) -> None:
+    def __init__(
+        self, subject: Subject, batch_size: int | None, has_variables: bool, xp: Any = None
+    ) -> None:
         super().__init__("language_model")
         model = subject.tensorflow_model()
         self._names = subject.state_names
@@ -35,18 +40,41 @@ class Functions(tf.Module):
             )
         self._arrays = states.flatten(step_weights)  # a module saves what its attributes hold
         arguments = _Arguments(model, self._names, batch_size)
-        step = _step_function(model, step_weights)
+        step = _step_function(model, step_weights, xp)
         self.step = arguments.function(lambda ids, state: step(ids, state), [])
         self.read = arguments.function(lambda ids, state: _read(step, ids, state), [None])
 
 
-def _step_function(model: LanguageModel, weights: Any) -> Callable:
+def _current(weight: Any) -> Any:
+    """The value of a variable; constants are captured as they are."""
+    return tf.convert_to_tensor(weight) if isinstance(weight, tf.Variable) else weight
+
+
+class ScaledTables:
+    """TensorFlow's NumPy, with tables of which all columns reach from -1 to 1.
+
+    Rounded with one scale for a table, the columns then have as many steps each. Tables must be
+    constants.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(tnp, name)
+
+    def take(self, table, ids, axis: int = 0):
+        """Rows of a table."""
+        values = tf.get_static_value(table)
+        scales = np.maximum(np.abs(values).max(axis), np.finfo(np.float32).tiny)
+        return tnp.take(values / scales, ids, axis=axis) * scales
+
+
+def _step_function(model: LanguageModel, weights: Any, xp: Any) -> Callable:
     """ids [B], the arrays of a state -> logits [B, V], those of the new state."""
     like = model.initial_state(1)
+    function = with_namespace(model.step_function, xp) if xp else model.step_function
 
     def step(ids, arrays):
-        values = states.map_arrays(tf.convert_to_tensor, weights)
-        logits, state = model.step_function(values, ids, states.unflatten(like, arrays))
+        values = states.map_arrays(_current, weights)
+        logits, state = function(values, ids, states.unflatten(like, arrays))
         return logits, states.flatten(state)
 
     return step

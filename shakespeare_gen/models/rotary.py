@@ -7,6 +7,9 @@ and so they are exact at any position. They repeat after `NUM_ANGLES` positions:
 2 * `NUM_ANGLES` is replaced by that of one period before, so that float32, the type of the arrays
 of a state, holds it exactly. Smaller positions also tell how much of a context is filled.
 
+Integer constants stay exact where an export stores those of float32 in half precision; the other
+constants have no smaller one than half precision has.
+
 Shapes: S width of a head.
 """
 
@@ -33,7 +36,8 @@ def rotation(xp, positions, head_size: int) -> tuple[Any, Any]:
     whole = xp.asarray(positions, xp.int32)[..., None]
     # A product beyond int32 wraps around at a multiple of a turn.
     turned = (whole * frequencies(head_size)) % np.int32(NUM_ANGLES)
-    angles = xp.asarray(turned, xp.float32) * np.float32(2 * np.pi / NUM_ANGLES)
+    turns = xp.asarray(turned, xp.float32) * np.float32(1 / NUM_ANGLES)  # exact
+    angles = turns * np.float32(2 * np.pi)
     return xp.cos(angles), xp.sin(angles)
 
 
@@ -44,6 +48,8 @@ def rotated(xp, x, cosine, sine):
 
 
 def advanced(xp, positions, num_positions):
-    """The positions after `num_positions` more; every difference and sum is exact."""
-    is_last = positions >= np.float32(2 * NUM_ANGLES) - num_positions
-    return xp.where(is_last, positions - np.float32(NUM_ANGLES), positions) + num_positions
+    """The positions after `num_positions` more, an integer or integers: exact, in float32."""
+    whole = xp.asarray(positions, xp.int32)
+    is_last = whole >= np.int32(2 * NUM_ANGLES) - num_positions
+    later = xp.where(is_last, whole - np.int32(NUM_ANGLES), whole) + num_positions
+    return xp.asarray(later, xp.float32)

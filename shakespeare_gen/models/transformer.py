@@ -172,17 +172,19 @@ class TransformerStep:
             x = x + product(xp, hidden, own["mlp_output"])
             new_caches.append(cache)
         logits = product(xp, normalized(xp, x), weights["logits"])
-        later = xp.where(slot == np.float32(o.context_tokens - 1), np.float32(0), slot + _ONE)
-        return logits, (rotary.advanced(xp, position, 1), later, *new_caches)
+        return logits, (rotary.advanced(xp, position, np.int32(1)), places.next_slot, *new_caches)
 
     def _places(self, position, slot) -> "_Places":
-        xp, context = self.xp, self.spec.options.context_tokens
-        ages = slot - np.arange(context, dtype=np.float32)
-        ages = xp.where(ages < 0, ages + np.float32(context), ages)
+        xp, context = self.xp, np.int32(self.spec.options.context_tokens)
+        position, slot = xp.asarray(position, xp.int32), xp.asarray(slot, xp.int32)
+        ages = slot - np.arange(context, dtype=np.int32)
+        ages = xp.where(ages < np.int32(0), ages + context, ages)
+        later = xp.where(slot == context - np.int32(1), np.int32(0), slot + np.int32(1))
         return _Places(
             rotary.rotation(xp, position, self.spec.options.head_size),
-            (ages == 0)[:, None, :, None],
+            (ages == np.int32(0))[:, None, :, None],
             xp.where(ages <= position, np.float32(0), np.float32(-np.inf))[:, None],
+            xp.asarray(later, xp.float32),
         )
 
     def _attend(self, own, x, cache, places: "_Places") -> tuple[Any, tuple]:
@@ -209,11 +211,13 @@ class _Places:
       rotation: cosines and sines, [B, 1, S / 2].
       is_new: the slot of the cache that is written, [B, 1, C, 1].
       mask: added to the scores, -inf for slots that are still empty, [B, 1, C].
+      next_slot: the slot that the next position is written into, [B, 1].
     """
 
     rotation: tuple[Any, Any]
     is_new: Any
     mask: Any
+    next_slot: Any
 
 
 def build(spec: TransformerSpec, precision: str = "float32", kernel: str = "auto") -> LanguageModel:

@@ -237,12 +237,12 @@ def _places(spec: TransformerSpec, num_tokens, position, slot) -> _Places:
     num_cached = 0 if position is None else o.context_tokens
     first = tf.zeros([1, 1]) if position is None else position
     steps = tf.range(num_tokens)
-    own = rotary.advanced(tnp, first, tf.cast(steps, tf.float32))  # [B, T]
+    own = rotary.advanced(tnp, first, steps)  # [B, T]
     rotation = rotary.rotation(tnp, own, o.head_size)
     ages = tf.cast(num_cached + steps[:, None] - tf.range(num_cached + num_tokens), tf.float32)
     is_seen = (ages >= 0) & (ages < o.context_tokens) & (ages <= own[..., None])  # [B, T, K]
     mask = tf.where(is_seen, 0.0, -np.inf)[:, None]
-    last = rotary.advanced(tnp, first, tf.cast(num_tokens, tf.float32))
+    last = rotary.advanced(tnp, first, num_tokens)
     order = None
     if slot is not None:
         order = (tf.cast(slot, tf.int32) + tf.range(num_cached)) % num_cached

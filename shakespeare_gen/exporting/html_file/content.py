@@ -125,7 +125,7 @@ def _model(runs: Sequence[Run]) -> dict[str, Any]:
 
 def _note(runs: Sequence[Run]) -> str:
     """What the file is, and what is known of licenses."""
-    texts = " and ".join(dict.fromkeys(run.spec.corpus.name for run in runs))
+    texts = " and ".join(dict.fromkeys(run.spec.corpus.title for run in runs))
     if all(pretrained.is_name(run.name) for run in runs):
         readmes = [(run.path / "README.md").read_text("utf-8") for run in runs]
         told = " ".join(dict.fromkeys(" ".join(_last_paragraph(text)) for text in readmes))
