@@ -7,6 +7,9 @@ own for each precision, on the loopback interface. Each client sends one streame
 other, of mixed lengths and options, for a bounded time. Measures the same load on a server that
 takes one request at a time (a lock around the client's requests, which is what such a server
 amounts to), and one client alone. Writes benchmarks/SERVING.md.
+
+With `--llama_server`, llama.cpp's server gets the same load, with a transformer of as many
+parameters that `llama_model.py` writes; its rows are a transformer's, the others an LSTM's.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import os
 import pathlib
 import random
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -41,11 +45,14 @@ class Measurement:
     """What the clients saw.
 
     Attributes:
-      first, total: seconds to the first character and to the end, of each request.
+      first: seconds to the first character of each request after the first one of a client; those
+        all begin at once, and no newcomer to texts that are being written.
+      total: seconds to the end of each request.
       health: seconds of each request to /health meanwhile.
       megabytes: resident memory of the server at the start and at the end.
       processor_seconds: processor time of the server, by which precisions can be compared where
         other programs run.
+      extra: fields of every request.
     """
 
     name: str
@@ -56,6 +63,7 @@ class Measurement:
     health: list[float] = dataclasses.field(default_factory=list)
     megabytes: list[float] = dataclasses.field(default_factory=list)
     processor_seconds: float = 0.0
+    extra: dict = dataclasses.field(default_factory=dict)
 
     def row(self) -> str:
         """A row of the table."""
@@ -107,16 +115,42 @@ def wait_until_ready(process: subprocess.Popen, engine: str) -> str:
     raise SystemExit("expected a server that starts, found one that ended")
 
 
-async def measure(name: str, url: str, pid: int, num_clients: int, flags) -> Measurement:
+@contextlib.contextmanager
+def llama_server(flags) -> Iterator[tuple[str, int]]:
+    """A running server of llama.cpp with a slot for each client."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [
+            *(flags.llama_server, f"--model={flags.llama_model}", f"--port={port}"),
+            *(f"--parallel={flags.clients}", f"--ctx-size={512 * flags.clients}"),
+            f"--threads={os.cpu_count()}",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while process.poll() is None:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{url}/health").is_success:
+                    break
+            time.sleep(0.1)
+        yield url, process.pid
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+async def measure(name: str, url: str, pid: int, num_clients: int, flags, **extra) -> Measurement:
     """The load of `num_clients` clients; `name` says how."""
-    found = Measurement(name, min(flags.seconds, MAX_SECONDS))
+    found = Measurement(name, min(flags.seconds, MAX_SECONDS), extra=extra)
     found.megabytes.append(megabytes(pid))
     found.processor_seconds = -processor_seconds(pid)
     lock = asyncio.Lock() if "one at a time" in name else contextlib.nullcontext()
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
-        deadline = time.monotonic() + found.seconds
-        clients = [write(client, i, lock, deadline, found) for i in range(num_clients)]
+    deadline = time.monotonic() + found.seconds
+    clients = [write(url, i, lock, deadline, found) for i in range(num_clients)]
+    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
         await asyncio.gather(*clients, watch(client, deadline, found))
     found.megabytes.append(megabytes(pid))
     found.processor_seconds += processor_seconds(pid)
@@ -124,36 +158,53 @@ async def measure(name: str, url: str, pid: int, num_clients: int, flags) -> Mea
     return found
 
 
-async def write(
-    client: httpx.AsyncClient, number: int, lock, deadline: float, found: Measurement
-) -> None:
+async def write(url: str, number: int, lock, deadline: float, found: Measurement) -> None:
     """One client."""
-    rng = random.Random(number)
+    rng, is_newcomer = random.Random(number), False
+    address = httpx.URL(url)
+    reader, writer = await asyncio.open_connection(address.host, address.port)
     while time.monotonic() < deadline:
         body = {
             "prompt": rng.choice(PROMPTS),
             "max_tokens": rng.choice((100, 200, 400)),
             "seed": rng.randrange(10**6),
             **rng.choice(OPTIONS),
+            **found.extra,
         }
         began, is_first = time.monotonic(), True
         async with lock:
-            async for text in pieces(client, body):
-                if is_first:
+            async for text in pieces(reader, writer, body):
+                if is_first and is_newcomer:
                     found.first.append(time.monotonic() - began)
-                    is_first = False
+                is_first = False
                 if time.monotonic() < deadline:
                     found.num_characters += len(text)
         found.total.append(time.monotonic() - began)
+        is_newcomer = True
+    writer.close()
 
 
-async def pieces(client: httpx.AsyncClient, body: dict) -> AsyncIterator[str]:
-    """The pieces of a streamed text."""
-    async with client.stream("POST", "/v1/completions", json={**body, "stream": True}) as response:
-        response.raise_for_status()
-        async for line in response.aiter_lines():
-            if line.startswith("data: {"):
-                yield json.loads(line.removeprefix("data: "))["choices"][0]["text"]
+async def pieces(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: dict
+) -> AsyncIterator[str]:
+    """The pieces of a streamed text.
+
+    Without a library: the clients would take half as much of the processor as the server.
+    """
+    content = json.dumps({**body, "stream": True}).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n"
+    writer.write(f"{head}Content-Type: application/json\r\n\r\n".encode() + content)
+    status = await reader.readline()
+    if b" 200 " not in status:
+        raise SystemExit(f"expected status 200, received {status.decode().strip()}")
+    # Each event is a chunk of its own, whose size and blank lines are passed over.
+    async for line in reader:
+        if line.startswith(b"data: {"):
+            if text := json.loads(line.removeprefix(b"data: "))["choices"][0]["text"]:
+                yield text
+        elif line == b"0\r\n":  # the last chunk
+            await reader.readline()
+            return
 
 
 async def watch(client: httpx.AsyncClient, deadline: float, found: Measurement) -> None:
@@ -214,6 +265,12 @@ async def run(flags) -> list[Measurement]:
                 await measure(f"{many}, bfloat16", fast_url, fast_pid, flags.clients, flags),
             ]
         found.append(await measure(f"{many}, one at a time", url, pid, flags.clients, flags))
+    if flags.llama_server:
+        with llama_server(flags) as (url, pid):
+            for name, count in (("1 client", 1), (many, flags.clients)):
+                name = f"llama.cpp, {name}"
+                # Its model has random weights, which end texts at random.
+                found.append(await measure(name, url, pid, count, flags, ignore_eos=True))
     return found
 
 
@@ -224,6 +281,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--engine", choices=("auto", "numpy", "tensorflow"), default="auto")
+    parser.add_argument("--llama_server", default="", help="path of llama.cpp's server")
+    parser.add_argument("--llama_model", default="", help="what llama_model.py wrote")
     parser.add_argument("--output", default=str(HERE / "SERVING.md"))
     flags = parser.parse_args()
     path = pathlib.Path(flags.output)
