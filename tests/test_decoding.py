@@ -95,13 +95,20 @@ def test_no_number_of_tokens_compiles_anything(generator):
     assert megabytes() < before + 20
 
 
-def test_a_row_is_the_same_to_the_last_bit_whatever_stands_beside_it(generator):
+@pytest.mark.parametrize(
+    "places",
+    [
+        pytest.param(((0, 3), (2, 3), (3, 3), (1, 2)), id="4"),
+        pytest.param(((0, 15), (9, 15), (15, 15), (3, 8)), id="16", marks=pytest.mark.slow),
+    ],
+)
+def test_a_row_is_the_same_to_the_last_bit_whatever_stands_beside_it(generator, places):
     """In batches of one padded size, with one program, other rows do not matter."""
     rng = np.random.default_rng(1)
     others = [random_request(rng, 1) for _ in range(15)]
     mine = random_request(rng, 1)
     found = []
-    for place, count in ((0, 15), (9, 15), (15, 15), (3, 8)):
+    for place, count in places:
         batch = [*others[:place], mine, *others[place:count]]
         [result] = generator.generate_batch(batch)[place]
         found.append(result)

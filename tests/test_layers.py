@@ -278,8 +278,18 @@ READS_IDS = {
 }
 
 
-@pytest.mark.parametrize("cell", READS_IDS)
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    ("dtype", "cell"),
+    [
+        *(("float32", cell) for cell in READS_IDS),
+        ("mixed_bfloat16", "lstm"),
+        *(
+            pytest.param("mixed_bfloat16", cell, marks=pytest.mark.slow)
+            for cell in READS_IDS
+            if cell != "lstm"
+        ),
+    ],
+)
 def test_ids_equal_one_hot_vectors_with_every_kernel(cell, dtype):
     """`keras` is the way of a GPU. In bfloat16, a sum of 600 gradients of one row is not rounded at
     every addition."""

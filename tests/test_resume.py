@@ -104,16 +104,28 @@ def whole_runs(text_path, tmp_path_factory):
     return get
 
 
+@pytest.fixture(scope="module")
+def first_epoch(text_path, tmp_path_factory):
+    """A run of one epoch, which tests copy."""
+    return train(text_path, tmp_path_factory.mktemp("first") / "run", epochs=1)
+
+
+@pytest.fixture
+def run(first_epoch, tmp_path):
+    """A run of one epoch that a test may change."""
+    return runs.open_run(shutil.copytree(first_epoch.path, tmp_path / "run"))
+
+
 @pytest.mark.parametrize(
     ("carry_state", "step"),
     [
-        (True, STEPS_PER_EPOCH),
         (False, 7),
         *(
             pytest.param(carry_state, step, marks=pytest.mark.slow)
             for carry_state, step in (
                 (True, 1),
                 (True, 7),
+                (True, STEPS_PER_EPOCH),
                 (True, 2 * STEPS_PER_EPOCH + 13),
                 (False, 1),
                 (False, STEPS_PER_EPOCH),
@@ -280,8 +292,7 @@ def test_a_failed_resume_does_not_change_the_run(text_path, tmp_path):
     assert len(resume(run.path, epochs=2).metrics()) == 2
 
 
-def test_hostile_training_state_is_reported_on_one_line(text_path, tmp_path):
-    run = train(text_path, tmp_path / "run", epochs=1)
+def test_hostile_training_state_is_reported_on_one_line(run):
     place = checkpoints.read(run).place
     path = place / "training.safetensors"
     data = path.read_bytes()
@@ -303,8 +314,7 @@ def test_hostile_training_state_is_reported_on_one_line(text_path, tmp_path):
         ),
     ],
 )
-def test_invalid_rows_of_metrics_are_skipped(text_path, tmp_path, row, caplog):
-    run = train(text_path, tmp_path / "run", epochs=1)
+def test_invalid_rows_of_metrics_are_skipped(run, row, caplog):
     with run.folder.metrics_path.open("a", encoding="utf-8") as file:
         file.write(row)
     assert len(resume(run.path, epochs=2).metrics()) == 2
@@ -332,27 +342,25 @@ def test_a_resumed_run_does_not_mark_a_worse_checkpoint_as_the_best(text_path, t
 
 
 @pytest.mark.slow
-def test_weights_that_are_not_finite_are_never_saved(text_path, tmp_path):
+def test_weights_that_are_not_finite_are_never_saved(run):
     """The loss of a step is computed before its update, so the next loss comes too late."""
-    run = train(text_path, tmp_path / "run", epochs=1)
     before = what_must_be_equal(run)
     hot = {"learning_rate": 3e38, "schedule": "constant", "clip_norm": 0.0, "warmup_steps": 0}
     with pytest.raises(NotFiniteError, match=r"try `learning_rate=1e\+38`"):
-        resume(tmp_path / "run", epochs=2, save_every_steps=1, **hot)
+        resume(run.path, epochs=2, save_every_steps=1, **hot)
     assert what_must_be_equal(run)[1] == before[1]
 
 
 @pytest.mark.slow
-def test_a_second_training_process_is_rejected_with_the_id_of_the_first(text_path, tmp_path):
-    run = train(text_path, tmp_path / "run", epochs=1)
+def test_a_second_training_process_is_rejected_with_the_id_of_the_first(run):
     with (
         run.folder.locked(),
         pytest.raises(
             UserError, match=rf"no process is training, found process {os.getpid()} on .*since"
         ),
     ):
-        resume(tmp_path / "run", epochs=2)
-    resume(tmp_path / "run", epochs=2)
+        resume(run.path, epochs=2)
+    resume(run.path, epochs=2)
 
 
 def test_a_run_stopped_before_its_first_checkpoint_can_be_restarted(
@@ -375,8 +383,7 @@ def test_a_run_stopped_before_its_first_checkpoint_can_be_restarted(
     assert train(text_path, tmp_path / "run", epochs=1).folder.has_checkpoint()
 
 
-def test_a_renamed_checkpoint_is_never_deleted(text_path, tmp_path):
-    run = train(text_path, tmp_path / "run", epochs=1)
+def test_a_renamed_checkpoint_is_never_deleted(text_path, run):
     [name] = store.names(run.folder.checkpoints)
     (run.folder.checkpoints / name).rename(run.folder.checkpoints / "my-good-model")
     for overwrite in (False, True):
@@ -395,8 +402,7 @@ def test_a_renamed_checkpoint_is_never_deleted(text_path, tmp_path):
         ),
     ],
 )
-def test_training_follows_no_link_out_of_the_folder(text_path, tmp_path, part):
-    run = train(text_path, tmp_path / "run", epochs=1)
+def test_training_follows_no_link_out_of_the_folder(run, tmp_path, part):
     target = tmp_path / "target"
     if (run.path / part).exists():
         (run.path / part).rename(target)

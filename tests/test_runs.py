@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import re
 import shutil
@@ -45,6 +46,15 @@ def train(text_path, run_dir, **options):
     return shakespeare_gen.train_model(
         **{**OPTIONS, "corpus": text_path, "run_dir": str(run_dir), **options}
     )
+
+
+@pytest.fixture(scope="module")
+def logged_run(text_path, tmp_path_factory):
+    """A run of plain gradient descent with a row per step, logged for TensorBoard if it can be."""
+    options = {"optimizer": "sgd", "schedule": "constant", "warmup_steps": 0, "clip_norm": 0.0}
+    options["tensorboard"] = importlib.util.find_spec("tensorboard") is not None
+    run_dir = tmp_path_factory.mktemp("logged") / "run"
+    return train(text_path, run_dir, epochs=1, log_every_steps=1, **options)
 
 
 def weights(run, which="last"):
@@ -141,13 +151,11 @@ def test_a_resume_rejects_changes_of_fixed_options(text_path, tmp_path, change, 
         train(text_path, tmp_path / "run", epochs=2, resume=True, **change)
 
 
-def test_a_resume_rejects_another_text(text_path, tmp_path):
-    path = tmp_path / "text.txt"
-    shutil.copy(text_path, path)
-    train(str(path), tmp_path / "run", epochs=1)
-    path.write_text(path.read_text("utf-8").replace("so on", "so off"), "utf-8")
+def test_a_resume_rejects_another_text(logged_run, small_text, tmp_path):
+    run_dir, path = shutil.copytree(logged_run.path, tmp_path / "run"), tmp_path / "text.txt"
+    path.write_text(small_text.replace("so on", "so off"), "utf-8")
     with pytest.raises(UserError, match="expected the text that the run was trained on"):
-        train(str(path), tmp_path / "run", epochs=2, resume=True)
+        shakespeare_gen.train_model(corpus=path, run_dir=run_dir, epochs=2, resume=True)
 
 
 @pytest.mark.slow
@@ -276,10 +284,9 @@ def test_the_learning_rate_decays_per_epoch_after_the_given_number():
     assert float(large(step)) == pytest.approx(0.002 * 0.97)
 
 
-def test_the_loss_is_smoothed_from_the_loss_of_guessing(text_path, tmp_path):
-    run = train(text_path, tmp_path / "run", epochs=2, log_every_steps=1)
-    smoothed = np.log(run.spec.tokenizer.size)
-    for row in run.step_metrics():
+def test_the_loss_is_smoothed_from_the_loss_of_guessing(logged_run):
+    smoothed = np.log(logged_run.spec.tokenizer.size)
+    for row in logged_run.step_metrics():
         smoothed = 0.999 * smoothed + 0.001 * row["loss"]
         assert row["smoothed_loss"] == pytest.approx(smoothed, rel=1e-9)
 
@@ -292,14 +299,13 @@ def test_samples_are_generated_within_an_epoch(text_path, tmp_path, caplog):
     assert [epoch for epoch, _ in run.folder.samples()] == [1]
 
 
-def test_tensorboard_logs_are_written_to_the_run_folder(text_path, tmp_path):
+def test_tensorboard_logs_are_written_to_the_run_folder(logged_run):
     pytest.importorskip("tensorboard")
-    run = train(text_path, tmp_path / "run", epochs=1, tensorboard=True, log_every_steps=5)
-    logs = run.folder.tensorboard_dir
-    steps = [(row["step"], pytest.approx(row["gradient_norm"])) for row in run.step_metrics()]
+    logs, rows = logged_run.folder.tensorboard_dir, logged_run.step_metrics()
+    steps = [(row["step"], pytest.approx(row["gradient_norm"])) for row in rows]
     assert scalars(logs / "train")["gradient_norm"] == steps
     for split, key in (("train", "loss"), ("validation", "validation_loss")):
-        losses = [(row["step"], pytest.approx(row[key])) for row in run.metrics()]
+        losses = [(row["step"], pytest.approx(row[key])) for row in logged_run.metrics()]
         assert scalars(logs / split)["epoch_loss"] == losses
     assert b"_hparams_/session_start_info" in events(logs)
     assert b"window_chars" in events(logs)
@@ -338,16 +344,14 @@ def scalars(folder):
     }
 
 
-def test_rows_of_steps_show_how_far_the_weights_move(text_path, tmp_path):
-    options = {"optimizer": "sgd", "schedule": "constant", "warmup_steps": 0, "clip_norm": 0.0}
-    run = train(text_path, tmp_path / "run", epochs=1, log_every_steps=1, **options)
-    rows, [epoch] = run.step_metrics(), run.metrics()
+def test_rows_of_steps_show_how_far_the_weights_move(logged_run):
+    rows, [epoch] = logged_run.step_metrics(), logged_run.metrics()
     assert [row["step"] for row in rows] == list(range(1, epoch["step"] + 1))
     assert np.mean([row["loss"] for row in rows]) == pytest.approx(epoch["loss"], rel=1e-5)
     assert [row["learning_rate"] for row in rows] == pytest.approx([0.002] * len(rows))
     # An update of plain gradient descent is the gradient times the learning rate.
     norms = [0.002 * row["gradient_norm"] / row["update_to_weight_ratio"] for row in rows]
-    weights_norm = np.sqrt(sum(np.square(w).sum() for w in weights(run).values()))
+    weights_norm = np.sqrt(sum(np.square(w).sum() for w in weights(logged_run).values()))
     assert norms[-1] == pytest.approx(weights_norm, rel=1e-3)
     assert "characters_per_second" not in rows[0]  # the first step includes tracing
     assert all(row["characters_per_second"] > 0 for row in rows[1:])

@@ -1,5 +1,7 @@
 """Every transform against a plain NumPy version of its paper, and draws against probabilities."""
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -121,19 +123,19 @@ def test_min_p_is_the_plain_version(row, p):
     assert kept(row, min_p=p) in expected
 
 
-def plain_filter(kind, logits, values):
-    return kind.apply(np, logits, values, (), None)
+def filtered(xp, logits, values):
+    """The logits after each filter, alone."""
+    kinds = (sampling.MostLikely, sampling.Typical)
+    return [kind.apply(xp, logits, values, (), None) for kind in kinds]
 
 
-def compiled_filter(kind, logits, values):
+@functools.cache
+def compiled_filters():
+    """`filtered` as a program; it is compiled once per shape, not once per test."""
     import tensorflow as tf
     import tensorflow.experimental.numpy as tnp
 
-    @tf.function(jit_compile=True, autograph=False)
-    def run(logits, values):
-        return kind.apply(tnp, logits, values, (), None)
-
-    return run(logits, values).numpy()
+    return tf.function(lambda *a: filtered(tnp, *a), jit_compile=True, autograph=False)
 
 
 @pytest.mark.parametrize("is_compiled", [False, True])
@@ -156,12 +158,10 @@ def test_filters_of_many_ids_are_those_of_few(is_compiled, size, has_ties, monke
         "typical_p": [0.6, 0.9, 1, 1],
     }
     values = {name: np.array(rows, np.float32)[:, None] for name, rows in values.items()}
-    for kind in (sampling.MostLikely, sampling.Typical):
-        found = (compiled_filter if is_compiled else plain_filter)(kind, logits, values)
-        with monkeypatch.context() as patch:
-            patch.setattr(arrays, "MAX_PAIRWISE_SIZE", 10_000)
-            expected = plain_filter(kind, logits, values)
-        np.testing.assert_array_equal(np.isfinite(found), np.isfinite(expected))
+    found = compiled_filters()(logits, values) if is_compiled else filtered(np, logits, values)
+    monkeypatch.setattr(arrays, "MAX_PAIRWISE_SIZE", 10_000)
+    for each, expected in zip(found, filtered(np, logits, values), strict=True):
+        np.testing.assert_array_equal(np.isfinite(each), np.isfinite(expected))
 
 
 def plain_penalties(row, recent, repetition, frequency, presence):
@@ -331,8 +331,17 @@ def test_the_most_extreme_settings_leave_a_candidate(options):
         np.testing.assert_array_equal(ids, rows.argmax(1))
 
 
-@pytest.mark.parametrize("batch_size", [1, 9, 64])
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    ("compiled", "batch_size"),
+    [
+        (False, 1),
+        (False, 9),
+        (False, 64),
+        (True, 9),
+        pytest.param(True, 1, marks=pytest.mark.slow),
+        pytest.param(True, 64, marks=pytest.mark.slow),
+    ],
+)
 def test_an_id_without_probability_is_never_drawn(batch_size, compiled):
     """Rounded sums rise and fall where nothing is added: at the end, and between."""
     rng = np.random.default_rng(0)
@@ -413,8 +422,15 @@ def test_memory_that_follows_the_draws_is_what_the_window_gives_anew():
         np.testing.assert_array_equal(sampler.changed(logits), anew.changed(logits))
 
 
-@pytest.mark.parametrize("size", [12, 300])
-@pytest.mark.parametrize("max_compared", [0, 2**16])
+@pytest.mark.parametrize(
+    ("size", "max_compared"),
+    [
+        (12, 2**16),
+        (300, 0),
+        pytest.param(12, 0, marks=pytest.mark.slow),
+        pytest.param(300, 2**16, marks=pytest.mark.slow),
+    ],
+)
 def test_compiled_rows_are_those_of_numpy(size, max_compared, monkeypatch):
     """One program for all rows; ids are found by comparing or by scattering."""
     import tensorflow as tf

@@ -1,5 +1,6 @@
 """A corpus in shards: the same tokens, splits and trainings as in memory, and hostile input."""
 
+import functools
 import gzip
 import itertools
 import json
@@ -65,6 +66,7 @@ def check_equal(corpus, output_dir, **options):
     return found
 
 
+@functools.cache
 def story(size, seed=0, end="\n"):
     """Lines of words in several scripts."""
     rng = np.random.default_rng(seed)

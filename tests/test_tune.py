@@ -37,11 +37,6 @@ def parsed(tmp_path, **values):
     return Options.parse(tune.groups(), {**defaults, "pruner": "none", "epochs": 3, **values})
 
 
-@pytest.fixture(autouse=True)
-def fast_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda file: None)
-
-
 def loss_of(options):
     """A loss that is lowest with 24 units and no dropout."""
     values = options.by_name()

@@ -151,6 +151,7 @@ def batches(
         gather = _of_text(tokens, plan, seed, rows)
     shape = (len(range(plan.batch_size)[rows]), plan.window_chars)
 
+    @tf.autograph.experimental.do_not_convert
     def pair(step):
         windows = gather(step)
         return tf.ensure_shape(windows[:, :-1], shape), tf.ensure_shape(windows[:, 1:], shape)

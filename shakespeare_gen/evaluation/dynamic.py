@@ -144,7 +144,8 @@ def _compiled(read_function: Callable) -> tuple[Callable, Callable]:
         }
         return *found, state, updated
 
-    return tf.function(score, reduce_retracing=True), tf.function(step, reduce_retracing=True)
+    options = {"reduce_retracing": True, "autograph": False}
+    return tf.function(score, **options), tf.function(step, **options)
 
 
 def _mean(tensors: list) -> float:

@@ -355,7 +355,7 @@ class _Reader:
 def _compiled(read_function: Callable) -> Callable:
     """Cached: models of the same shape share traces, so that evaluations do not add memory."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def read_chunk(weights, ids, targets, state):
         logits, state = read_function(weights, ids, state)
         return *predictions(logits, targets), state

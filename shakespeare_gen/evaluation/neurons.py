@@ -75,7 +75,7 @@ def activations(model: LanguageModel, ids: np.ndarray, start_id: int) -> np.ndar
 
 @functools.lru_cache(maxsize=likelihood.MAX_COMPILED)
 def _compiled(hidden_function: Callable) -> Callable:
-    return tf.function(hidden_function, reduce_retracing=True)
+    return tf.function(hidden_function, reduce_retracing=True, autograph=False)
 
 
 def rank(outputs: np.ndarray, pieces: Sequence[str]) -> list[dict]:

@@ -30,7 +30,7 @@ class Internals:
     def __init__(self, model: TrainingModel, data: TrainingData) -> None:
         self._layers = _layers(model)
         self._ids = tf.constant(_windows(data))
-        self._saturation = tf.function(lambda ids: _saturation(model, ids))
+        self._saturation = tf.function(lambda ids: _saturation(model, ids), autograph=False)
 
     def row(
         self,
