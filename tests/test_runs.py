@@ -335,7 +335,7 @@ def scalars(folder):
     from tensorboard.backend.event_processing import event_accumulator
     from tensorboard.util import tensor_util
 
-    found = event_accumulator.EventAccumulator(str(folder))
+    found = event_accumulator.EventAccumulator(str(folder), size_guidance={"tensors": 0})
     found.Reload()
     return {
         tag: [(e.step, tensor_util.make_ndarray(e.tensor_proto).item()) for e in found.Tensors(tag)]

@@ -72,7 +72,8 @@ class LineSketch:
         """Compares the different lines of `text`."""
         data = text.encode("utf-8", "surrogatepass")
         hashes = np.unique(_hashes(data, np.uint64(self.limit)))
-        return Comparison(len(hashes), int(np.isin(hashes, self.hashes).sum()))
+        # By itself, NumPy 2.0.0 chooses a table, which fails for hashes from 2**63 on.
+        return Comparison(len(hashes), int(np.isin(hashes, self.hashes, kind="sort").sum()))
 
 
 class LineSampler:

@@ -22,8 +22,8 @@ def scale_option() -> Any:
 def rescale(weights: Mapping[str, Any], scale: float) -> None:
     """Assigns normal numbers times `scale` to matrices, and zeros to biases.
 
-    Other vectors, such as the gains of a normalization, are kept. The numbers are drawn from the
-    global random state of Keras.
+    Other vectors, such as the gains of a normalization, are kept. The numbers follow from
+    `keras.utils.set_random_seed`.
 
     Args:
       weights: Keras variables by name, such as `lstm_1/kernel`.
@@ -33,8 +33,11 @@ def rescale(weights: Mapping[str, Any], scale: float) -> None:
         return
     import keras
 
+    # Keras's own generator is reset by `set_random_seed` only in recent versions.
+    seed = keras.random.SeedGenerator()
     for name, weight in weights.items():
         if name.endswith("bias"):
             weight.assign(keras.ops.zeros_like(weight))
         elif len(weight.shape) > 1:
-            weight.assign(keras.random.normal(weight.shape, stddev=scale, dtype=weight.dtype))
+            numbers = keras.random.normal(weight.shape, stddev=scale, dtype=weight.dtype, seed=seed)
+            weight.assign(numbers)
