@@ -105,8 +105,10 @@ def nats_per_character(
     model: LanguageModel, text: TokenizedText, start_id: int, plan: ReadingPlan | None = None
 ) -> float:
     """Mean loss of `text` in nats per character."""
-    nats = read(model, text.ids, start_id, plan).nats.sum(dtype=np.float64)
-    return float(nats / text.num_chars)
+    _check_not_empty(text.ids)
+    reader = _Reader(model, losses)  # candidates would take ten times the memory of the losses
+    [nats] = read_with(reader, model, text.ids, start_id, plan or ReadingPlan())
+    return float(nats.sum(dtype=np.float64) / text.num_chars)
 
 
 def by_split(
@@ -128,10 +130,14 @@ def read(
     Raises:
       ValueError: `ids` is empty.
     """
-    if len(ids) == 0:
-        raise ValueError("expected at least one token, received none")
+    _check_not_empty(ids)
     found = read_with(_Reader(model), model, ids, start_id, plan or ReadingPlan())
     return Reading(np.asarray(ids, np.int32), *found)
+
+
+def _check_not_empty(ids: np.ndarray) -> None:
+    if len(ids) == 0:
+        raise ValueError("expected at least one token, received none")
 
 
 def read_with(
@@ -239,7 +245,7 @@ def nats_by_position(
     spaces = len(ids) - num_positions
     starts = np.unique(np.linspace(0, spaces - 1, min(num_windows, spaces)).astype(int))
     positions = starts[:, None] + np.arange(num_positions)
-    found, _ = _read_rows(_Reader(model), model, ids[positions], ids[positions + 1])
+    found, _ = _read_rows(_Reader(model, losses), model, ids[positions], ids[positions + 1])
     return found[0].mean(0, dtype=np.float64)
 
 
@@ -341,32 +347,38 @@ def _with_empty_first_row(model: LanguageModel, state, num_rows: int):
     return states.concatenate([model.initial_state(1), rest])
 
 
-class _Reader:
-    """A compiled chunk: ids, targets [S, T], state -> nats, candidates, their nats, state."""
+def losses(logits, targets) -> tuple:
+    """Logits [..., V], targets [...] -> nats [...], the only result."""
+    return (tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits),)
 
-    def __init__(self, model: LanguageModel) -> None:
-        self._weights, self._read = model.weight_arrays(), _compiled(model.read_function)
+
+def predictions(logits, targets) -> tuple:
+    """Logits [..., V], targets [...] -> nats [...], candidates' ids and nats [..., K]."""
+    [nats] = losses(logits, targets)
+    best, candidate_ids = tf.math.top_k(logits, min(NUM_CANDIDATES, logits.shape[-1]))
+    # The logit and the loss of the target give the normalizer without another pass.
+    target_logit = tf.gather(logits, targets, axis=-1, batch_dims=len(targets.shape))
+    return nats, candidate_ids, (nats + target_logit)[..., None] - best
+
+
+class _Reader:
+    """A compiled chunk: ids, targets [S, T], state -> the results of `score`, state."""
+
+    def __init__(self, model: LanguageModel, score: Callable[..., tuple] = predictions) -> None:
+        self._weights = model.weight_arrays()
+        self._read = _compiled(model.read_function, score)
 
     def __call__(self, ids, targets, state):
         return self._read(self._weights, ids, targets, state)
 
 
 @functools.lru_cache(maxsize=MAX_COMPILED)
-def _compiled(read_function: Callable) -> Callable:
+def _compiled(read_function: Callable, score: Callable[..., tuple]) -> Callable:
     """Cached: models of the same shape share traces, so that evaluations do not add memory."""
 
     @tf.function(reduce_retracing=True, autograph=False)
     def read_chunk(weights, ids, targets, state):
         logits, state = read_function(weights, ids, state)
-        return *predictions(logits, targets), state
+        return *score(logits, targets), state
 
     return read_chunk
-
-
-def predictions(logits, targets) -> tuple:
-    """Logits [..., V], targets [...] -> nats [...], candidates' ids and nats [..., K]."""
-    nats = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-    best, candidate_ids = tf.math.top_k(logits, min(NUM_CANDIDATES, logits.shape[-1]))
-    # The logit and the loss of the target give the normalizer without another pass.
-    target_logit = tf.gather(logits, targets, axis=-1, batch_dims=len(targets.shape))
-    return nats, candidate_ids, (nats + target_logit)[..., None] - best

@@ -66,8 +66,8 @@ class TextCounts:
 
     def _add_ascii(self, data: bytes) -> None:
         if not self._is_exact:
-            new = data.translate(None, self._known)
-            self._known += bytes(set(new))
+            new = bytes(set(data.translate(None, self._known)))
+            self._known += new
             self._ascii[list(new)] = 1
             return
         even = len(data) // 2 * 2
