@@ -2,9 +2,9 @@
 
     python -m benchmarks.many_samples --num_samples=100000
 
-The command is killed (SIGKILL) after `--killed_after_seconds`, and run again. Then the file is read:
-it must have every sample once, in order. Prints the speed and, after each tenth of the samples, the
-memory that belongs to the process.
+The command is killed (SIGKILL) after `--killed_after_seconds`, and run again. Then the file is
+read: it must have every sample once, in order. Prints the speed and, every ten seconds, the samples
+that are written and the memory that belongs to the process.
 """
 
 import json

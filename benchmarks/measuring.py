@@ -3,9 +3,10 @@
     used = measuring.measured("cat", "text.txt")
     used.seconds, used.megabytes, used.own_megabytes
 
-Memory is read from /proc, in units of 10^6 bytes: all resident pages, and those of them that belong
-to the process alone (`RssAnon`). The others are pages of files, mostly TensorFlow's libraries, which
-processes share and the system takes back when it needs them. Knows nothing about the package.
+Memory is read from /proc, in units of 10^6 bytes: all resident pages, and those of them that
+belong to the process alone (`RssAnon`). The others are pages of files, mostly TensorFlow's
+libraries, which processes share and the system takes back when it needs them. Knows nothing about
+the package.
 """
 
 import os
@@ -82,6 +83,10 @@ def measured(
         last = errors[0].decode(errors="replace").strip().splitlines()[-1:]
         raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}: {''.join(last)}")
     return Measured(time.perf_counter() - began, *peak)
+
+
+def _largest(found: list[Memory]) -> Memory:
+    return Memory(*map(max, zip((0.0, 0.0), *found, strict=True)))
 
 
 def family(pid: int) -> list[int]:

@@ -37,7 +37,7 @@ NUM_CANDIDATES = 5
 MAX_SEAM_NATS = 1e-5
 # The maximum number of tokens in a batch of windows.
 MAX_BATCH_TOKENS = 1 << 16
-MAX_COMPILED = 8
+MAX_COMPILED = 16
 CONTEXT_GROWTH = 4
 
 
