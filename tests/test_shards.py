@@ -206,6 +206,7 @@ def test_a_run_on_shards_is_evaluated_with_samples(small_text, tmp_path, monkeyp
     run = train_on(tmp_path / "out", tmp_path / "run", epochs=1)
     options = {"sample_chars": 100, "heatmap_chars": 100}
     whole = shakespeare_gen.evaluate_run(str(run.path), **options)
+    assert whole["sampled"] == {}
     assert (
         whole["scores"]
         == shakespeare_gen.evaluate_run(
@@ -218,6 +219,11 @@ def test_a_run_on_shards_is_evaluated_with_samples(small_text, tmp_path, monkeyp
         sampled = shakespeare_gen.evaluate_run(str(run.path), **options)
     assert "a sample of 2,000 of" in caplog.text
     assert sampled["texts"]["validation"]["characters"] <= 1_000
+    lengths = {split: getattr(run.spec.corpus, f"{split}_chars") for split in corpora.SPLITS}
+    assert {n: part["of_characters"] for n, part in sampled["sampled"].items()} == lengths
+    assert sampled["sampled"]["train"]["characters"] == 2_000
+    page = (run.folder.evaluation_dir / "evaluation.html").read_text("utf-8")
+    assert f"Train: a sample of 2,000 of {lengths['train']:,} characters." in page
 
 
 def test_the_shards_determine_options_of_a_run(tmp_path):

@@ -49,7 +49,8 @@ class CorpusIdentity(Protocol):
 class Corpus:
     """A named text in three splits; `validation` and `test` may be empty.
 
-    `files` are those that the text was read from, and those that were skipped.
+    `files` are those that the text was read from, and those that were skipped; `sampled` are the
+    splits that are a sample of a longer text.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Corpus:
     validation: str
     test: str
     files: tuple[SourceFile, ...] = ()
+    sampled: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -75,7 +77,7 @@ class Corpus:
         return path if texts.first_surrogate(path) is None else ""
 
     def num_chars(self, split: str) -> int:
-        """The length of a split."""
+        """The length of a split; of the whole of it, if it is sampled."""
         return len(getattr(self, split))
 
 

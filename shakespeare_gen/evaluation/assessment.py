@@ -90,6 +90,7 @@ def assess(
         "checkpoint": ", ".join(checkpoint.place.name for checkpoint in checkpoints),
         "text": evaluation.text_path or runs[0].spec.corpus.name,
         "texts": subject.describe(),
+        "sampled": subject.describe_samples(),
         "unknown": options[UnknownOptions].unknown,
         "parameters": subject.model.num_parameters,
         "scores": rows,

@@ -40,6 +40,7 @@ class Subject:
       train, validation: None if the corpus is not available or the split is empty.
       train_positions: the positions of the characters of `train` in the corpus; None if no
         characters were left out.
+      sampled: by the name of a text that is a sample of a longer one, the length of that.
     """
 
     model: LanguageModel
@@ -49,6 +50,7 @@ class Subject:
     train: TokenizedText | None = None
     validation: TokenizedText | None = None
     train_positions: np.ndarray | None = None
+    sampled: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def main(self) -> str:
@@ -92,6 +94,15 @@ class Subject:
                 "left_out_or_replaced": self.changed[name],
             }
             for name, text in self.texts.items()
+        }
+
+    def describe_samples(self) -> dict[str, dict[str, int]]:
+        """The lengths of the texts that are samples, and of the whole texts."""
+        texts = {"train": self.train, "validation": self.validation, **self.texts}
+        return {
+            name: {"characters": text.num_chars, "of_characters": self.sampled[name]}
+            for name in self.sampled
+            if (text := texts.get(name)) is not None
         }
 
 
@@ -143,6 +154,7 @@ def find(
         _unless_empty(known.get("train")),
         _unless_empty(known.get("validation")),
         _kept_positions(raw["train"], tokenizer) if changed.get("train") else None,
+        {split: corpus.num_chars(split) for split in corpus.sampled} if corpus else {},
     )
 
 

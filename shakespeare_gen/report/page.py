@@ -56,6 +56,7 @@ def render(assessment: Assessment, heatmap_tokens: int) -> str:
         tables.percent,
         tables.perplexity,
         tables.size,
+        tables.samples,
         tables.number,
         tables.document_rows,
         bits_per_character,

@@ -86,6 +86,7 @@ def _scores(figures: dict[str, Any], names: Sequence[str]) -> Table:
     splits = list(figures["scores"][0]["splits"])
     last = splits[-1]
     sizes = "; ".join(f"{name}: {size(text)}" for name, text in figures["texts"].items())
+    sizes += "".join(f"; {found}" for found in samples(figures))
     table = Table(
         title=_line(f"{figures['run']} ({figures['checkpoint']}) on {figures['text']}"),
         caption=f"{sizes}. Nats per character by text; ± and the following columns for {last}",
@@ -162,6 +163,14 @@ def size(text: dict[str, int]) -> str:
     changed = text["left_out_or_replaced"]
     notes += [f", {changed:,} left out or replaced"] * bool(changed)
     return f"{text['characters']:,} characters" + "".join(notes)
+
+
+def samples(figures: dict[str, Any]) -> list[str]:
+    """For each text that is a sample of a longer one, how much of it was read."""
+    return [
+        f"{name}: a sample of {part['characters']:,} of {part['of_characters']:,} characters"
+        for name, part in figures["sampled"].items()
+    ]
 
 
 def nats(found: dict[str, Any]) -> str:

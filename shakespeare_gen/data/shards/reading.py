@@ -17,7 +17,7 @@ import numpy as np
 from absl import logging
 
 from shakespeare_gen.data import texts, token_store
-from shakespeare_gen.data.corpora import SPLITS, Corpus
+from shakespeare_gen.data.corpora import Corpus
 from shakespeare_gen.data.line_sketch import MAX_LINES, LineSketch
 from shakespeare_gen.data.shards import manifest
 from shakespeare_gen.data.shards.manifest import File, Manifest
@@ -97,11 +97,6 @@ class ShardedCorpus(Corpus):
     @property
     def sha256(self) -> str:
         return self.identity
-
-    @property
-    def is_sampled(self) -> bool:
-        """Whether a text is not whole."""
-        return any(len(getattr(self, split)) < self.chars[split] for split in SPLITS)
 
     def num_chars(self, split: str) -> int:
         return self.chars[split]
@@ -191,11 +186,15 @@ def load(folder: pathlib.Path, name: str) -> ShardedCorpus:
 
 def _corpus(folder: pathlib.Path, found: Manifest, name: str, train: str) -> ShardedCorpus:
     validation, test = (_held_out(folder, found, name, split) for split in manifest.HELD_OUT)
+    sizes = {split: _other(found, f"{split}.txt").num_bytes for split in manifest.HELD_OUT}
+    sampled = ["train"] * (found.num_tokens > MAX_TRAIN_TOKENS)
+    sampled += [split for split, size in sizes.items() if size > MAX_HELD_OUT_BYTES]
     return ShardedCorpus(
         name,
         train,
         validation,
         test,
+        sampled=tuple(sampled),
         identity=found.corpus_sha256,
         chars=found.chars,
     )
