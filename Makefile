@@ -17,7 +17,7 @@ TEMPERATURE ?= 0.8
 # Passed through the environment, so that quotes and blanks in them are safe.
 export PROMPT RUN
 
-.PHONY: help install generate serve train test test-fast lint typecheck wheel docs docs-site recipes-table notebooks notebooks-colab bench-train bench-generate bench-evaluate bench-serve bench-export bench-page page clean
+.PHONY: help install generate serve train test test-fast lint typecheck wheel docs docs-site recipes-table notebooks notebooks-colab bench-train bench-generate bench-evaluate bench-serve bench-export bench-page bench-scaling page clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -103,6 +103,10 @@ bench-export: $(VENV)/installed-test  ## measure size, error and speed of every 
 
 bench-page: $(VENV)/installed-test  ## measure the speed of an exported page in a browser (benchmarks/PAGE.md)
 	$(BIN)/python benchmarks/page_speed.py
+
+# In parts: `python -m benchmarks.scaling --max_minutes=4`.
+bench-scaling: $(VENV)/installed-test  ## measure time and memory against text size, units, streams and workers (docs/scale.md)
+	$(BIN)/python -m benchmarks.scaling
 
 clean:  ## delete the virtual environment and caches, but no runs
 	rm -rf $(VENV) $(COLAB_VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
