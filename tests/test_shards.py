@@ -5,6 +5,7 @@ import gzip
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import shakespeare_gen
 from shakespeare_gen import prepare, train
 from shakespeare_gen.data import compression, corpora, token_store, tokenizers, windows
 from shakespeare_gen.data.line_sketch import LineSketch
-from shakespeare_gen.data.shards import manifest, pieces, reading, units, writing
+from shakespeare_gen.data.shards import manifest, pieces, progress, reading, units, writing
 from shakespeare_gen.data.tokenizers import counts
 from shakespeare_gen.errors import UsageError, UserError
 from shakespeare_gen.options import Options
@@ -388,6 +389,17 @@ def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(writing.passes.pieces, "read", pieces.read)
     check_equal(path, tmp_path / "out")
+
+
+def test_parts_that_were_finished_before_do_not_count_for_the_speed(caplog):
+    """A preparation that was continued reported gigabytes per second."""
+    jobs, speeds = [(0.0,)] * 9 + [(0.3,)], []
+    for num_before in (0, 9):
+        caplog.clear()
+        with caplog.at_level("INFO", logger="absl"):
+            list(progress.Pass("encoding", 10**10, 10, num_before).results(time.sleep, jobs, 1))
+        speeds.append(int(re.search(r"10 of 10 parts, 10,000 MB, (\d+) MB/s", caplog.text)[1]))
+    assert 0 < speeds[1] < speeds[0] / 2
 
 
 def test_other_options_do_not_continue_an_interrupted_preparation(tmp_path, monkeypatch):

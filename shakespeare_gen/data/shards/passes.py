@@ -83,7 +83,7 @@ def count(work: Work) -> int:
       UserError: a file cannot be read, or the result cannot be written.
     """
     path, num_chars = _counts_path(work), 0
-    if path.exists():
+    if is_counted(work):
         return json.loads(path.read_bytes())["num_chars"]
     found = tokenizers.new_counts(work.options)
     for piece in work.pieces():
@@ -99,6 +99,11 @@ def counts(work: Work) -> TextCounts:
     return TextCounts.from_json(json.loads(_counts_path(work).read_bytes()))
 
 
+def is_counted(work: Work) -> bool:
+    """Whether `count` has finished a unit."""
+    return _counts_path(work).exists()
+
+
 def _counts_path(work: Work) -> pathlib.Path:
     return work.path("counts/#.json" if work.cut is None else "counts/#-train.json")
 
@@ -109,8 +114,8 @@ def encode(work: Work, tokenizer: Tokenizer) -> Shard:
     Raises:
       UserError: a file cannot be read, or the result cannot be written.
     """
-    path = work.path("shards/#.json")
-    if path.exists():
+    path = _shard_path(work)
+    if is_encoded(work):
         return Shard(**json.loads(path.read_bytes()))
     chars, sizes = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
     num_tokens, num_chars, lines, digest = 0, 0, LineSampler(), hashlib.sha256()
@@ -132,6 +137,15 @@ def encode(work: Work, tokenizer: Tokenizer) -> Shard:
     storage.write(work.path("lines-#.u64"), lines.sketch().hashes.tobytes())
     storage.write(path, json.dumps(dataclasses.asdict(shard)).encode())
     return shard
+
+
+def is_encoded(work: Work) -> bool:
+    """Whether `encode` has finished a unit."""
+    return _shard_path(work).exists()
+
+
+def _shard_path(work: Work) -> pathlib.Path:
+    return work.path("shards/#.json")
 
 
 class _Outputs(contextlib.ExitStack):

@@ -13,9 +13,7 @@ import itertools
 import pathlib
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from absl import logging
@@ -28,6 +26,7 @@ from shakespeare_gen.data.shards import manifest, passes, processes, sources
 from shakespeare_gen.data.shards.manifest import File, Manifest
 from shakespeare_gen.data.shards.passes import Shard, Work
 from shakespeare_gen.data.shards.pieces import Cut
+from shakespeare_gen.data.shards.progress import Pass
 from shakespeare_gen.data.shards.sources import Plan
 from shakespeare_gen.data.tokenizers import TextCounts, Tokenizer
 from shakespeare_gen.errors import UserError
@@ -36,7 +35,6 @@ from shakespeare_gen.options.groups import ArrayOptions, CorpusOptions
 from shakespeare_gen.system import devices, storage
 
 STAGING = ".unfinished"
-LOGGED_SECONDS = 10.0
 COPY_BYTES = 1 << 24
 
 
@@ -140,7 +138,8 @@ def _staging(folder: pathlib.Path, options: Options) -> pathlib.Path:
 def _counted(works: list[Work], plan: Plan, num_processes: int) -> tuple[list[Work], TextCounts]:
     """The first pass: where each unit is cut, and the counts of the training text."""
     jobs = [(work,) for work in works]
-    results = _logged("counting", passes.count, jobs, plan, num_processes)
+    run = Pass("counting", plan.num_bytes, len(works), sum(map(passes.is_counted, works)))
+    results = run.results(passes.count, jobs, num_processes)
     sizes = {work.number: num_chars for (work,), num_chars in results}
     counts, again = tokenizers.new_counts(works[0].options), list[processes.Job]()
     cut = [
@@ -197,33 +196,11 @@ def _encoded(
     """The second pass."""
     lines, found = LineSketch(np.zeros(0, np.uint64)), dict[int, Shard]()
     jobs = [(work, tokenizer) for work in works]
-    for (work, *_), shard in _logged("encoding", passes.encode, jobs, plan, num_processes):
+    run = Pass("encoding", plan.num_bytes, len(works), sum(map(passes.is_encoded, works)))
+    for (work, *_), shard in run.results(passes.encode, jobs, num_processes):
         found[work.number] = shard
         lines = lines.merged(LineSketch(passes.lines(work)))
     return [found[work.number] for work in works], lines
-
-
-def _logged(
-    what: str, function: Callable, jobs: Iterable[processes.Job], plan: Plan, num_processes: int
-) -> Iterator[tuple[processes.Job, Any]]:
-    """Runs the jobs of a pass, and logs its progress."""
-    began = logged = time.monotonic()
-    num_units = len(plan.units)
-    results = processes.run(function, jobs, min(num_processes, num_units))
-    for number, result in enumerate(results, 1):
-        yield result
-        now = time.monotonic()
-        if now - logged >= LOGGED_SECONDS or number == num_units:
-            logged = now
-            megabytes = plan.num_bytes / 1e6 * number / num_units
-            logging.info(
-                "%s: %d of %d parts, %s MB, %.0f MB/s",
-                what,
-                number,
-                num_units,
-                f"{megabytes:,.0f}",
-                megabytes / max(now - began, 1e-3),
-            )
 
 
 def _finished(
