@@ -215,11 +215,11 @@ def test_a_run_on_shards_is_evaluated_with_samples(small_text, tmp_path, monkeyp
         )["scores"]
     )
     monkeypatch.setattr(reading, "MAX_TRAIN_TOKENS", 2_000)
-    monkeypatch.setattr(reading, "MAX_HELD_OUT_BYTES", 1_000)
+    monkeypatch.setattr(reading, "MAX_HELD_OUT_BYTES", 500)
     with caplog.at_level("INFO", logger="absl"):
         sampled = shakespeare_gen.evaluate_run(str(run.path), **options)
     assert "a sample of 2,000 of" in caplog.text
-    assert sampled["texts"]["validation"]["characters"] <= 1_000
+    assert sampled["texts"]["validation"]["characters"] <= 500
     lengths = {split: getattr(run.spec.corpus, f"{split}_chars") for split in corpora.SPLITS}
     assert {n: part["of_characters"] for n, part in sampled["sampled"].items()} == lengths
     assert sampled["sampled"]["train"]["characters"] == 2_000
