@@ -70,14 +70,13 @@ def entries(page: str) -> list[str]:
 
 def explains(entry: str, message: str) -> bool:
     """Whether an entry is about a message; one with little text of its own has to be equal."""
-    message = message.replace("`", "")
-    if num_letters(_COMMON.sub("", entry)) < MIN_OWN_LETTERS:
-        return entry == message
-    return bool(_pattern(entry).fullmatch(message))
+    return bool(_pattern(entry).fullmatch(message.replace("`", "")))
 
 
 @functools.cache
 def _pattern(entry: str) -> re.Pattern[str]:
+    if num_letters(_COMMON.sub("", entry)) < MIN_OWN_LETTERS:
+        return re.compile(re.escape(entry))
     return re.compile(".*".join(map(re.escape, entry.split(ANY))), re.DOTALL)
 
 

@@ -98,7 +98,7 @@ def test_every_cell_writes_what_it_scores(tokenizer, cell):
     np.testing.assert_allclose(result.log_probabilities, scored, atol=1e-4)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "min_gru"])
+@pytest.mark.parametrize("cell", ["lstm", pytest.param("min_gru", marks=pytest.mark.slow)])
 def test_a_network_that_is_trained_in_bfloat16_writes(tokenizer, cell):
     """Samples while training: the state comes in bfloat16, the weights in float32."""
     model = model_of(tokenizer, cell=cell, num_layers=2, precision="bfloat16")

@@ -2,6 +2,7 @@
 
 import ast
 import fnmatch
+import functools
 import importlib
 import json
 import pathlib
@@ -54,9 +55,15 @@ LIBRARIES = {
 SPELLED_FLAG = re.compile(r"--(?!xla_)[a-z_]{3,}")
 
 
+@functools.cache
+def nodes_of(code):
+    """The syntax tree of a module as a list; its first node is the module."""
+    return list(ast.walk(ast.parse(code)))
+
+
 def imported(code):
     """The dotted names that code imports, including those inside functions."""
-    for node in ast.walk(ast.parse(code)):
+    for node in nodes_of(code):
         if isinstance(node, ast.ImportFrom):
             yield from [f"{node.module}.{alias.name}" for alias in node.names]
         if isinstance(node, ast.Import):
@@ -123,7 +130,7 @@ def test_no_module_has_the_name_of_a_standard_library_module():
 
 def test_every_module_has_a_docstring():
     for path, code in MODULES.items():
-        docstring = ast.get_docstring(ast.parse(code)) or ""
+        docstring = ast.get_docstring(nodes_of(code)[0]) or ""
         assert len(docstring) > 10, f"{path}: expected a docstring, found {docstring!r}"
 
 
@@ -141,7 +148,7 @@ def test_libraries_do_not_spell_flags():
     for path, code in LIBRARIES.items():
         if path.parts[0] == "options":
             continue
-        for node in ast.walk(ast.parse(code)):
+        for node in nodes_of(code):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found = SPELLED_FLAG.search(node.value)
                 assert not found, f"{path}:{node.lineno} spells {found and found[0]}"

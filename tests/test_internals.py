@@ -162,7 +162,7 @@ def test_a_resumed_run_logs_the_same_values(small_text, tmp_path):
 
 
 def test_other_models_have_values_by_layer(small_text, tmp_path):
-    options = {"model": "transformer", "width": 8, "num_heads": 2, "embedding_size": 64}
+    options = {"model": "transformer", "width": 8, "num_heads": 2, "num_layers": 1}
     run = shakespeare_gen.train_model(
         text=small_text, run_dir=tmp_path / "x", epochs=1, **{**SMALL, **options}
     )

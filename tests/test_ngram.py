@@ -188,6 +188,7 @@ def test_a_text_shorter_than_a_window_can_be_counted(tmp_path, caplog):
             validation_fraction=0,
             auto_size=True,
             epochs=3,
+            sample_chars=1,
         )
     assert "model=ngram counts the text once: no effect of auto_size, epochs" in caplog.text
     assert "updates" not in caplog.text

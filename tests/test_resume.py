@@ -107,7 +107,8 @@ def whole_runs(text_path, tmp_path_factory):
 @pytest.fixture(scope="module")
 def first_epoch(text_path, tmp_path_factory):
     """A run of one epoch, which tests copy."""
-    return train(text_path, tmp_path_factory.mktemp("first") / "run", epochs=1)
+    options = {"epochs": 1, "keep_checkpoints": 3, "save_every_steps": 4}
+    return train(text_path, tmp_path_factory.mktemp("first") / "run", **options)
 
 
 @pytest.fixture
@@ -321,9 +322,8 @@ def test_invalid_rows_of_metrics_are_skipped(run, row, caplog):
     assert "skipping damaged line" in caplog.text
 
 
-def test_the_newest_checkpoints_and_the_best_are_kept(text_path, tmp_path):
-    run = train(text_path, tmp_path / "run", keep_checkpoints=3, save_every_steps=4, epochs=1)
-    assert store.names(run.folder.checkpoints) == [
+def test_the_newest_checkpoints_and_the_best_are_kept(first_epoch):
+    assert store.names(first_epoch.folder.checkpoints) == [
         "step-00000008",
         "step-00000012",
         "step-00000014-epoch-0001",
@@ -384,7 +384,7 @@ def test_a_run_stopped_before_its_first_checkpoint_can_be_restarted(
 
 
 def test_a_renamed_checkpoint_is_never_deleted(text_path, run):
-    [name] = store.names(run.folder.checkpoints)
+    *_, name = store.names(run.folder.checkpoints)
     (run.folder.checkpoints / name).rename(run.folder.checkpoints / "my-good-model")
     for overwrite in (False, True):
         with pytest.raises(UserError, match="found 'checkpoints/my-good-model'"):

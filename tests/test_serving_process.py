@@ -72,7 +72,9 @@ def failed(*flags) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_signal_lets_texts_end(small_run_dir, number):
     with command(f"--run_dir={small_run_dir}") as server:
         with (
@@ -118,6 +120,7 @@ def test_texts_that_are_too_long_end_with_an_error_after_a_signal(tmp_path):
     assert any("shutting down" in end[-2] for end in ends if len(end) > 1)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once(small_run_dir):
     with (
         command(f"--run_dir={small_run_dir}") as server,
@@ -134,6 +137,7 @@ def test_a_second_signal_ends_at_once(small_run_dir):
         assert time.monotonic() - began < 3
 
 
+@pytest.mark.slow
 def test_a_port_can_be_used_again_after_a_kill(small_run_dir):
     with command(f"--run_dir={small_run_dir}") as server:
         port = httpx.URL(server.url).port
@@ -172,6 +176,7 @@ def answers(url: str) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_under_the_log_does_not_matter(small_run_dir):
     with open("/dev/full", "w", encoding="utf-8") as full, socket.create_server(("", 0)) as free:
