@@ -21,6 +21,7 @@ from shakespeare_gen.options.fields import fields_by_name
 from shakespeare_gen.runs import finding
 from shakespeare_gen.system import storage
 from shakespeare_gen.training import preparation
+from tests import forked_commands
 from tests.conftest import REPOSITORY
 from tests.fake_runs import write_run
 
@@ -94,9 +95,9 @@ def test_the_version_is_printed(arguments):
 # Flags
 
 
-@pytest.mark.parametrize(
-    ("flag", "message"),
-    [
+def test_an_invalid_flag_is_reported_on_one_line_that_helps():
+    """absl printed the tuple ('Non-boolean argument to boolean flag', 'maybe')."""
+    cases = [
         ("--temprature=1", "unknown flag --temprature; did you mean --temperature?"),
         ("--top-k=1", "unknown flag --top-k; did you mean --top_k?"),
         ("--nountil_lin", "unknown flag --nountil_lin; did you mean --nountil_line?"),
@@ -109,13 +110,11 @@ def test_the_version_is_printed(arguments):
             "--flagfile=qick: expected a file or a recipe; did you mean 'quick.cfg'?; recipes: ",
         ),
         ("--flagfile=zzz", "--flagfile=zzz: expected a file or a recipe; recipes: "),
-    ],
-)
-def test_an_invalid_flag_is_reported_on_one_line_that_helps(flag, message):
-    """absl printed the tuple ('Non-boolean argument to boolean flag', 'maybe')."""
-    done = run("generate", flag)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith(f"generate: {message}")
+    ]
+    every = forked_commands.run([["generate", flag] for flag, _ in cases])
+    for done, (_, message) in zip(every, cases, strict=True):
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert done.stderr.startswith(f"generate: {message}")
 
 
 def test_an_empty_corpus_is_an_invalid_flag():
@@ -378,9 +377,9 @@ def test_the_log_says_how_steps_per_epoch_relates_to_the_text(steps, message, tm
 # Import time
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
+def test_a_command_imports_only_what_it_needs(run_folders):
+    (run_folders / "text.txt").write_text("To be, or not to be.\n" * 50, "utf-8")
+    commands = [
         *([verb, "--help"] for verb in VERBS),
         ["train", "--corpus=nowhere.txt"],
         ["train", "--unit=3"],
@@ -389,35 +388,16 @@ def test_the_log_says_how_steps_per_epoch_relates_to_the_text(steps, message, tm
         ["evaluate", "--run_dir=runs/missing"],
         ["compare", "--run_dir=runs/missing"],
         ["describe", "--corpus=text.txt"],
-    ],
-    ids=" ".join,
-)
-def test_a_command_imports_only_what_it_needs(arguments, run_folders):
-    (run_folders / "text.txt").write_text("To be, or not to be.\n" * 50, "utf-8")
-    assert not imported(arguments, run_folders) & set(HEAVY)
+    ]
+    for done in forked_commands.run(commands, cwd=run_folders):
+        assert "shakespeare_gen" in done.modules, done.stderr
+        assert not done.modules & set(HEAVY), done.arguments
+        if done.arguments[1:] == ["--help"]:
+            assert (done.returncode, done.stderr) == (0, "")
+            assert done.stdout.startswith(f"usage: {done.arguments[0]} ")
 
 
 def test_a_comparison_imports_no_tensorflow(run_folders):
-    modules = imported(["compare", "--run_dir=runs/new,runs/old"], run_folders)
-    assert "matplotlib" in modules
-    assert not modules & {"tensorflow", "keras"}
-
-
-def imported(arguments, folder):
-    """The modules that a command imports."""
-    code = (
-        "import sys; from shakespeare_gen.__main__ import main\n"
-        f"try: main({arguments!r})\n"
-        "finally: print('\\n', *sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        check=False,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        text=True,
-    )
-    modules = set(done.stdout.splitlines()[-1].split())
-    assert "shakespeare_gen" in modules, done.stderr
-    return modules
+    [done] = forked_commands.run([["compare", "--run_dir=runs/new,runs/old"]], cwd=run_folders)
+    assert "matplotlib" in done.modules
+    assert not done.modules & {"tensorflow", "keras"}
