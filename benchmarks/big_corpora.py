@@ -6,8 +6,9 @@
 Writes a synthetic text of that size (shuffled speeches of tiny_shakespeare, numbered), and measures
 
 - `read`: `cat` of the text, and `gzip -dc` of a part of it;
-- `prepare`: the text, and the part with `gzip`, as a ratio to these. After `--max_seconds` it is
-  killed (SIGKILL), and the next call continues; the seconds of all calls are added up;
+- `prepare`: the text, and the part with `gzip`, as a ratio to these. It is killed (SIGKILL) after
+  `--killed_after_seconds`, and continued; after `--max_seconds` it is killed, and the next call of
+  this program continues. The seconds of all its starts are added up;
 - `train`: on the shards and on a part of the text in memory, alternating.
 
 Each part may be a call of its own, with `--parts`; what was measured is kept in `measured.json` in
@@ -39,6 +40,9 @@ _PART_MEGABYTES = flags.DEFINE_integer("part_megabytes", 200, "size of the part 
 _FOLDER = flags.DEFINE_string("folder", "/tmp/big_corpora", "folder for all files")
 _PARTS = flags.DEFINE_list("parts", [*PARTS], f"what to do: {', '.join(PARTS)}")
 _MAX_SECONDS = flags.DEFINE_float("max_seconds", float("inf"), "after which `prepare` is killed")
+_KILLED_AFTER_SECONDS = flags.DEFINE_float(
+    "killed_after_seconds", 60.0, "when `prepare` is killed for the first time; 0: never"
+)
 _STEPS = flags.DEFINE_integer("steps", 100, "steps of each training")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "trainings of each kind")
 SPEECHES_PER_BLOCK = 60_000
@@ -130,22 +134,29 @@ def _machine() -> str:
 
 def _prepare(folder: pathlib.Path) -> None:
     """Prepares the text, in several calls if need be, and once the packed part."""
-    text, before = folder / "text.txt", _kept(folder).get("prepare", {})
-    if not before.get("is_finished"):
-        used = _prepared(text, folder / "shards", _MAX_SECONDS.value)
-        seconds = [*before.get("calls", []), used.seconds]
-        total = Measured(
-            sum(seconds),
-            max(used.megabytes, before.get("megabytes", 0)),
-            max(used.own_megabytes, before.get("own_megabytes", 0)),
-            used.is_finished,
-        )
-        _keep(folder, prepare=_row(total, text) | {"calls": seconds})
+    if "prepare" not in _kept(folder) and _KILLED_AFTER_SECONDS.value:
+        _prepare_text(folder, _KILLED_AFTER_SECONDS.value)
+    if not _kept(folder).get("prepare", {}).get("is_finished"):
+        _prepare_text(folder, _MAX_SECONDS.value)
     if "prepare_gz" not in _kept(folder):
         part, place = folder / "part.txt", folder / "of_gz"
         shutil.rmtree(place, ignore_errors=True)
         used = _prepared(pathlib.Path(f"{part}.gz"), place, float("inf"))
         _keep(folder, prepare_gz=_row(used, part))
+
+
+def _prepare_text(folder: pathlib.Path, max_seconds: float) -> None:
+    """Begins or continues, and keeps the sum of all starts."""
+    text, before = folder / "text.txt", _kept(folder).get("prepare", {})
+    used = _prepared(text, folder / "shards", max_seconds)
+    seconds = [*before.get("starts", []), used.seconds]
+    total = Measured(
+        sum(seconds),
+        max(used.megabytes, before.get("megabytes", 0)),
+        max(used.own_megabytes, before.get("own_megabytes", 0)),
+        used.is_finished,
+    )
+    _keep(folder, prepare=_row(total, text) | {"starts": seconds})
 
 
 def _prepared(path: pathlib.Path, folder: pathlib.Path, max_seconds: float) -> Measured:
@@ -189,7 +200,8 @@ def _table(kept: dict[str, Any]) -> str:
     lines = ["| | GB | seconds | MB/s of text | peak memory, MB |", "|---|---|---|---|---|"]
     for name, shown in names.items():
         if row := kept.get(name):
-            calls = f" ({len(row['calls'])} calls)" if len(row.get("calls", [])) > 1 else ""
+            starts = row.get("starts", [])
+            calls = f" ({len(starts)} starts)" if len(starts) > 1 else ""
             shown += "" if row["is_finished"] else ", unfinished"
             cells = (f"{row['bytes'] / 1e9:g}", f"{row['seconds']:,.0f}{calls}", _speed(row))
             lines.append(f"| {shown} | {' | '.join(cells)} | {row['megabytes']:,.0f} |")
