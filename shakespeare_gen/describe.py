@@ -53,7 +53,7 @@ def _describe(options: Options) -> dict[str, Any]:
     given = options.only([CorpusOptions]).non_defaults()
     vocabulary_size = found["facts"]["vocabulary"]
     expected = forecast.forecast(
-        corpus.name, len(corpus.train), vocabulary_size, bool(corpus.validation), given
+        corpus.name, corpus.num_chars("train"), vocabulary_size, bool(corpus.validation), given
     )
     found["training"] = {
         name: spelling.as_flags(value, ()) if isinstance(value, str) else value

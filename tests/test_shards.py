@@ -223,6 +223,8 @@ def test_a_run_on_shards_is_evaluated_with_samples(small_text, tmp_path, monkeyp
     lengths = {split: getattr(run.spec.corpus, f"{split}_chars") for split in corpora.SPLITS}
     assert {n: part["of_characters"] for n, part in sampled["sampled"].items()} == lengths
     assert sampled["sampled"]["train"]["characters"] == 2_000
+    described = shakespeare_gen.describe_corpus(corpus=str(tmp_path / "out"))
+    assert described["sampled"]["train"] == {"characters": 2_000, "of_characters": 14_356}
     page = (run.folder.evaluation_dir / "evaluation.html").read_text("utf-8")
     assert f"Train: a sample of 2,000 of {lengths['train']:,} characters." in page
 

@@ -45,9 +45,10 @@ def describe(
       max_ngram_chars: entropy is estimated from a sample if a text is longer.
 
     Returns:
-      `files` that were read or skipped, `splits` by name, `facts` by label, `entropy` with one
-      row per n-gram order, and `ngram_chars`: for train and validation, the number of characters
-      used for the entropy.
+      `files` that were read or skipped, `sampled` with the lengths of the splits that are samples,
+      and of the whole ones, `splits` by name, `facts` by label, `entropy` with one row per n-gram
+      order, and `ngram_chars`: for train and validation, the number of characters used for the
+      entropy.
     """
     counts = {split: texts.character_counts(getattr(corpus, split)) for split in SPLITS}
     tokenizer = CharacterTokenizer("".join(counts["train"]))
@@ -55,6 +56,13 @@ def describe(
     return {
         "corpus": corpus.name,
         "files": [dataclasses.asdict(file) for file in corpus.files],
+        "sampled": {
+            split: {
+                "characters": len(getattr(corpus, split)),
+                "of_characters": corpus.num_chars(split),
+            }
+            for split in corpus.sampled
+        },
         "splits": {
             split: _split(corpus, split, counts[split]) for split in SPLITS if counts[split]
         },

@@ -297,7 +297,11 @@ def _files(found: list[dict[str, Any]]) -> Table:
 
 def _splits(found: dict[str, Any]) -> Table:
     name = terminal.visible(found["corpus"], keep="")
-    table = Table(box=box.SIMPLE_HEAD, title=f"Corpus {name}")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=f"Corpus {name}",
+        caption="; ".join(samples(found)) or None,
+    )
     table.add_column("split")
     shared = ("shared with training", "shared with validation")
     for name in ("characters", "bytes", "lines", "not ASCII", *shared):
