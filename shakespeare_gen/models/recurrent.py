@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from shakespeare_gen.errors import UsageError
+from shakespeare_gen.models import states
 from shakespeare_gen.models.cells import CELLS, Cell, added_product, rows
 from shakespeare_gen.models.language_model import LanguageModel, StepwiseModel
 from shakespeare_gen.models.network_options import NetworkOptions
@@ -23,6 +24,7 @@ from shakespeare_gen.models.specs import Spec
 from shakespeare_gen.options import option
 
 MAX_UNITS = 16384
+_CACHE_LINE_BYTES = 64
 
 
 class RecurrentOptions(NetworkOptions):
@@ -273,7 +275,7 @@ class NumpyRecurrentModel(StepwiseModel):
 
     def __init__(self, spec: RecurrentSpec, weights: Mapping[str, np.ndarray]) -> None:
         self.spec, self._step = spec, RecurrentStep(spec, np)
-        laid_out = self._step.weights(weights)
+        laid_out = states.map_arrays(_aligned, self._step.weights(weights))
         first_state = functools.partial(spec.initial_state, np)
         super().__init__(self._step, dict(weights), laid_out, first_state, np)
 
@@ -289,6 +291,20 @@ class NumpyRecurrentModel(StepwiseModel):
     def gate_values(self, ids):
         ids = np.asarray(ids)
         return gate_values(self.spec, np, self.weights, ids, self.hidden(ids)[0])
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    """The same matrix in the same order, starting at a cache line.
+
+    NumPy aligns to 16 bytes only. With 256 units the recurrent product then takes 14 us instead of
+    9 (Intel Xeon with AVX-512), because every vector of 64 bytes is read from two lines.
+    """
+    in_rows = array if array.flags.c_contiguous else array.T
+    buffer = np.empty(in_rows.nbytes + _CACHE_LINE_BYTES, np.uint8)
+    begin = -buffer.ctypes.data % _CACHE_LINE_BYTES
+    found = buffer[begin : begin + in_rows.nbytes].view(array.dtype).reshape(in_rows.shape)
+    found[...] = in_rows
+    return found if array.flags.c_contiguous else found.T
 
 
 def from_arrays(spec: RecurrentSpec, weights: Mapping[str, np.ndarray]) -> LanguageModel:
