@@ -36,9 +36,8 @@ def pair(path):
     return [shakespeare_gen.load_generator(path, engine=e) for e in ("numpy", "tensorflow")]
 
 
-@pytest.mark.parametrize(
-    "cell", ["lstm", *(pytest.param(c, marks=pytest.mark.slow) for c in CELLS if c != "lstm")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", CELLS)
 def test_both_engines_agree(run_dirs, cell):
     """In logits to 1e-5, in the most likely text, and in texts of one seed."""
     plain, compiled = pair(run_dirs / cell)

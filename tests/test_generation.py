@@ -359,6 +359,7 @@ def test_the_same_model_twice_writes_what_it_writes_alone(tokenizer):
 # Rows, threads, weights
 
 
+@pytest.mark.slow
 def test_every_option_may_differ_from_row_to_row(generator):
     """Each request of a batch gives the text that it gives alone."""
     requests = [

@@ -157,7 +157,8 @@ def test_the_layers_have_the_same_gradients_in_float64(cell, kernel):
         np.testing.assert_allclose(gradient, expected_gradients[name], rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("cell", ["simple_rnn", pytest.param("lstm", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["simple_rnn", "lstm"])
 def test_training_with_the_options_of_min_char_rnn_is_training_in_numpy(cell, small_text, tmp_path):
     """The same weights after 81 updates: windows, carried state, restart of the text, Adagrad and
     clipping. The loss of `train` is a mean over 25 characters, so that its gradients, the limit of

@@ -117,24 +117,9 @@ def run(first_epoch, tmp_path):
     return runs.open_run(shutil.copytree(first_epoch.path, tmp_path / "run"))
 
 
-@pytest.mark.parametrize(
-    ("carry_state", "step"),
-    [
-        (False, 7),
-        *(
-            pytest.param(carry_state, step, marks=pytest.mark.slow)
-            for carry_state, step in (
-                (True, 1),
-                (True, 7),
-                (True, STEPS_PER_EPOCH),
-                (True, 2 * STEPS_PER_EPOCH + 13),
-                (False, 1),
-                (False, STEPS_PER_EPOCH),
-                (False, 2 * STEPS_PER_EPOCH + 13),
-            )
-        ),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("carry_state", [True, False])
+@pytest.mark.parametrize("step", [1, 7, STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH + 13])
 def test_a_run_stopped_at_any_step_resumes_bit_exactly(
     text_path, tmp_path, monkeypatch, whole_runs, carry_state, step
 ):
