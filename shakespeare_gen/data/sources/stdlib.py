@@ -88,6 +88,10 @@ def _files(root: pathlib.Path) -> Iterator[pathlib.Path]:
 def _taken(files: list[str], num_chars: float) -> str:
     """Removes files of about `num_chars` characters from the end of `files` and joins them."""
     found: list[str] = []
+    too_large: list[str] = []  # at the end of the files; without them, nothing would be taken
+    while len(files) > 1 and len(files[-1]) / 2 >= num_chars > 0:
+        too_large.insert(0, files.pop())
     while len(files) > 1 and sum(map(len, found)) + len(files[-1]) / 2 < num_chars:
         found.append(files.pop())
+    files += too_large
     return "".join(found)
