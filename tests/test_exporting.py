@@ -152,10 +152,13 @@ def test_positions_are_exact_in_half_precision(subjects, tmp_path):
         caches = [random.normal(size=part.shape).astype(np.float32) for part in start[2:]]
         state = [np.full((1, 1), place, np.float32) for place in (position, position % 6)] + caches
         like = states.unflatten(subject.model().initial_state(1), state)
+        expected, found = [], []
         for i in IDS[:8]:
-            expected, like = subject.model().step(IDS[i : i + 1], like)
+            logits, like = subject.model().step(IDS[i : i + 1], like)
+            expected.append(logits)
             logits, state = model.step(IDS[i : i + 1], state)
-            assert np.abs(logits - expected).max() < 0.01 * expected.std()
+            found.append(logits)
+        assert np.abs(np.stack(found) - expected).max() < 0.02 * np.std(expected)
         for ours, theirs in zip(states.flatten(like)[:2], state[:2], strict=True):
             assert ours == theirs
 
