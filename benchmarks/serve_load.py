@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import multiprocessing
 import os
 import pathlib
 import random
@@ -38,6 +39,10 @@ MODEL = "pretrained:tiny-shakespeare"
 PROMPTS = ("ROMEO:", "To be, or not to be", "\n", "First Citizen:\nBefore we proceed any further, ")
 OPTIONS = ({}, {"temperature": 0.7}, {"top_p": 0.95}, {"top_k": 20, "frequency_penalty": 0.1})
 MAX_SECONDS = 300  # of one measurement
+_LLAMA = (
+    "The rows of llama.cpp (`--llama_server`, a slot for each client) are those of a transformer "
+    "with as many parameters, in float32, which `llama_model.py` writes."
+)
 
 
 @dataclasses.dataclass
@@ -122,9 +127,9 @@ def llama_server(flags) -> Iterator[tuple[str, int]]:
         port = free.getsockname()[1]
     process = subprocess.Popen(
         [
-            *(flags.llama_server, f"--model={flags.llama_model}", f"--port={port}"),
-            *(f"--parallel={flags.clients}", f"--ctx-size={512 * flags.clients}"),
-            f"--threads={os.cpu_count()}",
+            *(flags.llama_server, "--model", flags.llama_model, "--port", str(port)),
+            *("--parallel", str(flags.clients), "--ctx-size", str(512 * flags.clients)),
+            *("--threads", str(os.cpu_count())),
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -228,8 +233,21 @@ def processor_seconds(pid: int) -> float:
     return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def page(measurements: list[Measurement], flags) -> str:
-    """The page with all measurements."""
+def library_rate(seconds: float) -> float:
+    """Characters per second of one text without a server, as `generate` writes it."""
+    from shakespeare_gen.runs.loading import load_generator
+
+    generator, num_characters = load_generator(MODEL, engine="tensorflow"), 0
+    generator.generate(PROMPTS[0], length=1000)  # compiles
+    began = time.monotonic()
+    while time.monotonic() < began + seconds:
+        [result] = generator.generate(PROMPTS[0], length=2000)
+        num_characters += len(result.text)
+    return num_characters / (time.monotonic() - began)
+
+
+def page(measurements: list[Measurement], library: float, flags) -> str:
+    """The page with all measurements; `library` is that of `library_rate`."""
     many = f"{flags.clients} clients"
     return "\n".join(
         [
@@ -240,7 +258,9 @@ def page(measurements: list[Measurement], flags) -> str:
             f"{devices.hardware()['processor']}, {os.cpu_count()} threads, "
             f"{time.strftime('%Y-%m-%d')}. The model has 512 units; {many} send streamed requests "
             "of 100 to 400 characters with mixed options, one after the other. The server and the "
-            "clients share the processor.",
+            f"clients share the processor. `generate` writes {library:,.0f} characters/s without a "
+            "server.",
+            *([_LLAMA] if flags.llama_server else []),
             "",
             "| | characters/s | server, us of processor time a character | first, ms, p50 | p99 "
             "| all, s, p50 | p99 | health, ms, max | MB |",
@@ -288,7 +308,10 @@ def main() -> None:
     path = pathlib.Path(flags.output)
     _, heading, memory = (path.read_text("utf-8") if path.exists() else "").partition("\n## ")
     # What `serve_memory.py` wrote stays.
-    path.write_text(page(asyncio.run(run(flags)), flags) + heading + memory, "utf-8")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        library = pool.apply(library_rate, (min(flags.seconds, 10),))
+    text = page(asyncio.run(run(flags)), library, flags)
+    path.write_text(text + heading + memory, "utf-8")
 
 
 if __name__ == "__main__":
