@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+import string
 import subprocess
 import sys
 
@@ -139,6 +140,21 @@ def test_a_quantized_export_is_close_to_the_model(subjects, format, quantize, na
     found = stepped(written(subjects[name], format, quantize, tmp_path / "out"), IDS)
     error = np.abs(found - expected).max() / expected.std()
     assert 0 < error < {"float16": 0.01, "int8": 0.15}[quantize]
+
+
+def test_the_output_layer_of_a_small_vocabulary_is_stored_in_float16(tmp_path):
+    import onnx
+
+    text = string.ascii_letters + "\n"
+    subject = subject_of(fake_runs.write_run(tmp_path / "run", text=text, units=192))
+    model = written(subject, "onnx", "int8", tmp_path / "out")
+    ids = subject.tokenizer.encode(text)
+    expected = logits_of(subject, ids)
+    assert np.abs(stepped(model, ids) - expected).max() < 0.1 * expected.std()
+    arrays = onnx.load(str(tmp_path / "out" / "model.onnx")).graph.initializer
+    types = {array.name: array.data_type for array in arrays}
+    assert types["weights/logits/kernel"] == onnx.TensorProto.FLOAT16
+    assert types["weights/layers/lstm_1/cell/recurrent_kernel"] == onnx.TensorProto.UINT8
 
 
 @pytest.mark.slow
