@@ -148,9 +148,9 @@ def test_the_output_layer_of_a_small_vocabulary_is_stored_in_float16(tmp_path):
     text = string.ascii_letters + "\n"
     subject = subject_of(fake_runs.write_run(tmp_path / "run", text=text, units=192))
     model = written(subject, "onnx", "int8", tmp_path / "out")
-    ids = subject.tokenizer.encode(text)
+    ids = subject.tokenizer.encode(text)[:4]  # random weights of this size amplify errors
     expected = logits_of(subject, ids)
-    assert np.abs(stepped(model, ids) - expected).max() < 0.1 * expected.std()
+    assert np.abs(stepped(model, ids) - expected).max() < 0.05 * expected.std()
     arrays = onnx.load(str(tmp_path / "out" / "model.onnx")).graph.initializer
     types = {array.name: array.data_type for array in arrays}
     assert types["weights/logits/kernel"] == onnx.TensorProto.FLOAT16
