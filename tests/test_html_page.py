@@ -161,6 +161,7 @@ def test_the_page_says_what_it_is(opened):
     text = opened.element("panel-model").text
     assert "run <b>" in text
     assert "abab.txt" in text
+    assert "Choose one" not in text  # there is one
     assert "It works without a network and sends nothing." in text
     assert "MIT license" in text
 
