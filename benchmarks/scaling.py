@@ -40,8 +40,8 @@ _AGAIN = flags.DEFINE_bool("again", False, "measure all points again")
 _CHILD = flags.DEFINE_string("child", "", "number of streams; for the processes of this program")
 
 MEGABYTES = (1, 10, 100, 300)
-UNITS = (64, 128, 256, 512)
-STREAMS = (1, 4, 16, 64, 256)
+UNITS = (64, 128, 256, 512, 1024)
+STREAMS = (1, 4, 16, 64, 256, 1024)
 WORKERS = (1, 2, 3)
 BATCH, WINDOW, EMBEDDING, VOCABULARY = 64, 100, 64, 75
 STREAM_UNITS, STREAM_CHARS = 256, 300

@@ -4,7 +4,9 @@ import functools
 import gzip
 import itertools
 import json
+import mmap
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -539,3 +541,25 @@ def test_slices_of_shards_keep_few_pages(folder, monkeypatch):
         np.testing.assert_array_equal(ids[begin : begin + 10], whole[begin : begin + 10])
     with pytest.raises(ValueError, match="without a step"):
         ids[::2]
+
+
+def test_pages_around_those_that_are_read_are_given_back(tmp_path, monkeypatch):
+    """Of cached shards, Linux maps 64 kB at each read: ten times the limit was mapped."""
+    status = pathlib.Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("resident pages of files are read from /proc")
+
+    def resident_bytes():
+        return 1024 * int(re.search(r"RssFile:\s+(\d+)", status.read_text())[1])
+
+    monkeypatch.setattr(reading, "MAX_MAPPED_BYTES", 1 << 20)
+    path = tmp_path / "train.ids"
+    path.write_bytes(bytes(1 << 25))
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    ids = reading.ShardedIds([np.frombuffer(mapped, np.uint8)], [mapped])
+    before, largest = resident_bytes(), 0
+    for begin in range(0, len(ids) - 100, 1 << 16):
+        assert not ids[begin : begin + 100].any()
+        largest = max(largest, resident_bytes() - before)
+    assert largest < 1 << 22

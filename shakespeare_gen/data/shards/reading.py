@@ -30,7 +30,8 @@ MAX_TRAIN_TOKENS = 2_000_000
 CHUNK_BYTES = 1 << 24
 # Pages that were read stay in the memory of the process until they are given back to the system.
 MAX_MAPPED_BYTES = 1 << 26
-PAGE_BYTES = 4096
+# Linux maps the pages around one that is read, too (`fault_around_bytes`), if they are cached.
+FAULT_BYTES = 1 << 16
 
 
 class ShardedIds:
@@ -63,7 +64,7 @@ class ShardedIds:
 
     def _give_back(self, num_bytes: int) -> None:
         """Returns the pages to the system, once they are many; they are read again if needed."""
-        self._num_read += num_bytes + PAGE_BYTES
+        self._num_read += num_bytes + FAULT_BYTES
         if self._num_read > MAX_MAPPED_BYTES and hasattr(mmap, "MADV_DONTNEED"):
             for mapped in self._maps:
                 mapped.madvise(mmap.MADV_DONTNEED)
