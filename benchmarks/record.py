@@ -113,16 +113,20 @@ def draw(entries: list[dict[str, Any]]) -> None:
     for name, card in update_recipes.cards().items():
         if name not in names and _is_alike(card):
             _point(axes, update_recipes.minutes(card), card["losses"]["both"], name, "tab:gray")
+    labelled = set[str]()
     for found in entries:
-        minutes = sum(found["minutes"])
-        label = f"{found['recipe']}, {len(found['seeds'])} network{'s' * (len(found['seeds']) > 1)}"
-        _point(axes, minutes, found["scores"]["frozen"]["both"], label, "tab:blue")
+        minutes, count = sum(found["minutes"]), len(found["seeds"])
+        label = f"{found['recipe']}, {count} networks" if count > 1 else found["recipe"]
+        loss = found["scores"]["frozen"]["both"]
+        _point(axes, minutes, loss, "" if label in labelled else label, "tab:blue", below=True)
+        labelled.add(label)
     axes.axhline(NANOGPT, color="tab:red", linestyle="--", linewidth=1)
     axes.annotate("nanoGPT, on an A100", (MINUTES[-2], NANOGPT), (3, 3), **_SMALL, color="tab:red")
     axes.set(xscale="log", xlabel="minutes of training on 2 cores", ylabel="nats per character")
     axes.set_xticks(MINUTES, [str(tick) for tick in MINUTES])
     axes.set_xticks([], minor=True)
     axes.set_xlim(MINUTES[0] * 0.9, MINUTES[-1] * 2)
+    axes.margins(y=0.12)
     axes.set_title("tiny_shakespeare, validation and test, frozen")
     axes.grid(alpha=0.3)
     figure.savefig(FIGURE, dpi=110)
@@ -134,9 +138,11 @@ def _is_alike(card: dict[str, Any]) -> bool:
     return is_network and card["corpus"]["name"] == "tiny_shakespeare"
 
 
-def _point(axes: plt.Axes, minutes: float, loss: float, name: str, color: str) -> None:
+def _point(
+    axes: plt.Axes, minutes: float, loss: float, name: str, color: str, below: bool = False
+) -> None:
     axes.plot(minutes, loss, "o", color=color)
-    axes.annotate(name, (minutes, loss), (5, 3), **_SMALL)
+    axes.annotate(name, (minutes, loss), (0, -13) if below else (5, 3), **_SMALL)
 
 
 def page(entries: list[dict[str, Any]]) -> str:
@@ -167,8 +173,9 @@ Flags and weights were chosen on validation; the test loss, which every training
 played no part. No model saw either text in training: `evaluate` checks that by the hashes of lines.
 Ours read each text once from its beginning to its end (`frozen`). Trainings ran on a machine with
 two cores; networks of `record.cfg` were trained two at a time, on one core each, which other
-programs shared, and their minutes are added up. [Experiments](EXPERIMENTS.md) says what was tried,
-and `python -m benchmarks.record` makes this page.
+programs shared, and their minutes are added up. The network of `wide.cfg` had little more than half
+of one core. [Experiments](EXPERIMENTS.md) says what was tried, and `python -m benchmarks.record`
+makes this page.
 """
 
 
