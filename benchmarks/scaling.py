@@ -6,7 +6,7 @@
 
 Each point is a process of its own, whose peak memory is that of its own pages (`RssAnon`; see
 `benchmarks.measuring`). Points that are in benchmarks/scaling.json are not measured again
-(`--again`). The figure is docs/figures/scaling.png. The lines are not fits: each has the form that
+(`--again`). The figure is benchmarks/scaling.png. The lines are not fits: each has the form that
 theory gives and goes through one of the points: the last one where work fills the cores
 (operations, all cores busy), else the first one.
 
@@ -34,7 +34,7 @@ from shakespeare_gen.system import devices
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
 RESULTS = REPOSITORY / "benchmarks" / "scaling.json"
-FIGURE = REPOSITORY / "docs" / "figures" / "scaling.png"
+FIGURE = REPOSITORY / "benchmarks" / "scaling.png"
 _MAX_MINUTES = flags.DEFINE_float("max_minutes", 60.0, "no point is begun after this time")
 _AGAIN = flags.DEFINE_bool("again", False, "measure all points again")
 _CHILD = flags.DEFINE_string("child", "", "number of streams; for the processes of this program")
