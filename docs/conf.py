@@ -49,6 +49,7 @@ html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
 html_theme_options = {"navigation_with_keys": True}
+highlight_language = "none"  # of blocks without a language: commands, verse, tables
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
 
