@@ -3,6 +3,9 @@
 python -m shakespeare_gen.train --flagfile=flags/tiny_shakespeare.cfg --epochs=30
 python -m shakespeare_gen.train --flagfile=flags/quick.cfg --seeds=0,1,2
 python -m shakespeare_gen.train --flagfile=flags/quick.cfg --num_local_workers=2
+
+Recipes of known models: min_char_rnn, karpathy_lstm (char-rnn), tutorial_gru (TensorFlow's
+tutorial), gpt_baby and gpt (nanoGPT), word_lstm, bytes_lstm. docs/recipes.md lists all of them.
 """
 
 import shlex
