@@ -167,7 +167,6 @@ async def write(url: str, number: int, lock, deadline: float, found: Measurement
     """One client."""
     rng, is_newcomer = random.Random(number), False
     address = httpx.URL(url)
-    reader, writer = await asyncio.open_connection(address.host, address.port)
     while time.monotonic() < deadline:
         body = {
             "prompt": rng.choice(PROMPTS),
@@ -178,7 +177,7 @@ async def write(url: str, number: int, lock, deadline: float, found: Measurement
         }
         began, is_first = time.monotonic(), True
         async with lock:
-            async for text in pieces(reader, writer, body):
+            async for text in pieces(address, body):
                 if is_first and is_newcomer:
                     found.first.append(time.monotonic() - began)
                 is_first = False
@@ -186,16 +185,15 @@ async def write(url: str, number: int, lock, deadline: float, found: Measurement
                     found.num_characters += len(text)
         found.total.append(time.monotonic() - began)
         is_newcomer = True
-    writer.close()
 
 
-async def pieces(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: dict
-) -> AsyncIterator[str]:
-    """The pieces of a streamed text.
+async def pieces(address: httpx.URL, body: dict) -> AsyncIterator[str]:
+    """The pieces of a streamed text, over a connection of its own.
 
-    Without a library: the clients would take half as much of the processor as the server.
+    Without a library: the clients would take half as much of the processor as the server. The
+    server of llama.cpp closes connections that are kept.
     """
+    reader, writer = await asyncio.open_connection(address.host, address.port)
     content = json.dumps({**body, "stream": True}).encode()
     head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n"
     writer.write(f"{head}Content-Type: application/json\r\n\r\n".encode() + content)
@@ -208,8 +206,8 @@ async def pieces(
             if text := json.loads(line.removeprefix(b"data: "))["choices"][0]["text"]:
                 yield text
         elif line == b"0\r\n":  # the last chunk
-            await reader.readline()
-            return
+            break
+    writer.close()
 
 
 async def watch(client: httpx.AsyncClient, deadline: float, found: Measurement) -> None:
