@@ -31,7 +31,7 @@ from shakespeare_gen.evaluation import (
     style,
     words,
 )
-from shakespeare_gen.evaluation.likelihood import ReadingPlan
+from shakespeare_gen.evaluation.rows import ReadingPlan
 from shakespeare_gen.evaluation.scores import TextSize
 from shakespeare_gen.models.language_model import LanguageModel
 from shakespeare_gen.models.recurrent import RecurrentOptions, RecurrentSpec

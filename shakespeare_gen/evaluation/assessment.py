@@ -14,7 +14,8 @@ import numpy as np
 from absl import logging
 
 from shakespeare_gen.evaluation import breakdown, generated, leaderboard, likelihood, neurons
-from shakespeare_gen.evaluation.likelihood import Reading, Sharing
+from shakespeare_gen.evaluation.likelihood import Reading
+from shakespeare_gen.evaluation.rows import Sharing
 from shakespeare_gen.evaluation.subject import Subject
 from shakespeare_gen.generation.sampling import Sampling
 from shakespeare_gen.generation.sampling import groups as sampling_groups

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from shakespeare_gen.evaluation import likelihood
+from shakespeare_gen.evaluation import rows
 from shakespeare_gen.evaluation.likelihood import Reading
 from shakespeare_gen.models import LanguageModel
 
@@ -120,7 +120,7 @@ class Adapter:
         return {name: root + floor for name, root in roots.items()}
 
 
-@functools.lru_cache(maxsize=likelihood.MAX_COMPILED)
+@functools.lru_cache(maxsize=rows.MAX_COMPILED)
 def _compiled(read_function: Callable) -> tuple[Callable, Callable]:
     """`score`: weights, segment [1, T + 1], state -> predictions, log-probabilities [1, T, V],
     state, gradients by name.
@@ -130,7 +130,7 @@ def _compiled(read_function: Callable) -> tuple[Callable, Callable]:
         with tf.GradientTape() as tape:
             tape.watch(weights)
             logits, state = read_function(weights, segment[:, :-1], state)
-            found = likelihood.predictions(logits, segment[:, 1:])
+            found = rows.predictions(logits, segment[:, 1:])
             loss = tf.reduce_mean(found[0])
         gradients = tape.gradient(loss, weights)
         dense = {name: tf.convert_to_tensor(g) for name, g in gradients.items()}

@@ -15,7 +15,8 @@ from absl import logging
 from shakespeare_gen.errors import UserError
 from shakespeare_gen.evaluation import compressors, dynamic, likelihood, mixture, scores, words
 from shakespeare_gen.evaluation.dynamic import Segment
-from shakespeare_gen.evaluation.likelihood import Reading, ReadingPlan, Sharing
+from shakespeare_gen.evaluation.likelihood import Reading
+from shakespeare_gen.evaluation.rows import ReadingPlan, Sharing
 from shakespeare_gen.evaluation.scores import Tally, TextSize
 from shakespeare_gen.evaluation.subject import Subject
 from shakespeare_gen.options import Options

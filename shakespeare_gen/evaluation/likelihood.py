@@ -18,31 +18,22 @@ Shapes: S streams, T time, N tokens, K candidates. Losses are in nats per token.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from shakespeare_gen.data import token_store
 from shakespeare_gen.data.token_store import TokenizedText
+from shakespeare_gen.evaluation.rows import CHUNK_TOKENS, Reader, ReadingPlan, Rows, Sharing, losses
 from shakespeare_gen.evaluation.scores import Tally
-from shakespeare_gen.models import LanguageModel, states
+from shakespeare_gen.models import LanguageModel
 
-CHUNK_TOKENS = 64
-NUM_CANDIDATES = 5
 # The check covers one chunk per seam: a whole part may differ by about ten times as much.
 MAX_SEAM_NATS = 1e-5
 # The maximum number of tokens in a batch of windows.
 MAX_BATCH_TOKENS = 1 << 16
-MAX_COMPILED = 16
 CONTEXT_GROWTH = 4
-
-
-def _nothing() -> None:
-    """The default of `poll`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,47 +57,12 @@ class Reading:
         return Tally(self.nats, _hits(self.ids, self.candidate_ids))
 
 
-class Sharing(Protocol):
-    """Several processes that each read some rows of a batch; all of them receive all results."""
-
-    @property
-    def size(self) -> int:
-        """The number of processes."""
-
-    @property
-    def index(self) -> int:
-        """The position of this process."""
-
-    def rows(self, num_rows: int) -> slice:
-        """The rows that this process reads."""
-
-    def gathered(self, part: np.ndarray, rows: slice, num_rows: int) -> np.ndarray:
-        """The results of all rows [num_rows, ...], from those of this process."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ReadingPlan:
-    """How a text is read in parallel.
-
-    Attributes:
-      num_streams: maximum number of parts.
-      context_tokens: tokens that each part reads before its first scored token.
-      poll: called before every chunk; may raise an exception to end the reading.
-      sharing: the processes that share the parts; None: this process reads all.
-    """
-
-    num_streams: int = 64
-    context_tokens: int = 128
-    poll: Callable[[], None] = _nothing
-    sharing: Sharing | None = None
-
-
 def nats_per_character(
     model: LanguageModel, text: TokenizedText, start_id: int, plan: ReadingPlan | None = None
 ) -> float:
     """Mean loss of `text` in nats per character."""
     _check_not_empty(text.ids)
-    reader = _Reader(model, losses)  # candidates would take ten times the memory of the losses
+    reader = Reader(model, losses)  # candidates would take ten times the memory of the losses
     [nats] = read_with(reader, model, text.ids, start_id, plan or ReadingPlan())
     return float(nats.sum(dtype=np.float64) / text.num_chars)
 
@@ -131,7 +87,7 @@ def read(
       ValueError: `ids` is empty.
     """
     _check_not_empty(ids)
-    found = read_with(_Reader(model), model, ids, start_id, plan or ReadingPlan())
+    found = read_with(Reader(model), model, ids, start_id, plan or ReadingPlan())
     return Reading(np.asarray(ids, np.int32), *found)
 
 
@@ -150,7 +106,7 @@ def read_with(
     """
     while True:
         inputs, targets, is_scored = _streams(ids, start_id, plan)
-        rows = _Rows(plan.sharing, len(inputs))
+        rows = Rows(plan.sharing, len(inputs))
         found, state = rows.read(read_chunk, model, inputs, targets, plan)
         nats = _seam_nats(read_chunk, inputs, targets, rows, state, found[0], plan)
         if nats <= MAX_SEAM_NATS * len(ids):
@@ -164,7 +120,7 @@ def read_with(
 
 
 def _seam_nats(
-    read_chunk, inputs, targets, rows: "_Rows", state, first_result, plan: ReadingPlan
+    read_chunk, inputs, targets, rows: Rows, state, first_result, plan: ReadingPlan
 ) -> float:
     """The summed loss difference between the first chunk of each part and the same chunk read
     from the final state of the preceding part."""
@@ -214,10 +170,8 @@ def read_windows(
         is_scored = positions < last
         positions = np.minimum(positions, last - 1)
         targets = ids[positions + 1]
-        reader, inputs = _Reader(model), ids[positions]
-        (losses, candidates, _), _ = _Rows(sharing, len(inputs)).read(
-            reader, model, inputs, targets
-        )
+        reader, inputs = Reader(model), ids[positions]
+        (losses, candidates, _), _ = Rows(sharing, len(inputs)).read(reader, model, inputs, targets)
         places = positions[is_scored]
         np.add.at(times, places, 1)
         np.add.at(nats, places, losses[is_scored])
@@ -245,7 +199,9 @@ def nats_by_position(
     spaces = len(ids) - num_positions
     starts = np.unique(np.linspace(0, spaces - 1, min(num_windows, spaces)).astype(int))
     positions = starts[:, None] + np.arange(num_positions)
-    found, _ = _read_rows(_Reader(model, losses), model, ids[positions], ids[positions + 1])
+    inputs, targets = ids[positions], ids[positions + 1]
+    reader = Reader(model, losses)
+    found, _ = Rows(None, len(inputs)).read(reader, model, inputs, targets)
     return found[0].mean(0, dtype=np.float64)
 
 
@@ -261,124 +217,3 @@ def _streams(ids, start_id: int, plan: ReadingPlan):
     positions = first + np.arange(context + length)
     is_scored = (positions >= context + first) & (positions < context + len(ids))
     return padded[positions], padded[positions + 1], is_scored
-
-
-class _Rows:
-    """The rows of a batch, of which several processes each read some."""
-
-    def __init__(self, sharing: Sharing | None, num_rows: int) -> None:
-        is_shared = sharing is not None and num_rows >= sharing.size
-        self._sharing, self._num_rows = sharing if is_shared else None, num_rows
-        self.own = self._sharing.rows(num_rows) if self._sharing else slice(0, num_rows)
-
-    def whole(self, part) -> np.ndarray:
-        """An array of all rows, from that of the own ones."""
-        array = np.asarray(part)
-        if self._sharing is None:
-            return array
-        return self._sharing.gathered(array, self.own, self._num_rows)
-
-    def read(
-        self,
-        read_chunk: Callable,
-        model: LanguageModel,
-        inputs: np.ndarray,
-        targets: np.ndarray,
-        plan: ReadingPlan | None = None,
-    ) -> tuple[list, object]:
-        """The results of `_read_rows` for all rows, and the last state of the own ones."""
-        own, has_first = self.own, self.own.start == 0
-        found, state = _read_rows(read_chunk, model, inputs[own], targets[own], plan, has_first)
-        return [self.whole(part) for part in found], state
-
-    def preceding(self, state):
-        """For each of the own rows, the last state of the row before; row 0 has the last one."""
-        num_own = self.own.stop - self.own.start
-        before = states.take(state, np.arange(-1, num_own - 1) % num_own)
-        if self._sharing is None:
-            return before
-        number = self._sharing.index
-        last = states.take(state, np.array([num_own - 1]))
-
-        def of_previous(array):
-            every = self._sharing.gathered(
-                np.asarray(array), slice(number, number + 1), self._sharing.size
-            )
-            return tf.convert_to_tensor(every[[number - 1]])
-
-        previous = states.map_arrays(of_previous, last)
-        if num_own == 1:
-            return previous
-        rest = states.take(before, np.arange(1, num_own))
-        return states.concatenate([previous, states.map_arrays(tf.convert_to_tensor, rest)])
-
-
-def _read_rows(
-    read_chunk: Callable,
-    model: LanguageModel,
-    inputs: np.ndarray,
-    targets: np.ndarray,
-    plan: ReadingPlan | None = None,
-    has_first: bool = True,
-) -> tuple[list, object]:
-    """Reads rows of ids [S, T] in parallel, from empty states -> arrays [S, T, ...], last state.
-
-    With a `plan`, the context of row 0 is padding, and the row starts from an empty state after it.
-
-    Args:
-      has_first: whether the first of these rows is row 0.
-    """
-    state, found = model.initial_state(len(inputs)), []
-    for begin in range(0, inputs.shape[1], CHUNK_TOKENS):
-        if plan:
-            plan.poll()
-            if has_first and begin == plan.context_tokens:
-                state = _with_empty_first_row(model, state, len(inputs))
-        chunk = slice(begin, begin + CHUNK_TOKENS)
-        *results, state = read_chunk(inputs[:, chunk], targets[:, chunk], state)
-        found.append([np.asarray(part) for part in results])
-    return [np.concatenate(parts, 1) for parts in zip(*found, strict=True)], state
-
-
-def _with_empty_first_row(model: LanguageModel, state, num_rows: int):
-    if num_rows == 1:
-        return model.initial_state(1)
-    rest = states.take(state, np.arange(1, num_rows))
-    return states.concatenate([model.initial_state(1), rest])
-
-
-def losses(logits, targets) -> tuple:
-    """Logits [..., V], targets [...] -> nats [...], the only result."""
-    return (tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits),)
-
-
-def predictions(logits, targets) -> tuple:
-    """Logits [..., V], targets [...] -> nats [...], candidates' ids and nats [..., K]."""
-    [nats] = losses(logits, targets)
-    best, candidate_ids = tf.math.top_k(logits, min(NUM_CANDIDATES, logits.shape[-1]))
-    # The logit and the loss of the target give the normalizer without another pass.
-    target_logit = tf.gather(logits, targets, axis=-1, batch_dims=len(targets.shape))
-    return nats, candidate_ids, (nats + target_logit)[..., None] - best
-
-
-class _Reader:
-    """A compiled chunk: ids, targets [S, T], state -> the results of `score`, state."""
-
-    def __init__(self, model: LanguageModel, score: Callable[..., tuple] = predictions) -> None:
-        self._weights = model.weight_arrays()
-        self._read = _compiled(model.read_function, score)
-
-    def __call__(self, ids, targets, state):
-        return self._read(self._weights, ids, targets, state)
-
-
-@functools.lru_cache(maxsize=MAX_COMPILED)
-def _compiled(read_function: Callable, score: Callable[..., tuple]) -> Callable:
-    """Cached: models of the same shape share traces, so that evaluations do not add memory."""
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def read_chunk(weights, ids, targets, state):
-        logits, state = read_function(weights, ids, state)
-        return *score(logits, targets), state
-
-    return read_chunk

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from shakespeare_gen.evaluation import likelihood, style
-from shakespeare_gen.evaluation.likelihood import ReadingPlan
+from shakespeare_gen.evaluation import likelihood, rows, style
+from shakespeare_gen.evaluation.rows import ReadingPlan
 from shakespeare_gen.models import LanguageModel
 
 MIN_SHARE = 0.002  # properties that hold more rarely, or nearly always, are not ranked
@@ -73,7 +73,7 @@ def activations(model: LanguageModel, ids: np.ndarray, start_id: int) -> np.ndar
     return found
 
 
-@functools.lru_cache(maxsize=likelihood.MAX_COMPILED)
+@functools.lru_cache(maxsize=rows.MAX_COMPILED)
 def _compiled(hidden_function: Callable) -> Callable:
     return tf.function(hidden_function, reduce_retracing=True, autograph=False)
 

@@ -2,7 +2,7 @@
 
 - `formats`: the registry of formats and their options;
 - `subject`: the models, weights and tokenizer that are exported;
-- `tracing`: the step of a model as a list of operations;
+- `recording`, `tracing`: the step of a model as a list of operations;
 - `output`: new files and folders, written whole or not at all;
 - `proof`: loads an export again, in its own runtime, and compares it with the model;
 - `job`: one export from options to its proof;

@@ -10,8 +10,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from shakespeare_gen.exporting.recording import Tensor
 from shakespeare_gen.exporting.subject import Subject
-from shakespeare_gen.exporting.tracing import Tensor, Trace
+from shakespeare_gen.exporting.tracing import Trace
 from shakespeare_gen.models.recurrent import RecurrentSpec, run_layers
 
 # The stock layer of each cell that Keras has.

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from shakespeare_gen.exporting.tracing import Tensor, collected, num_uses
+from shakespeare_gen.exporting.recording import Tensor
+from shakespeare_gen.exporting.tracing import collected, num_uses
 
 MAX_INLINE = 60  # characters of a value that stands where it is used
 MAX_NUMBERS = 32  # of a constant that is written out

@@ -2,7 +2,8 @@
 
     model.onnx model.py tokenizer.py generate.py config.json tokenizer.json README.md
 
-The graph is written from the recorded step, or with ONNX's own recurrent layers; see `onnx_graph`.
+The graph is written from the recorded step (`onnx_step`), or with ONNX's own recurrent layers
+(`onnx_layers`).
 """
 
 import pathlib
@@ -22,11 +23,11 @@ class OnnxExporter(Exporter):
         subject.check_is_network()
 
     def write(self, subject: Subject, quantize: str, path: pathlib.Path) -> None:
-        from shakespeare_gen.exporting import onnx_graph
+        from shakespeare_gen.exporting import onnx_graph, onnx_layers, onnx_step
 
         trace = subject.trace()
-        model = None if quantize == "int8" else onnx_graph.layered(subject, trace)
-        model = model or onnx_graph.stepwise(trace, quantize)
+        model = None if quantize == "int8" else onnx_layers.layered(subject, trace)
+        model = model or onnx_step.stepwise(trace, quantize)
         (path / "model.onnx").write_bytes(model.SerializeToString())
         folders.copy_program("onnx_model.py", path / "model.py")
         folders.write_common(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from shakespeare_gen.models.loss_units import bits_per_character
-from shakespeare_gen.report import tables
+from shakespeare_gen.report import formatting
 
 MAX_POINTS = 400  # per line; a run may have any number of epochs
 MAX_ROWS = 40
@@ -155,7 +155,7 @@ def calibration(rows: Sequence[dict[str, Any]]) -> Chart:
         ],
         ["predicted", "observed", "predictions"],
         [
-            [tables.percent(p), tables.percent(f), f"{row['count']:,}"]
+            [formatting.percent(p), formatting.percent(f), f"{row['count']:,}"]
             for (p, f), row in zip(points, rows, strict=True)
         ],
     )

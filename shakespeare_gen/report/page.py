@@ -15,7 +15,7 @@ import numpy as np
 from shakespeare_gen.evaluation.assessment import Assessment
 from shakespeare_gen.evaluation.likelihood import Reading
 from shakespeare_gen.models.loss_units import bits_per_character
-from shakespeare_gen.report import charts, excerpts, layer_charts, tables, templates, verdict
+from shakespeare_gen.report import charts, excerpts, formatting, layer_charts, templates, verdict
 
 # In the order of the page; a section without content is left out.
 SECTIONS = {
@@ -53,12 +53,12 @@ def render(assessment: Assessment, heatmap_tokens: int) -> str:
     """The HTML page of an evaluation."""
     script = templates.source("page.js")
     filters = (
-        tables.percent,
-        tables.perplexity,
-        tables.size,
-        tables.samples,
-        tables.number,
-        tables.document_rows,
+        formatting.percent,
+        formatting.perplexity,
+        formatting.size,
+        formatting.samples,
+        formatting.number,
+        formatting.document_rows,
         bits_per_character,
         verdict.name_of,
         bits,
@@ -129,13 +129,13 @@ def highlights(figures: dict[str, Any]) -> list[tuple[str, str]]:
     words = style and style["generated"].get("known_words")
     found = [
         (f"{score['bits_per_character']:.2f}", "bits per character"),
-        (tables.percent(score["top_1_accuracy"]), "of tokens guessed at the first try"),
+        (formatting.percent(score["top_1_accuracy"]), "of tokens guessed at the first try"),
     ]
     if copying:
         longest = copying["generated"]["longest_span_chars"]
         found.append((f"{longest:,}", "characters in the longest copied span"))
     if words is not None:
-        found.append((tables.percent(words), "of generated words occur in the training text"))
+        found.append((formatting.percent(words), "of generated words occur in the training text"))
     return found
 
 

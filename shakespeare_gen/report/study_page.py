@@ -5,7 +5,7 @@ Knows trials as plain values.
 
 from shakespeare_gen.models.loss_units import bits_per_character
 from shakespeare_gen.options import spelling
-from shakespeare_gen.report import outcome, study_charts, tables, templates
+from shakespeare_gen.report import formatting, outcome, study_charts, templates
 from shakespeare_gen.report.outcome import Outcome, Trial
 
 SECTIONS = {
@@ -23,7 +23,7 @@ def render(found: Outcome) -> str:
     sections = {name: title for name, title in SECTIONS.items() if not is_empty.get(name)}
     return templates.render(
         "study.html",
-        (tables.percent, outcome.value, outcome.loss, minutes),
+        (formatting.percent, outcome.value, outcome.loss, minutes),
         found=found,
         sections=sections,
         verdict=_verdict(found),

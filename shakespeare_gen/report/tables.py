@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from shakespeare_gen.options import spelling
-from shakespeare_gen.report import outcome
-from shakespeare_gen.report.comparison import Group, Spread
+from shakespeare_gen.report import formatting, outcome
+from shakespeare_gen.report.comparison import Group
 from shakespeare_gen.report.outcome import Outcome
 from shakespeare_gen.system import terminal
 
@@ -20,12 +20,12 @@ MAX_STATE = 60  # characters of the error of a trial
 
 
 FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {
-    "±": lambda found: error(found),
+    "±": formatting.error,
     "bits/char": lambda found: f"{found['bits_per_character']:.3f}",
-    "top 1": lambda found: percent(found["top_1_accuracy"]),
-    "top 5": lambda found: percent(found["top_5_accuracy"]),
+    "top 1": lambda found: formatting.percent(found["top_1_accuracy"]),
+    "top 5": lambda found: formatting.percent(found["top_5_accuracy"]),
     "bits/byte": lambda found: f"{found['bits_per_byte']:.3f}",
-    "PPL": lambda found: perplexity(found["perplexity"]),
+    "PPL": lambda found: formatting.perplexity(found["perplexity"]),
 }
 
 
@@ -85,10 +85,10 @@ def scores(figures: dict[str, Any], width: int = 0) -> list[Table]:
 def _scores(figures: dict[str, Any], names: Sequence[str]) -> Table:
     splits = list(figures["scores"][0]["splits"])
     last = splits[-1]
-    sizes = "; ".join(f"{name}: {size(text)}" for name, text in figures["texts"].items())
-    sizes += "".join(f"; {found}" for found in samples(figures))
+    sizes = "; ".join(f"{name}: {formatting.size(text)}" for name, text in figures["texts"].items())
+    sizes += "".join(f"; {found}" for found in formatting.samples(figures))
     table = Table(
-        title=_line(f"{figures['run']} ({figures['checkpoint']}) on {figures['text']}"),
+        title=formatting.line(f"{figures['run']} ({figures['checkpoint']}) on {figures['text']}"),
         caption=f"{sizes}. Nats per character by text; ± and the following columns for {last}",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -116,7 +116,9 @@ def copying(figures: dict[str, Any]) -> Table:
         table.add_column(kind, justify="right")
     found = figures["copying"].values()
     for size in next(iter(found))["novel_ngrams"]:
-        table.add_row(f"novel {size}-grams", *(percent(c["novel_ngrams"][size]) for c in found))
+        table.add_row(
+            f"novel {size}-grams", *(formatting.percent(c["novel_ngrams"][size]) for c in found)
+        )
     table.add_row("longest copied span, characters", *(str(c["longest_span_chars"]) for c in found))
     table.add_row(
         "its position in the training text", *(str(c["training_position"]) for c in found)
@@ -131,7 +133,7 @@ def style(figures: dict[str, Any]) -> Table:
     for kind in figures["style"]:
         table.add_column(kind, justify="right")
     for name in figures["style"]["generated"]:
-        cells = [number(name, row[name]) for row in figures["style"].values()]
+        cells = [formatting.number(name, row[name]) for row in figures["style"].values()]
         table.add_row(name.replace("_", " "), *cells)
     return table
 
@@ -142,66 +144,9 @@ def documents(figures: dict[str, Any]) -> Table:
     table.add_column("")
     for kind in ("generated", "human"):
         table.add_column(kind, justify="right")
-    for label, *cells in document_rows(figures["documents"]):
+    for label, *cells in formatting.document_rows(figures["documents"]):
         table.add_row(label, *cells)
     return table
-
-
-def document_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """The figures of documents, each with its label: of generated and of human ones."""
-    pair, kind = (found["generated"], found["human"]), found["kind"]
-    shares = [("valid", f"valid {kind}")] * (kind == "tunes") + [("new", f"new {kind}")]
-    return [
-        (kind, *(f"{row['num']:,}" for row in pair)),
-        *((label, *(percent(row[name]) for row in pair)) for name, label in shares),
-    ]
-
-
-def size(text: dict[str, int]) -> str:
-    """The length of a text, and the number of its unknown and changed characters."""
-    notes = [f", {text['unknown']:,} of them unknown"] * bool(text["unknown"])
-    changed = text["left_out_or_replaced"]
-    notes += [f", {changed:,} left out or replaced"] * bool(changed)
-    return f"{text['characters']:,} characters" + "".join(notes)
-
-
-def samples(figures: dict[str, Any]) -> list[str]:
-    """For each text that is a sample of a longer one, how much of it was read."""
-    return [
-        f"{name}: a sample of {part['characters']:,} of {part['of_characters']:,} characters"
-        for name, part in figures["sampled"].items()
-    ]
-
-
-def nats(found: dict[str, Any]) -> str:
-    """A loss with its standard error, if there is one."""
-    shown = error(found)
-    return f"{found['nats_per_character']:.4f}" + (f" ± {shown}" if shown else "")
-
-
-def error(found: dict[str, Any]) -> str:
-    """A standard error; empty if there is none or if it is negligible."""
-    value = found["standard_error_nats"]
-    return f"{value:.3f}" if value and value >= 0.0005 else ""
-
-
-def percent(share: float | None) -> str:
-    """A share as a percentage; empty for None."""
-    return "" if share is None else f"{100 * share:.1f} %"
-
-
-def perplexity(value: float | None) -> str:
-    """A perplexity; in scientific notation if it is very large."""
-    if value is None:
-        return ""
-    return f"{value:.2f}" if value < 10_000 else f"{value:.0e}"
-
-
-def number(name: str, value: float | None) -> str:
-    """A figure of style: a mean of characters or lines, or a percentage."""
-    if value is None:
-        return ""
-    return f"{value:.1f}" if name in ("line_chars", "speech_lines") else percent(value)
 
 
 def comparison(groups: Sequence[Group], width: int = 0) -> list[Table]:
@@ -228,9 +173,11 @@ def _comparison(columns: dict[str, dict[str, Any]]) -> Table:
     )
     table.add_column("")
     for name in columns:  # a path in a cell is folded, so that columns still stand side by side
-        table.add_column(_line(name), justify="right", max_width=MAX_RUN_WIDTH, overflow="fold")
+        table.add_column(
+            formatting.line(name), justify="right", max_width=MAX_RUN_WIDTH, overflow="fold"
+        )
     for key in next(iter(columns.values())):
-        table.add_row(key, *(_cell(column[key]) for column in columns.values()))
+        table.add_row(key, *(formatting.cell(column[key]) for column in columns.values()))
     return table
 
 
@@ -241,7 +188,7 @@ def study(found: Outcome, width: int = 0) -> list[Table]:
       width: see `_wrapped`.
     """
     columns = ("bits/char", "epochs done", "minutes", *found.options, "state")
-    shares = {name: percent(share) for name, share in found.importances.items()}
+    shares = {name: formatting.percent(share) for name, share in found.importances.items()}
     trials = _wrapped(lambda names: _study(found, names), columns, width)
     return [*trials, *([_facts("Importance", shares)] if shares else [])]
 
@@ -250,7 +197,7 @@ def _study(found: Outcome, names: Sequence[str]) -> Table:
     counts = ", ".join(f"{number} {state}" for state, number in found.counts().items())
     table = Table(
         box=box.SIMPLE_HEAD,
-        title=_line(f"Study {found.name}: {counts or 'no trials'}"),
+        title=formatting.line(f"Study {found.name}: {counts or 'no trials'}"),
         caption="Validation loss of the best epoch; of pruned trials that of the last one",
         padding=(0, 1, 0, 0),
         pad_edge=False,
@@ -263,7 +210,9 @@ def _study(found: Outcome, names: Sequence[str]) -> Table:
         cells = {name: outcome.value(value) for name, value in trial.values.items()}
         cells["bits/char"], cells["epochs done"] = outcome.loss(trial), str(trial.epochs)
         cells["minutes"] = f"{trial.seconds / 60:.1f}"
-        cells["state"] = _line(f"failed: {trial.error}" if trial.error else trial.state)[:MAX_STATE]
+        cells["state"] = formatting.line(f"failed: {trial.error}" if trial.error else trial.state)[
+            :MAX_STATE
+        ]
         table.add_row(trial.name, *(cells.get(name, "") for name in names))
     return table
 
@@ -285,9 +234,13 @@ def _files(found: list[dict[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     table.add_column("encoding, or why it is skipped", overflow="fold")
     for file in found[:MAX_FILES]:
-        sizes = ["", ""] if file["skipped"] else map(_cell, (file["num_bytes"], file["num_chars"]))
+        sizes = (
+            ["", ""]
+            if file["skipped"]
+            else map(formatting.cell, (file["num_bytes"], file["num_chars"]))
+        )
         table.add_row(
-            _line(file["path"]), *sizes, file["encoding"] or f"skipped: {file['skipped']}"
+            formatting.line(file["path"]), *sizes, file["encoding"] or f"skipped: {file['skipped']}"
         )
     if rest := found[MAX_FILES:]:
         skipped = sum(bool(file["skipped"]) for file in rest)
@@ -300,7 +253,7 @@ def _splits(found: dict[str, Any]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         title=f"Corpus {name}",
-        caption="; ".join(samples(found)) or None,
+        caption="; ".join(formatting.samples(found)) or None,
     )
     table.add_column("split")
     shared = ("shared with training", "shared with validation")
@@ -309,10 +262,10 @@ def _splits(found: dict[str, Any]) -> Table:
     for split, row in found["splits"].items():
         table.add_row(
             split,
-            *(_cell(row[key]) for key in ("characters", "bytes", "lines")),
-            percent(row["not_ascii"]),
-            percent(row.get("shared_with_train")),
-            percent(row.get("shared_with_validation")),
+            *(formatting.cell(row[key]) for key in ("characters", "bytes", "lines")),
+            formatting.percent(row["not_ascii"]),
+            formatting.percent(row.get("shared_with_train")),
+            formatting.percent(row.get("shared_with_validation")),
         )
     return table
 
@@ -322,7 +275,7 @@ def _facts(title: str, facts: dict[str, Any]) -> Table:
     table.add_column("")
     table.add_column("", overflow="fold")
     for name, value in facts.items():
-        table.add_row(name, terminal.visible(_cell(value), keep=""))
+        table.add_row(name, terminal.visible(formatting.cell(value), keep=""))
     return table
 
 
@@ -340,24 +293,9 @@ def _entropy(found: dict[str, Any]) -> Table:
     for name in ("n-gram", "of the training text", "of validation, by Kneser-Ney"):
         table.add_column(name, justify="right")
     for row in found["entropy"]:
-        table.add_row(str(row["order"]), _cell(row["training_bits"]), _cell(row["validation_bits"]))
+        table.add_row(
+            str(row["order"]),
+            formatting.cell(row["training_bits"]),
+            formatting.cell(row["validation_bits"]),
+        )
     return table
-
-
-def _line(text: str) -> str:
-    """Untrusted text, such as a folder name, on one line without control characters."""
-    return terminal.visible(text, keep="")
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, Spread):
-        return f"{_cell(value.mean)} ± {_cell(value.deviation)}"
-    if isinstance(value, float):
-        return f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}"
-    return (
-        f"{value:,}"
-        if isinstance(value, int) and not isinstance(value, bool)
-        else _line(str(value))
-    )

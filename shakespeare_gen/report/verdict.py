@@ -7,7 +7,7 @@ what was not measured is said to be unknown.
 from typing import Any
 
 from shakespeare_gen.evaluation.leaderboard import ADAPTING, FROZEN, THIS_MODEL, UNIFORM, UNIGRAM
-from shakespeare_gen.report import tables
+from shakespeare_gen.report import formatting
 
 ABOUT_EQUAL = 0.01  # relative difference of two losses
 MIN_CHARS = 500  # of generated text
@@ -114,8 +114,8 @@ def _on_copying(copying: dict[str, Any] | None) -> str:
         return "may or may not copy, because its training text was not available"
     generated, human = copying["generated"], copying["human"]
     own, usual = generated["share_in_spans_of_50"], human["share_in_spans_of_50"]
-    shares = f"{tables.percent(own)} in spans of 50 characters or more"
-    compared = f"{shares}; human text: {tables.percent(usual)}"
+    shares = f"{formatting.percent(own)} in spans of 50 characters or more"
+    compared = f"{shares}; human text: {formatting.percent(usual)}"
     if own > usual + COPIED_MARGIN:
         return f"copies its training text ({compared})"
     if own > usual:
@@ -131,8 +131,8 @@ def _on_copying(copying: dict[str, Any] | None) -> str:
 
 def _on_loops(loops: dict[str, Any]) -> str:
     own, usual = (loops[kind]["share_in_loops"] for kind in ("generated", "human"))
-    compared = f"{tables.percent(own)} repeats a phrase over and over; human text: "
-    compared += tables.percent(usual)
+    compared = f"{formatting.percent(own)} repeats a phrase over and over; human text: "
+    compared += formatting.percent(usual)
     if own > usual + LOOPED_MARGIN:
         return f"loops ({compared})"
     if own > usual:

@@ -13,7 +13,7 @@
 - `counting`: one pass over the text instead, for models that are counted;
 - `model`: the Keras model for `fit`, with its `train_step`;
 - `optimizers`: optimizers and learning rate schedules from options;
-- `callbacks`: progress, validation, samples, checkpoints, early stopping;
+- `callbacks`, `reporting`, `saving`, `stopping`: what Keras calls in `fit`;
 - `step_metrics`: rows of single steps; `internals`: their values by layer;
 - `tensorboard_logs`: TensorBoard;
 - `workers`: several processes and devices that train one model together.

@@ -12,7 +12,7 @@ from absl import logging
 
 from shakespeare_gen import models
 from shakespeare_gen.evaluation import likelihood
-from shakespeare_gen.evaluation.likelihood import ReadingPlan
+from shakespeare_gen.evaluation.rows import ReadingPlan
 from shakespeare_gen.generation import Generator
 from shakespeare_gen.models import LanguageModel, loss_units
 from shakespeare_gen.options import Options
@@ -27,10 +27,10 @@ from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.checkpoints import Checkpoint
 from shakespeare_gen.runs.progress import Progress
 from shakespeare_gen.training import tensorboard_logs
-from shakespeare_gen.training.callbacks import SAMPLE_TEMPERATURE
 from shakespeare_gen.training.control import Control
 from shakespeare_gen.training.data import TrainingData
 from shakespeare_gen.training.preparation import Prepared
+from shakespeare_gen.training.reporting import SAMPLE_TEMPERATURE
 
 UNUSED_GROUPS = (WindowOptions, OptimizerOptions)
 UNUSED = {"auto_size", "epochs", "patience", "save_every_steps", "save_every_minutes"}

@@ -18,7 +18,16 @@ from shakespeare_gen.options.groups import ComputeOptions, OptimizerOptions, Tra
 from shakespeare_gen.runs import Run, checkpoints
 from shakespeare_gen.runs.card import Card
 from shakespeare_gen.runs.progress import Progress
-from shakespeare_gen.training import callbacks, optimizers, step_metrics, tensorboard_logs, watching
+from shakespeare_gen.training import (
+    callbacks,
+    optimizers,
+    reporting,
+    saving,
+    step_metrics,
+    stopping,
+    tensorboard_logs,
+    watching,
+)
 from shakespeare_gen.training.control import Control
 from shakespeare_gen.training.data import TrainingData
 from shakespeare_gen.training.internals import Internals
@@ -150,7 +159,7 @@ class _Fit:
             if self.card is None:
                 self._fit_or_save(None)
                 return
-            with callbacks.ShowProgress(self.progress, self.data, self.training.epochs) as show:
+            with reporting.ShowProgress(self.progress, self.data, self.training.epochs) as show:
                 self._fit_or_save(show)
         except NotFiniteError as error:
             advice = optimizers.divergence_advice(self.run.spec.options[OptimizerOptions])
@@ -164,9 +173,9 @@ class _Fit:
         is_stopped_early = 0 < patience <= progress.epochs_without_improvement
         return is_stopped_early or progress.epoch >= self.training.epochs
 
-    def _fit_or_save(self, show: callbacks.ShowProgress | None) -> None:
+    def _fit_or_save(self, show: reporting.ShowProgress | None) -> None:
         """Runs `fit`; a signal takes effect after the step, once a checkpoint is saved."""
-        saver = callbacks.SaveCheckpoint(
+        saver = saving.SaveCheckpoint(
             self.run, self.progress, self.steps_per_epoch, self.training, self.control.team
         )
         try:
@@ -178,23 +187,23 @@ class _Fit:
             raise Interrupted(stop.signal_number, message) from None
 
     def _callbacks(
-        self, show: callbacks.ShowProgress | None, saver: callbacks.SaveCheckpoint
+        self, show: reporting.ShowProgress | None, saver: saving.SaveCheckpoint
     ) -> list[keras.callbacks.Callback]:
         """The callbacks, in the order of their execution; with `show`, those that write, too."""
         progress = self.progress
         return [
-            callbacks.AskTeam(self.control, saver),
+            saving.AskTeam(self.control, saver),
             callbacks.StartEpoch(progress, self.steps_per_epoch),
             callbacks.CountSteps(progress, self.data.tokenizer.size),
             callbacks.Validate(progress, self.data, self.control),
             *(self._records(show) if show else ()),
             saver,
-            callbacks.StopEarly(progress, self.training.patience),
+            stopping.StopEarly(progress, self.training.patience),
             *(self._conclusions(self.card) if self.card else ()),
-            callbacks.StopWhenInterrupted(self.control),
+            stopping.StopWhenInterrupted(self.control),
         ]
 
-    def _records(self, show: callbacks.ShowProgress) -> list[keras.callbacks.Callback]:
+    def _records(self, show: reporting.ShowProgress) -> list[keras.callbacks.Callback]:
         """Metrics and samples."""
         progress, training, steps = self.progress, self.training, self.steps_per_epoch
         generator = Generator(self.model.language_model, self.data.tokenizer)
@@ -206,17 +215,17 @@ class _Fit:
             step_metrics.LogSteps(
                 records, progress, self.data, training.log_every_steps, internals
             ),
-            callbacks.LogMetrics(records, progress, show.throughput),
+            reporting.LogMetrics(records, progress, show.throughput),
             show,
             watching.Watch(self.run, progress, training.epochs * steps, self.control.watch),
-            callbacks.SampleText(records, generator, show, training),
+            reporting.SampleText(records, generator, show, training),
         ]
 
     def _conclusions(self, card: Card) -> list[keras.callbacks.Callback]:
         """The run card, and what is decided by what has been written."""
         return [
-            callbacks.WriteCard(card, self.progress),
-            callbacks.StopOnRequest(self.run, card, self.control.reason_to_stop),
+            reporting.WriteCard(card, self.progress),
+            stopping.StopOnRequest(self.run, card, self.control.reason_to_stop),
         ]
 
     def _fit(self, hooks: list[keras.callbacks.Callback]) -> None:

@@ -13,6 +13,7 @@ from shakespeare_gen import models, runs
 from shakespeare_gen.data import token_store
 from shakespeare_gen.errors import UsageError
 from shakespeare_gen.evaluation import kneser_ney, likelihood, style
+from shakespeare_gen.evaluation.rows import ReadingPlan
 from shakespeare_gen.models import LanguageModel, loss_units
 from shakespeare_gen.options import Options
 from shakespeare_gen.options.groups import ComputeOptions, TrainingOptions
@@ -177,7 +178,7 @@ def _evaluate_best(run: Run, data: TrainingData, team: Team | None) -> _Best:
     """
     name, model = _best_model(run, team)
     held_out = {name: text for name, text in data.held_out.items() if text.num_tokens}
-    plan = likelihood.ReadingPlan(sharing=team)
+    plan = ReadingPlan(sharing=team)
     losses = likelihood.by_split(model, held_out, data.tokenizer.start_id, plan)
     sizes = {name: text.num_bytes / text.num_chars for name, text in held_out.items()}
     bytes_per_character = token_store.with_both(sizes, held_out)

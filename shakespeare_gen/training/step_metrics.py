@@ -23,9 +23,9 @@ import tensorflow as tf
 
 from shakespeare_gen.runs import history
 from shakespeare_gen.runs.progress import Progress
-from shakespeare_gen.training.callbacks import Records, Throughput
 from shakespeare_gen.training.data import TrainingData
 from shakespeare_gen.training.internals import Internals
+from shakespeare_gen.training.reporting import Records, Throughput
 
 
 class LogSteps(keras.callbacks.Callback):

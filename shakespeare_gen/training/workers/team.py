@@ -151,7 +151,7 @@ class Team:
                 f"{', '.join(others)}: expected the {what} of {self.cluster.name(0)}, found another"
             )
 
-    # Rows of batches; see `evaluation.likelihood.Sharing`
+    # Rows of batches; see `evaluation.rows.Sharing`
 
     @property
     def size(self) -> int:
