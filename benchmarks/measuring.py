@@ -68,10 +68,7 @@ def measured(
     while reader.is_alive():
         reader.join(POLL_SECONDS)
         seconds = time.perf_counter() - began
-        found = [memory(pid) for pid in family(process.pid)]
-        now = Memory(
-            max((m.whole for m in found), default=0), max((m.own for m in found), default=0)
-        )
+        now = _largest([memory(pid) for pid in family(process.pid)])
         peak = Memory(*map(max, peak, now))
         if watch:
             watch(seconds, now)

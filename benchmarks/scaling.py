@@ -267,7 +267,6 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
         panels[0, place].set_title(column.title)
     for panel, label in zip(panels[:, 0], FIELDS.values(), strict=True):
         panel.set_ylabel(label)
-    FIGURE.parent.mkdir(exist_ok=True)
     figure.savefig(FIGURE, dpi=90, metadata={"Software": None})
 
 

@@ -33,6 +33,7 @@ import httpx
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # runs from a clone, installed or not
+from benchmarks import sections  # noqa: E402
 from shakespeare_gen.system import devices  # noqa: E402
 
 MODEL = "pretrained:tiny-shakespeare"
@@ -303,13 +304,10 @@ def main() -> None:
     parser.add_argument("--llama_model", default="", help="what llama_model.py wrote")
     parser.add_argument("--output", default=str(HERE / "SERVING.md"))
     flags = parser.parse_args()
-    path = pathlib.Path(flags.output)
-    _, heading, memory = (path.read_text("utf-8") if path.exists() else "").partition("\n## ")
-    # What `serve_memory.py` wrote stays.
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         library = pool.apply(library_rate, (min(flags.seconds, 10),))
     text = page(asyncio.run(run(flags)), library, flags)
-    path.write_text(text + heading + memory, "utf-8")
+    sections.write(pathlib.Path(flags.output), "", text)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import httpx
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # runs from a clone, installed or not
-from benchmarks import serve_load  # noqa: E402
+from benchmarks import sections, serve_load  # noqa: E402
 
 NUM_SAMPLES = 10
 HEADING = "## Memory"
@@ -101,7 +101,7 @@ def section(found: list[float], statuses: dict[int, int], flags) -> str:
     every = ", ".join(f"{count:,} x {status}" for status, count in sorted(statuses.items()))
     megabytes = ", ".join(f"{value:,.0f}" for value in found)
     return (
-        f"{HEADING}\n\n`python benchmarks/serve_memory.py --clients={flags.clients} "
+        f"`python benchmarks/serve_memory.py --clients={flags.clients} "
         f"--seconds={flags.seconds:g}`, {time.strftime('%Y-%m-%d')}: {sum(statuses.values()):,} "
         f"requests that vary in everything ({every}); {PROMPT_CACHE_MB} MB of prompts are stored. "
         f"Resident memory in MB at the start and after each tenth: {megabytes}.\n"
@@ -120,9 +120,7 @@ def main() -> None:
         pid,
     ):
         found, statuses = asyncio.run(load(url, pid, flags))
-    path = pathlib.Path(flags.output)
-    before = path.read_text("utf-8").partition(HEADING)[0]
-    path.write_text(before + section(found, statuses, flags), "utf-8")
+    sections.write(pathlib.Path(flags.output), HEADING, section(found, statuses, flags))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ of benchmarks/SERVING.md.
 
 import argparse
 import pathlib
-import re
 import statistics
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from selenium.webdriver import Keys
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # runs from a clone, installed or not
-from benchmarks import page_speed, serve_load  # noqa: E402
+from benchmarks import page_speed, sections, serve_load  # noqa: E402
 
 HEADING = "## Suggestions"
 TEXT = "ROMEO:\nO, she doth teach the torches to burn bright! It seems she hangs upon the cheek of "
@@ -71,7 +70,7 @@ def run(url: str, num_keys: int) -> list[float]:
 def section(found: list[float], num_keys: int) -> str:
     """The section of the page."""
     return (
-        f"{HEADING}\n\n`python benchmarks/suggestion_speed.py --keys={num_keys}`, "
+        f"`python benchmarks/suggestion_speed.py --keys={num_keys}`, "
         f"{time.strftime('%Y-%m-%d')}: from a keystroke on the page to the suggestion that follows "
         f"it, {statistics.median(found):,.0f} ms (median of {len(found)}; p95 "
         f"{statistics.quantiles(found, n=20)[-1]:,.0f} ms), the pause of the page included.\n"
@@ -86,12 +85,9 @@ def main() -> None:
     flags = parser.parse_args()
     with serve_load.server("auto", "float32") as (url, _):
         found = run(url, flags.keys)
-    path = pathlib.Path(flags.output)
-    page = re.sub(rf"{HEADING}\n.*?(?=\n## |\Z)", "", path.read_text("utf-8"), flags=re.DOTALL)
-    head, mark, memory = page.partition("## Memory")
-    text = f"{head.rstrip()}\n\n{section(found, flags.keys)}"
-    path.write_text(text + (f"\n{mark}{memory}" if mark else ""), "utf-8")
-    print(section(found, flags.keys))
+    text = section(found, flags.keys)
+    sections.write(pathlib.Path(flags.output), HEADING, text)
+    print(text)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import pathlib
 
 import filelock
 import pytest
-from hypothesis import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -16,15 +15,6 @@ CORPUS_PLACES = (
     os.environ.get("TINY_SHAKESPEARE_PATH", ""),
     str(REPOSITORY.parent / "shared" / "tiny_shakespeare" / "input.txt"),
 )
-
-
-settings.register_profile("fast", max_examples=20)
-
-
-def pytest_configure(config):
-    """Without the slow tests, properties are tested with fewer examples too."""
-    if config.option.markexpr == "not slow":
-        settings.load_profile("fast")
 
 
 @pytest.fixture(scope="session", autouse=True)

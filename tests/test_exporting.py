@@ -194,6 +194,20 @@ def test_the_proof_compares_with_the_model(subjects, tmp_path):
     }
 
 
+def check_text(subject, path):
+    """The program of an exported folder writes the text of the model."""
+    done = subprocess.run(
+        [sys.executable, "generate.py", "ab", "40", "0.9", "7"],
+        cwd=path,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    generator = Generator(subject.model(), subject.tokenizer)
+    [result] = generator.generate("ab", length=40, temperature=0.9, seed=7)
+    assert done.stdout == f"ab{result.text}\n"
+
+
 @pytest.mark.parametrize(
     "format",
     [
@@ -205,16 +219,7 @@ def test_an_exported_folder_generates_the_text_of_the_model(subjects, format, tm
     (tmp_path / "text.txt").write_text("abba" * 10)
     text_path = str(tmp_path / "text.txt")
     path, _ = exported(subjects["lstm"], tmp_path, format=format, text_path=text_path)
-    done = subprocess.run(
-        [sys.executable, "generate.py", "ab", "40", "0.9", "7"],
-        cwd=path,
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    generator = Generator(subjects["lstm"].model(), subjects["lstm"].tokenizer)
-    [result] = generator.generate("ab", length=40, temperature=0.9, seed=7)
-    assert done.stdout == f"ab{result.text}\n"
+    check_text(subjects["lstm"], path)
 
 
 def test_an_existing_folder_is_kept_unless_it_may_be_replaced(subjects, tmp_path):
@@ -266,16 +271,7 @@ def test_counted_models_are_exported_as_code(ngram_subject, format, tmp_path):
     text_path = str(tmp_path / "text.txt")
     path, proof = exported(ngram_subject, tmp_path, format=format, text_path=text_path)
     assert proof.largest_error < 1e-4
-    done = subprocess.run(
-        [sys.executable, "generate.py", "ab", "40", "0.9", "7"],
-        cwd=path,
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    generator = Generator(ngram_subject.model(), ngram_subject.tokenizer)
-    [result] = generator.generate("ab", length=40, temperature=0.9, seed=7)
-    assert done.stdout == f"ab{result.text}\n"
+    check_text(ngram_subject, path)
 
 
 @pytest.mark.slow

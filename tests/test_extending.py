@@ -243,6 +243,10 @@ def test_a_component_from_outside_trains_resumes_evaluates_and_generates(
     run = shakespeare_gen.train_model(run_dir=run_dir, resume=True, epochs=2)
     losses = [row["validation_loss"] for row in run.metrics()]
     assert losses[1] < losses[0]
+    whole = shakespeare_gen.train_model(
+        **OPTIONS, **options, run_dir=tmp_path / "whole", epochs=2, schedule="constant"
+    )
+    assert len(whole.metrics()) == 2
     figures = shakespeare_gen.evaluate_run(
         run_dir, sample_chars=160, adapt=True, mix=True, protocol="windows"
     )

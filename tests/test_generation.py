@@ -60,7 +60,13 @@ def test_one_seed_gives_one_text_whatever_the_chunks(generator, monkeypatch, opt
 
 @pytest.mark.parametrize(
     ("options", "n"),
-    [({}, 3), (EVERY_FILTER, 1), ({"temperature": 0.0}, 3), ({"mirostat_tau": 3.0}, 3)],
+    [
+        ({}, 3),
+        (EVERY_FILTER, 1),
+        pytest.param(EVERY_FILTER, 3, marks=pytest.mark.slow),
+        ({"temperature": 0.0}, 3),
+        ({"mirostat_tau": 3.0}, 3),
+    ],
 )
 def test_a_text_is_the_same_whatever_batch_it_shares(generator, options, n):
     """In programs for 1, 4 and 16 rows; those of all filters take seconds each to compile."""

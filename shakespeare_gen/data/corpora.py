@@ -80,6 +80,16 @@ class Corpus:
         """The length of a split; of the whole of it, if it is sampled."""
         return len(getattr(self, split))
 
+    def samples(self) -> dict[str, dict[str, int]]:
+        """The lengths of the splits that are samples, and of the whole ones."""
+        return {
+            split: {
+                "characters": len(getattr(self, split)),
+                "of_characters": self.num_chars(split),
+            }
+            for split in self.sampled
+        }
+
 
 def load(options: CorpusOptions, text: str | None = None) -> Corpus:
     """Loads `options.corpus`, or `options.fallback_corpus` if it cannot be downloaded.

@@ -56,13 +56,7 @@ def describe(
     return {
         "corpus": corpus.name,
         "files": [dataclasses.asdict(file) for file in corpus.files],
-        "sampled": {
-            split: {
-                "characters": len(getattr(corpus, split)),
-                "of_characters": corpus.num_chars(split),
-            }
-            for split in corpus.sampled
-        },
+        "sampled": corpus.samples(),
         "splits": {
             split: _split(corpus, split, counts[split]) for split in SPLITS if counts[split]
         },

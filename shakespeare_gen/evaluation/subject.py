@@ -40,7 +40,8 @@ class Subject:
       train, validation: None if the corpus is not available or the split is empty.
       train_positions: the positions of the characters of `train` in the corpus; None if no
         characters were left out.
-      sampled: by the name of a text that is a sample of a longer one, the length of that.
+      sampled: for each split of the corpus that is a sample, its length and that of the whole; see
+        `Corpus.samples`.
     """
 
     model: LanguageModel
@@ -50,7 +51,7 @@ class Subject:
     train: TokenizedText | None = None
     validation: TokenizedText | None = None
     train_positions: np.ndarray | None = None
-    sampled: dict[str, int] = dataclasses.field(default_factory=dict)
+    sampled: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
 
     @property
     def main(self) -> str:
@@ -97,13 +98,9 @@ class Subject:
         }
 
     def describe_samples(self) -> dict[str, dict[str, int]]:
-        """The lengths of the texts that are samples, and of the whole texts."""
+        """`sampled` of the texts that are there."""
         texts = {"train": self.train, "validation": self.validation, **self.texts}
-        return {
-            name: {"characters": text.num_chars, "of_characters": self.sampled[name]}
-            for name in self.sampled
-            if (text := texts.get(name)) is not None
-        }
+        return {name: part for name, part in self.sampled.items() if texts.get(name) is not None}
 
 
 def find(
@@ -154,7 +151,7 @@ def find(
         _unless_empty(known.get("train")),
         _unless_empty(known.get("validation")),
         _kept_positions(raw["train"], tokenizer) if changed.get("train") else None,
-        {split: corpus.num_chars(split) for split in corpus.sampled} if corpus else {},
+        corpus.samples() if corpus else {},
     )
 
 

@@ -35,12 +35,6 @@ def samples(figures: dict[str, Any]) -> list[str]:
     ]
 
 
-def nats(found: dict[str, Any]) -> str:
-    """A loss with its standard error, if there is one."""
-    shown = error(found)
-    return f"{found['nats_per_character']:.4f}" + (f" ± {shown}" if shown else "")
-
-
 def error(found: dict[str, Any]) -> str:
     """A standard error; empty if there is none or if it is negligible."""
     value = found["standard_error_nats"]
